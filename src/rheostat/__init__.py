@@ -1,0 +1,1 @@
+"""Rheostat: adaptive computation for language models."""

@@ -1,0 +1,1 @@
+"""Engines execute: they ask the methods, do the work and write the ledger."""

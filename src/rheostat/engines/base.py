@@ -1,0 +1,143 @@
+"""What every engine takes, gives and can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from rheostat.errors import UserError
+from rheostat.kernel.cost import Cost
+from rheostat.kernel.trace import Trace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rheostat.kernel.ledger import Ledger
+    from rheostat.kernel.model_cost import ModelShape, PriceTable
+    from rheostat.kernel.seams import Installed
+
+StopReason = Literal["eos", "length", "stop", "context", "budget", "cancelled"]
+OnToken = Callable[[str, str], None]
+"""Called with (request id, new text) while a request is generated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is taken, and when to stop."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    """0 = greedy."""
+    top_k: int = 0
+    """0 = no limit."""
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; they are left out of it."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if self.max_new_tokens < 1:
+            raise UserError(
+                f"`--max-new-tokens` must be at least 1, got `{self.max_new_tokens}`",
+                hint="leave it out for 128",
+            )
+        if not self.temperature >= 0:
+            raise UserError(f"`--temperature` must be 0 or more, got `{self.temperature}`")
+        if self.top_k < 0:
+            raise UserError(f"`--top-k` must be 0 or more, got `{self.top_k}`")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"`--top-p` must be in (0, 1], got `{self.top_p}`")
+        if any(not text for text in self.stop):
+            raise UserError("a stop string must not be empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One line of work: raw text, or chat messages that go through the model's template."""
+
+    id: str
+    prompt: str | None = None
+    messages: tuple[Mapping[str, str], ...] = ()
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What came of a request."""
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    """New tokens only, the end token left out."""
+    stop_reason: StopReason
+    cost: Cost
+    trace: Trace = field(default_factory=Trace)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line that `run` and `generate --json` write."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "stop_reason": self.stop_reason,
+            "cost": self.cost.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Teacher-forced reading of a continuation: one entry a continuation token."""
+
+    nats: NDArray[np.float64]
+    """-log p(token), in nats."""
+    choice: NDArray[np.int64]
+    """The token that the model would have chosen."""
+    margin: NDArray[np.float64]
+    """Gap between the two largest logits."""
+    cost: Cost
+    trace: Trace = field(default_factory=Trace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCard:
+    """What an engine is and what it offers to methods."""
+
+    name: str
+    offers: frozenset[str]
+    """Capabilities that a method's `needs` may name."""
+
+
+class Engine(Protocol):
+    """A loaded model that executes requests."""
+
+    card: EngineCard
+    model: str
+    """The name under which the user asked for it."""
+    digest: str
+    dtype: str
+    shape: ModelShape
+
+    def encode(self, request: Request, *, raw: bool = False) -> list[int]:
+        """Return the prompt's token ids; raise `WorkloadError` when empty or over the context."""
+
+    def prices(self) -> PriceTable:
+        """Return this machine's price table for this model, measured when none is cached."""
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        installed: Installed,
+        ledger: Ledger | None = None,
+        on_token: OnToken | None = None,
+    ) -> Iterator[Output]:
+        """Run the requests together as one batch; yield each output when it is finished."""
+
+    def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, installed: Installed
+    ) -> Scored:
+        """Read a continuation teacher-forced, with the plan's depth decisions."""

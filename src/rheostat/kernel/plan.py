@@ -1,0 +1,130 @@
+"""`Plan`: which methods run at which dials, as plain versioned data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rheostat.errors import PlanError
+from rheostat.kernel.dial import checked_dial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One method at one dial."""
+
+    name: str
+    """The method's name."""
+    dial: float
+    """The dial in [0, 1]."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that differ from the method's defaults."""
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers learnt from the profile."""
+
+    def __post_init__(self) -> None:
+        """Refuse a dial outside [0, 1]."""
+        checked_dial(self.dial, method=self.name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "name": self.name,
+            "dial": self.dial,
+            "params": dict(self.params),
+            "fitted": dict(self.fitted),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Methods at their dials for one model, with what is predicted and was measured of them."""
+
+    model: str
+    """Model name as the user gave it."""
+    digest: str = ""
+    """Digest of the model's weights; empty where the engine has none."""
+    machine: str = ""
+    """Machine on which the costs were measured."""
+    dtype: str = "float32"
+    """Number format of the base."""
+    methods: tuple[Setting, ...] = ()
+    """At most one method a seam; empty = the base."""
+    predicted: Mapping[str, Any] = field(default_factory=dict)
+    """Price and loss that the search predicts."""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    """Price, loss and seconds measured on items that the search did not see."""
+    certificate: Mapping[str, Any] | None = None
+    """Null until a certified claim exists."""
+    why: tuple[str, ...] = ()
+    """Sentences: why this plan and no other."""
+
+    def setting(self, name: str) -> Setting | None:
+        """Return the setting of a method, None when it is off."""
+        return next((s for s in self.methods if s.name == name), None)
+
+    def with_setting(self, setting: Setting) -> Plan:
+        """Return the plan with a method set, in place of its earlier setting."""
+        others = tuple(s for s in self.methods if s.name != setting.name)
+        return replace(self, methods=(*others, setting))
+
+    def without(self, name: str) -> Plan:
+        """Return the plan with a method taken off."""
+        return replace(self, methods=tuple(s for s in self.methods if s.name != name))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, in the order that people read it."""
+        return {
+            "version": VERSION,
+            "model": self.model,
+            "digest": self.digest,
+            "machine": self.machine,
+            "dtype": self.dtype,
+            "methods": [s.to_json() for s in self.methods],
+            "predicted": dict(self.predicted),
+            "measured": dict(self.measured),
+            "certificate": None if self.certificate is None else dict(self.certificate),
+            "why": list(self.why),
+        }
+
+    @staticmethod
+    def from_json(data: Any) -> Plan:
+        """Read what `to_json` wrote; raise `PlanError` for anything else."""
+        if not isinstance(data, dict) or "version" not in data or "model" not in data:
+            raise PlanError(
+                "this is not a plan: it has no `version` and `model`",
+                hint="make one with `rheostat plan MODEL --workload W --lossless --out plan.json`",
+            )
+        if data["version"] != VERSION:
+            raise PlanError(
+                f"the plan has version `{data['version']}`, this Rheostat reads {VERSION}",
+                hint="make the plan again with `rheostat plan`",
+            )
+        try:
+            settings = tuple(
+                Setting(
+                    name=s["name"],
+                    dial=s["dial"],
+                    params=s.get("params", {}),
+                    fitted=s.get("fitted", {}),
+                )
+                for s in data.get("methods", [])
+            )
+        except (KeyError, TypeError) as error:
+            raise PlanError(f"a method in the plan is malformed: {error}") from error
+        return Plan(
+            model=str(data["model"]),
+            digest=str(data.get("digest", "")),
+            machine=str(data.get("machine", "")),
+            dtype=str(data.get("dtype", "float32")),
+            methods=settings,
+            predicted=data.get("predicted") or {},
+            measured=data.get("measured") or {},
+            certificate=data.get("certificate"),
+            why=tuple(data.get("why", ())),
+        )

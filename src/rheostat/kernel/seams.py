@@ -1,0 +1,110 @@
+"""The questions that an engine asks a method, and the small values that cross the seams.
+
+Seams built so far: `depth` (which sub-layers does this row run?) and `draft` (which tokens may
+come next?). Everything here works on token ids and numpy arrays; nothing knows about torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Bools = NDArray[np.bool_]
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+Seam = Literal["depth", "draft", "token", "cache", "stop", "model", "sample", "branch", "reuse"]
+Exactness = Literal["bitwise", "distribution", "lossy"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which sub-layers exist at all: a static depth decision, at no cost while running."""
+
+    attention: tuple[bool, ...]
+    """One entry a layer: is its attention kept?"""
+    mlp: tuple[bool, ...]
+    """One entry a layer: is its MLP kept?"""
+
+    @staticmethod
+    def full(layers: int) -> Layout:
+        """Keep every sub-layer: the base."""
+        return Layout((True,) * layers, (True,) * layers)
+
+    def without(self, *, attention: Sequence[int] = (), mlp: Sequence[int] = ()) -> Layout:
+        """Drop the named layers' sub-layers as well."""
+        return Layout(
+            tuple(kept and i not in set(attention) for i, kept in enumerate(self.attention)),
+            tuple(kept and i not in set(mlp) for i, kept in enumerate(self.mlp)),
+        )
+
+
+class MlpPolicy(Protocol):
+    """A dynamic decision: which tokens of this step run the MLP of this layer?
+
+    The engine calls `begin` once a forward pass, then for each layer in order `runs` and, when
+    `watches(layer)`, `observe`. All arrays have one entry a token of the step, whatever row
+    the token belongs to; a decision depends on its own token only.
+    """
+
+    def begin(self, generated: Ints) -> Any:
+        """Start a pass. `generated[i]` is the token's index after its prompt; < 0 in a prompt."""
+
+    def runs(self, layer: int, state: Any) -> Bools | None:
+        """Return which tokens run this MLP; None = all of them."""
+
+    def watches(self, layer: int) -> bool:
+        """Return whether `observe` wants the cosine at this layer (it costs a dot product)."""
+
+    def observe(self, layer: int, ran: Bools | None, cosine: Floats, state: Any) -> Any:
+        """Take in cos(h, h + MLP(h)) of the tokens that ran (in token order); return the state."""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A depth decision: what exists, and what is decided while running (None = nothing)."""
+
+    layout: Layout
+    policy: MlpPolicy | None = None
+
+
+StepSeconds = Callable[[int], float]
+"""Seconds of one forward pass over n new tokens, from the profile of this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftStart:
+    """What a draft source sees when a row starts."""
+
+    prompt: Sequence[int]
+    """Token ids of the prompt."""
+    special: frozenset[int]
+    """Token ids of control tokens: matches wholly inside them say nothing."""
+    step_seconds: StepSeconds
+    """Cost of a forward pass over n new tokens."""
+
+
+class Drafter(Protocol):
+    """A draft source at a dial: proposes tokens, learns from what was written."""
+
+    def start(self, start: DraftStart) -> Any:
+        """Return the state of a new row."""
+
+    def propose(self, state: Any, limit: int) -> Sequence[int]:
+        """Return at most `limit` token ids that may come next; empty = an ordinary step."""
+
+    def commit(self, state: Any, tokens: Sequence[int]) -> Any:
+        """Take in the tokens written by the step after the last `propose`; return the state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """What a plan switched on, one decider a seam; the default is the base."""
+
+    depth: Depth | None = None
+    draft: Drafter | None = None
