@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rheostat.errors import UserError
-from rheostat.kernel.cost import Cost
 from rheostat.kernel.trace import Trace
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.seams import Installed
