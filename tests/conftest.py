@@ -1,0 +1,43 @@
+"""Fixtures that all tests share: the tiny random llama, the real model, and a cache of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from rheostat.engines.weights_cache import LoadedModel
+
+# Wall time is no property of the code: a busy machine must not fail a test.
+settings.register_profile("rheostat", deadline=None)
+settings.load_profile("rheostat")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Keep fast tests out of the user's cache; slow ones use it to fetch the model only once."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setenv("RHEOSTAT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The GGUF file of a tiny random llama (2 layers, width 32, 300 tokens)."""
+    tiny = pytest.importorskip("engines.tiny_gguf", reason="needs the `torch` extra")
+    path: Path = tiny.write_tiny_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> LoadedModel:
+    """The embedded model, loaded when the first slow test asks for it."""
+    from rheostat.engines.weights_cache import load_weights
+
+    return load_weights("smollm2")
