@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from rheostat.errors import BudgetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,6 +48,16 @@ class Cost:
             }
         )
 
+    def left_after(self, spent: Cost) -> Cost:
+        """Return what is left of this bound after `spent`, never below zero in any field."""
+        return Cost(
+            **{
+                f.name: max(f.default, getattr(self, f.name) - getattr(spent, f.name))
+                for f in fields(Cost)
+                if f.name != "estimated"
+            }
+        )
+
     @property
     def tokens(self) -> int:
         """Tokens read and written together."""
@@ -66,3 +79,12 @@ def total(costs: Iterable[Cost]) -> Cost:
     for cost in costs:
         result = result + cost
     return result
+
+
+def checked(cost: Cost) -> Cost:
+    """Return the cost, or raise `BudgetError` when a field is negative or not finite."""
+    for field in fields(cost):
+        value = getattr(cost, field.name)
+        if not (math.isfinite(value) and value >= 0):
+            raise BudgetError(f"`{field.name}` of a cost must be 0 or more, got `{value}`")
+    return cost
