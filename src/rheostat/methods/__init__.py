@@ -1,0 +1,1 @@
+"""Methods, one paper a file, one folder a seam; the folder is the registry."""

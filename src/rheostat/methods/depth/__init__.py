@@ -1,0 +1,1 @@
+"""Depth decisions: which sub-layers does this row run?"""
