@@ -1,0 +1,243 @@
+"""The scripted engine: a complete engine over a toy model, for tests, docs and simulation.
+
+Everything is deterministic: the law of every token is written in the spec, so statistics can be
+checked against truth, and time is simulated: a pass takes its price in seconds. Rows are priced as
+if each ran alone, so neither a row's tokens nor its cost depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from rheostat.engines.base import EngineCard, Output, Scored
+from rheostat.engines.scripted_model import ScriptedSpec, ToyModel, read_spec
+from rheostat.engines.scripted_row import Row, stop_overdue
+from rheostat.engines.transcript import Transcript
+from rheostat.errors import MethodError, WorkloadError
+from rheostat.kernel import signals
+from rheostat.kernel.cost import Cost
+from rheostat.kernel.ledger import Ledger
+from rheostat.kernel.model_cost import Work, work_cost
+from rheostat.kernel.policies.sampling import distribution
+from rheostat.kernel.policies.verify import verify_sampled
+from rheostat.kernel.records import Refusal
+from rheostat.kernel.seams import DraftStart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rheostat.engines.base import OnToken, Request, Sampling, StopReason
+    from rheostat.kernel.model_cost import PriceTable
+    from rheostat.kernel.seams import Drafter, Installed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    sampling: Sampling
+    drafter: Drafter | None
+    books: Ledger
+    on_token: OnToken | None
+
+
+def load_scripted(path: str | Path) -> ScriptedEngine:
+    """Load `scripted:SPEC.json`."""
+    return ScriptedEngine(read_spec(Path(path)), model=f"scripted:{path}")
+
+
+@final
+class ScriptedEngine:
+    """A toy model behind the protocol that every engine has."""
+
+    card = EngineCard(name="scripted", offers=frozenset({"draft"}))
+
+    def __init__(self, spec: ScriptedSpec, *, model: str = "scripted:") -> None:
+        """Index the spec."""
+        self.model = model
+        self.digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+        self.dtype = "float64"
+        self.shape = spec.shape()
+        self.toy = ToyModel(spec)
+        self._prices = spec.prices()
+
+    def encode(self, request: Request, *, raw: bool = False) -> list[int]:
+        """Return the ids of the prompt's words; the words of messages are put one after another."""
+        text = request.prompt
+        if text is None:
+            text = " ".join(message["content"] for message in request.messages)
+        ids = self.toy.ids(text)
+        if not ids:
+            raise WorkloadError(f"the request `{request.id}` has an empty prompt")
+        if len(ids) > self.shape.context:
+            raise WorkloadError(
+                f"the prompt of `{request.id}` has {len(ids)} tokens, "
+                f"the context of `{self.model}` has {self.shape.context}"
+            )
+        return list(ids)
+
+    def prices(self) -> PriceTable:
+        """Return the spec's table."""
+        return self._prices
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        installed: Installed,
+        ledger: Ledger | None = None,
+        on_token: OnToken | None = None,
+    ) -> Iterator[Output]:
+        """Run the requests step by step together; yield each output when it is finished."""
+        _refuse_depth(installed)
+        job = _Job(
+            sampling=sampling,
+            drafter=installed.draft,
+            books=Ledger() if ledger is None else ledger,
+            on_token=on_token,
+        )
+        prompts = [tuple(self.encode(request)) for request in requests]
+        live: list[Row] = []
+        try:
+            for request, prompt in zip(requests, prompts, strict=True):
+                row = self._admit(request, prompt, job)
+                if isinstance(row, Output):
+                    yield row
+                else:
+                    live.append(row)
+            while live:
+                for row in live:
+                    self._step(row, job)
+                stop_overdue(live, job.books)
+                finished = [row for row in live if row.stop_reason is not None]
+                live = [row for row in live if row.stop_reason is None]
+                yield from [row.finish() for row in finished]
+        finally:
+            for row in live:
+                row.abandon()
+
+    def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, installed: Installed
+    ) -> Scored:
+        """Read a continuation teacher-forced."""
+        _refuse_depth(installed)
+        tokens = np.asarray(continuation, dtype=np.int64)
+        logits = self._logits(tuple(prompt), (), continuation)[: len(tokens)]
+        nats = -signals.log_softmax(logits)[np.arange(len(tokens)), tokens]
+        read = len(prompt) + len(tokens)
+        cost = self._pass_cost(read, cached=0, head_rows=len(tokens))
+        return Scored(
+            nats=nats,
+            choice=logits.argmax(axis=-1),
+            margin=signals.margin(logits),
+            cost=replace(cost, prompt_tokens=read),
+        )
+
+    def _admit(self, request: Request, prompt: tuple[int, ...], job: _Job) -> Row | Output:
+        wanted, drafter = job.sampling.max_new_tokens, job.drafter
+        limit = min(wanted, self.shape.context - len(prompt))
+        if limit == 0:
+            return _unstarted(request.id, "context")
+        bound = self._bound(len(prompt), limit, drafts=drafter is not None)
+        elapsed = job.books.root.spent.seconds
+        answer = job.books.try_reserve(bound, elapsed=elapsed, note=request.id)
+        if isinstance(answer, Refusal):
+            return _unstarted(request.id, "budget")
+        show = None if job.on_token is None else partial(job.on_token, request.id)
+        row = Row(
+            id=request.id,
+            prompt=prompt,
+            limit=limit,
+            full="length" if limit == wanted else "context",
+            reservation=answer,
+            transcript=Transcript(job.sampling.stop, show),
+            rng=_row_generator(job.sampling.seed, request.id),
+        )
+        if drafter is not None:
+            row.draft_state = drafter.start(
+                DraftStart(
+                    prompt=prompt, special=frozenset({self.toy.end}), step_seconds=self._seconds
+                )
+            )
+        return row
+
+    def _bound(self, prompt: int, limit: int, *, drafts: bool) -> Cost:
+        """Return the most that a row can take: a token a pass, the rest drafted in vain."""
+        price = self._seconds(prompt)
+        longest = 0.0
+        for n in range(1, limit):
+            longest = max(longest, self._seconds(n if drafts else 1))
+            price += longest
+        return Cost(prompt_tokens=prompt, new_tokens=limit, calls=limit, price=price)
+
+    def _step(self, row: Row, job: _Job) -> None:
+        first = not row.written
+        draft: list[int] = []
+        if job.drafter is not None and not first:
+            most = row.limit - len(row.written) - 1
+            draft = list(job.drafter.propose(row.draft_state, most))[:most]
+        laws = distribution(
+            self._logits(row.prompt, row.written, draft),
+            temperature=job.sampling.temperature,
+            top_k=job.sampling.top_k,
+            top_p=job.sampling.top_p,
+        )
+        verified = verify_sampled(laws, draft, row.rng)
+        read = len(row.prompt) if first else 1
+        cached = 0 if first else len(row.prompt) + len(row.written) - 1
+        cost = self._pass_cost(read + len(draft), cached=cached, head_rows=len(draft) + 1)
+        taken = row.take(verified.tokens, self.toy)
+        if job.drafter is not None:
+            row.draft_state = job.drafter.commit(row.draft_state, taken)
+        if not first:
+            row.trace.drafted(len(draft), min(verified.accepted, len(taken)))
+        row.count(replace(cost, prompt_tokens=read if first else 0, new_tokens=len(taken)))
+
+    def _logits(
+        self, prompt: tuple[int, ...], written: Sequence[int], draft: Sequence[int]
+    ) -> signals.Floats:
+        """Return the logits after the written tokens and after each draft token: [k + 1, V]."""
+        return np.stack(
+            [self.toy.logits(prompt, (*written, *draft[:i])) for i in range(len(draft) + 1)]
+        )
+
+    def _seconds(self, n: int) -> float:
+        return self._prices.seconds(n, 0, attention=1, mlp=1, head_rows=1)
+
+    def _pass_cost(self, n: int, *, cached: int, head_rows: int) -> Cost:
+        price = self._seconds(n)
+        work = Work(
+            attention_tokens=n,
+            mlp_tokens=n,
+            head_tokens=head_rows,
+            scores=n * (cached + n),
+            keys_read=cached,
+            attention_reads=1,
+            mlp_reads=1,
+            head_reads=1,
+            calls=1,
+            price=price,
+        )
+        return replace(work_cost(self.shape, work, weight_bytes=8, cache_bytes=8), seconds=price)
+
+
+def _refuse_depth(installed: Installed) -> None:
+    if installed.depth is not None:
+        raise MethodError(
+            "the scripted engine has no layers, so it serves no method of the `depth` seam",
+            hint="take the method out of the plan or load a model that has weights",
+        )
+
+
+def _row_generator(seed: int, request_id: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}\n{request_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def _unstarted(request_id: str, reason: StopReason) -> Output:
+    return Output(id=request_id, text="", token_ids=(), stop_reason=reason, cost=Cost())

@@ -1,0 +1,67 @@
+"""From logits to a distribution and a token: temperature, then top-k, then top-p.
+
+The order and the rules at the borders are those of the `transformers` library: logits equal to the
+k-th largest all stay, and the nucleus is the smallest set whose mass reaches p. Ties at the
+border of the nucleus, and at temperature 0, go to the lower token id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def distribution(
+    logits: Floats, *, temperature: float, top_k: int = 0, top_p: float = 1.0
+) -> Floats:
+    """Return the probabilities that a token is drawn from.
+
+    Args:
+        logits: [..., vocabulary]; -inf = impossible.
+        temperature: 0 = all mass on the largest logit.
+        top_k: 0 = no limit.
+        top_p: 1 = no limit.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if temperature == 0:
+        best: Floats = np.zeros_like(logits)
+        np.put_along_axis(best, logits.argmax(axis=-1, keepdims=True), 1.0, axis=-1)
+        return best
+    with np.errstate(over="ignore"):  # a tiny temperature sends the others to -inf: as it should
+        logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
+    if 0 < top_k < logits.shape[-1]:
+        smallest = np.sort(logits, axis=-1)[..., [-top_k]]
+        logits = np.where(logits < smallest, -np.inf, logits)
+    weights = np.exp(logits)
+    if top_p < 1.0:
+        weights = np.where(_nucleus(_normalised(weights), top_p), weights, 0.0)
+    return _normalised(weights)
+
+
+def draw(probabilities: Floats, rng: np.random.Generator) -> int:
+    """Draw an index of a one-dimensional array of weights."""
+    cumulative = probabilities.cumsum()
+    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+
+
+def _nucleus(probabilities: Floats, top_p: float) -> NDArray[np.bool_]:
+    order = np.argsort(-probabilities, axis=-1, kind="stable")
+    falling = np.take_along_axis(probabilities, order, axis=-1)
+    # mass of a token and of everything less likely, summed from the small end
+    tail = falling[..., ::-1].cumsum(axis=-1)[..., ::-1]
+    kept_in_order = tail > 1.0 - top_p
+    kept_in_order[..., 0] = True
+    kept = np.zeros_like(kept_in_order)
+    np.put_along_axis(kept, order, kept_in_order, axis=-1)
+    return kept
+
+
+def _normalised(weights: Floats) -> Floats:
+    result: Floats = weights / weights.sum(axis=-1, keepdims=True)
+    return result
