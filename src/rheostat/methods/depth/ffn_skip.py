@@ -51,7 +51,7 @@ class FfnSkip:
         seam="depth",
         exactness="lossy",
         paper="arXiv:2404.03865",
-        needs=frozenset({"depth.mlp"}),
+        needs=frozenset({"depth.mlp", "signal.mlp_cosine"}),
         reads=frozenset({"redundancy"}),
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
+from rheostat.errors import MethodError
 from rheostat.kernel.method import Card
 from rheostat.methods.depth.llm_drop import checked_units, units_of, without_first
 
@@ -45,9 +46,10 @@ class RandomDepth:
     )
 
     def __post_init__(self) -> None:
-        """Refuse parameters out of range (numpy refuses a negative seed)."""
+        """Refuse parameters out of range."""
         checked_units("random_depth", self.unit, self.max_share)
-        np.random.default_rng(self.draw)
+        if self.draw < 0:
+            raise MethodError(f"`random_depth.draw` must be 0 or more, got `{self.draw}`")
 
     def fit(self, profile: Mapping[str, Any]) -> Fitted:
         """Learn nothing."""

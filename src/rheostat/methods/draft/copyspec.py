@@ -4,10 +4,11 @@ With the rolling hash H_t = (H_{t-1} - x_{t-gamma} B^(gamma-1)) B + x_t mod 2^61
 O(1) a token. The paper copies a fixed number of tokens from the earliest occurrence.
 
 Ours: the occurrence with the longest backward extension among the few most recent ones; a copy
-that runs into its own end goes on with itself, so loops give full drafts; and the draft's length.
-Per match length (3, 4-5, 6-8, 9+) an average of the acceptance is kept; the length is the one
-with the most expected tokens a second in the machine's measured table, 0 when no draft pays.
-Every lookup is scored against the tokens really written, also when nothing was verified, so
+that runs into its own end goes on with itself, so loops give full drafts; after a changed token
+the copy goes on behind it without waiting for gamma new matches; and the draft's length. Per
+match length (3, 4-5, 6-8, 9+, behind a change) an average of the acceptance is kept; the length is
+the one with the most expected tokens a second in the machine's measured table, 0 when no draft
+pays. Every lookup is scored against the tokens really written, also when nothing was verified, so
 exploring is free. Exploration allowance: the starting estimates and stale ones after a change of
 text, at most 5 % over the base on text without copies.
 """
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 _BASE = 1_000_003  # larger than any vocabulary, so gamma tokens are the digits of one number
 _EXTENSION = 16  # longer common pasts say no more
 _BUCKETS = (0, 0, 0, 0, 1, 1, 2, 2, 2) + (3,) * (_EXTENSION - 8)  # match length -> bucket
-_PRIOR = (0.2, 0.45, 0.65, 0.8)  # acceptance before anything was seen, a bucket each
+_RESUMED = 4  # bucket of a copy that goes on behind a changed token
+_PRIOR = (0.2, 0.45, 0.65, 0.8, 0.2)  # acceptance before anything was seen, a bucket each
 _PRIOR_WEIGHT = 2  # a prior counts as much as so many scored tokens
 _LEVELS = 64  # resolution of the acceptance in the table of lengths
 
@@ -67,6 +69,8 @@ class CopySpec:
         for name in ("gamma", "max_draft", "candidates", "modulus"):
             if getattr(self, name) < 1:
                 raise MethodError(f"`copyspec.{name}` must be at least 1")
+        if self.gamma > _EXTENSION:
+            raise MethodError(f"`copyspec.gamma` must be at most {_EXTENSION}, got `{self.gamma}`")
         if not 0.0 < self.rate <= 1.0:
             raise MethodError(f"`copyspec.rate` must be in (0, 1], got `{self.rate}`")
 
@@ -96,6 +100,10 @@ class CopyState:
     """How many of the last tokens are special without a gap."""
     pending: tuple[int, int] | None = None
     """The lookup to be scored: where the copied text starts, and its bucket."""
+    resume: int = -1
+    """Where the last copied text goes on, -1 = it is given up."""
+    strays: int = 0
+    """Lookups in a row whose first token was wrong."""
     accept: list[float] = field(default_factory=lambda: list(_PRIOR))
     """Acceptance of one more copied token, a bucket each."""
     scored: list[int] = field(default_factory=lambda: [0] * len(_PRIOR))
@@ -126,9 +134,10 @@ class CopyDrafter:
         if limit <= 0:
             return ()
         start, length = self._match(state)
-        if not length:
+        bucket = _BUCKETS[length] if length else _RESUMED
+        start = start if length else state.resume
+        if start < 0:
             return ()
-        bucket = _BUCKETS[min(length, _EXTENSION)]
         state.pending = (start, bucket)
         count = _length(state, state.accept[bucket], limit)
         copied = state.text[start : start + count]
@@ -140,8 +149,11 @@ class CopyDrafter:
         """Score the last lookup against what was written, then index it."""
         if not self.cap:
             return state
+        state.resume = -1
         if state.pending is not None:
             self._score(state, tokens)
+            if state.strays < self.method.gamma:
+                state.resume = state.pending[0] + len(tokens)
             state.pending = None
         self._append(state, tokens)
         return state
@@ -155,7 +167,7 @@ class CopyDrafter:
         for _ in range(self.method.candidates):
             if end < 0:
                 break
-            length, most = 0, min(end, max(_EXTENSION, gamma))
+            length, most = 0, min(end, _EXTENSION)
             while length < most and text[end - 1 - length] == text[size - 1 - length]:
                 length += 1
             if length > best and length >= gamma and length > state.special_run:
@@ -173,7 +185,10 @@ class CopyDrafter:
             count += 1
             p += (hit - p) * max(self.method.rate, 1.0 / (count + _PRIOR_WEIGHT))
             if not hit:
+                state.strays = state.strays + 1 if i == 0 else 0
                 break
+        else:
+            state.strays = 0
         state.accept[bucket], state.scored[bucket] = p, count
 
     def _append(self, state: CopyState, tokens: Sequence[int]) -> None:
