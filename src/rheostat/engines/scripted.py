@@ -139,13 +139,16 @@ class ScriptedEngine:
         )
 
     def _admit(self, request: Request, prompt: tuple[int, ...], job: _Job) -> Row | Output:
-        wanted, drafter = job.sampling.max_new_tokens, job.drafter
-        limit = min(wanted, self.shape.context - len(prompt))
-        if limit == 0:
+        wanted, drafter, books = job.sampling.max_new_tokens, job.drafter, job.books
+        allowed = min(wanted, self.shape.context - len(prompt))
+        if allowed == 0:
             return _unstarted(request.id, "context")
+        left = min(books.remaining("tokens") - len(prompt), books.remaining("new_tokens"))
+        limit = int(min(allowed, left))
+        if limit < 1:
+            return _unstarted(request.id, "budget")
         bound = self._bound(len(prompt), limit, drafts=drafter is not None)
-        elapsed = job.books.root.spent.seconds
-        answer = job.books.try_reserve(bound, elapsed=elapsed, note=request.id)
+        answer = books.try_reserve(bound, elapsed=books.root.spent.seconds, note=request.id)
         if isinstance(answer, Refusal):
             return _unstarted(request.id, "budget")
         show = None if job.on_token is None else partial(job.on_token, request.id)
@@ -153,7 +156,7 @@ class ScriptedEngine:
             id=request.id,
             prompt=prompt,
             limit=limit,
-            full="length" if limit == wanted else "context",
+            full="budget" if limit < allowed else "context" if limit < wanted else "length",
             reservation=answer,
             transcript=Transcript(job.sampling.stop, show),
             rng=_row_generator(job.sampling.seed, request.id),
@@ -176,10 +179,11 @@ class ScriptedEngine:
         return Cost(prompt_tokens=prompt, new_tokens=limit, calls=limit, price=price)
 
     def _step(self, row: Row, job: _Job) -> None:
-        first = not row.written
+        before = len(row.written)
+        first = row.passes == 0
         draft: list[int] = []
         if job.drafter is not None and not first:
-            most = row.limit - len(row.written) - 1
+            most = row.limit - before - 1
             draft = list(job.drafter.propose(row.draft_state, most))[:most]
         laws = distribution(
             self._logits(row.prompt, row.written, draft),
@@ -189,14 +193,16 @@ class ScriptedEngine:
         )
         verified = verify_sampled(laws, draft, row.rng)
         read = len(row.prompt) if first else 1
-        cached = 0 if first else len(row.prompt) + len(row.written) - 1
+        cached = 0 if first else len(row.prompt) + before - 1
         cost = self._pass_cost(read + len(draft), cached=cached, head_rows=len(draft) + 1)
         taken = row.take(verified.tokens, self.toy)
         if job.drafter is not None:
             row.draft_state = job.drafter.commit(row.draft_state, taken)
         if not first:
             row.trace.drafted(len(draft), min(verified.accepted, len(taken)))
-        row.count(replace(cost, prompt_tokens=read if first else 0, new_tokens=len(taken)))
+        prompt_tokens = read if first else 0
+        new_tokens = len(row.written) - before
+        row.count(replace(cost, prompt_tokens=prompt_tokens, new_tokens=new_tokens))
 
     def _logits(
         self, prompt: tuple[int, ...], written: Sequence[int], draft: Sequence[int]

@@ -31,7 +31,7 @@ class Row:
     id: str
     prompt: tuple[int, ...]
     limit: int
-    """New tokens that the request and the context allow."""
+    """New tokens that the request, the context and the budget allow."""
     full: StopReason
     """The stop reason when the limit is reached."""
     reservation: Reservation
@@ -40,8 +40,6 @@ class Row:
     """The row's own, so that it does not depend on its neighbours."""
     draft_state: Any = None
     written: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    """Where in the text each written token ends."""
     unpaid: Cost = field(default_factory=Cost)
     """Observed, not yet charged."""
     passes: int = 0
@@ -58,7 +56,6 @@ class Row:
                 break
             piece = " " * bool(self.written) + toy.vocabulary[token]
             self.written.append(token)
-            self.ends.append(len(self.transcript.text) + len(piece))
             if self.transcript.add(piece):
                 self.stop_reason = "stop"
                 break
@@ -78,12 +75,10 @@ class Row:
         """Settle the row and return what came of it."""
         assert self.stop_reason is not None
         self.reservation.settle(self.unpaid)
-        text = self.transcript.finish()
-        ended = zip(self.written, self.ends, strict=True)
         return Output(
             id=self.id,
-            text=text,
-            token_ids=tuple(token for token, end in ended if end <= len(text)),
+            text=self.transcript.finish(),
+            token_ids=tuple(self.written),
             stop_reason=self.stop_reason,
             cost=self.reservation.charged,
             trace=self.trace,

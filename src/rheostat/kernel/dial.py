@@ -9,7 +9,8 @@ from rheostat.errors import MethodError
 
 def checked_dial(value: float, *, method: str) -> float:
     """Return `value` as a float in [0, 1], or raise `MethodError`."""
-    if not isinstance(value, int | float) or math.isnan(value) or not 0.0 <= value <= 1.0:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0.0 <= value <= 1.0:
         raise MethodError(
             f"the dial of `{method}` must be a number from 0 to 1, got `{value}`",
             hint="0 is the base and 1 the cheapest setting; use `off` to remove a method",

@@ -81,6 +81,8 @@ def _converted(value: Any, default: Any, name: str) -> Any:
             raise MethodError(f"`{name}` must be true or false, got `{value}`")
         return value.lower() == "true"
     try:
+        if kind is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError
         return kind(value)
     except (TypeError, ValueError):
         raise MethodError(

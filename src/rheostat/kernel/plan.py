@@ -105,26 +105,38 @@ class Plan:
                 f"the plan has version `{data['version']}`, this Rheostat reads {VERSION}",
                 hint="make the plan again with `rheostat plan`",
             )
-        try:
-            settings = tuple(
-                Setting(
-                    name=s["name"],
-                    dial=s["dial"],
-                    params=s.get("params", {}),
-                    fitted=s.get("fitted", {}),
-                )
-                for s in data.get("methods", [])
-            )
-        except (KeyError, TypeError) as error:
-            raise PlanError(f"a method in the plan is malformed: {error}") from error
+        methods, why = data.get("methods", []), data.get("why", [])
+        if not isinstance(methods, list) or not isinstance(why, list):
+            raise PlanError("`methods` and `why` of a plan must be lists")
+        certificate = data.get("certificate")
         return Plan(
             model=str(data["model"]),
             digest=str(data.get("digest", "")),
             machine=str(data.get("machine", "")),
             dtype=str(data.get("dtype", "float32")),
-            methods=settings,
-            predicted=data.get("predicted") or {},
-            measured=data.get("measured") or {},
-            certificate=data.get("certificate"),
-            why=tuple(data.get("why", ())),
+            methods=tuple(_setting(entry) for entry in methods),
+            predicted=_object(data, "predicted"),
+            measured=_object(data, "measured"),
+            certificate=None if certificate is None else _object(data, "certificate"),
+            why=tuple(str(sentence) for sentence in why),
         )
+
+
+def _setting(data: Any) -> Setting:
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str) or "dial" not in data:
+        raise PlanError("a method in the plan is malformed: it needs a `name` and a `dial`")
+    return Setting(
+        name=data["name"],
+        dial=data["dial"],
+        params=_object(data, "params"),
+        fitted=_object(data, "fitted"),
+    )
+
+
+def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise PlanError(f"`{key}` of a plan must be an object, got `{value}`")
+    return value

@@ -22,7 +22,9 @@ def log_softmax(logits: Floats) -> Floats:
 def entropy(logits: Floats) -> Floats:
     """Return the entropy over the last axis, in nats: 0 = certain, log(vocabulary) = uniform."""
     logp = log_softmax(logits)
-    nats: Floats = -(np.exp(logp) * logp).sum(axis=-1)
+    # an impossible token (-inf) adds 0 log 0 = 0
+    terms = np.exp(logp) * np.where(np.isneginf(logp), 0.0, logp)
+    nats: Floats = -terms.sum(axis=-1)
     return nats
 
 
