@@ -1,0 +1,103 @@
+"""Keys and values of one row, with truncate and fork.
+
+Token-major: one buffer [slots, capacity, 2, kv_heads, head_size], a slot an attention that
+exists. A static drop leaves no hole: slots are numbered over the attentions that are kept, and
+positions come from the row's own counter, never from a slot's length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import torch
+
+if TYPE_CHECKING:
+    from rheostat.kernel.model_cost import ModelShape
+
+
+class _Shared(NamedTuple):
+    buffer: torch.Tensor
+    length: int
+
+
+@final
+class RowCache:
+    """The cache of one sequence."""
+
+    def __init__(self, shape: ModelShape, slots: int, *, capacity: int, dtype: torch.dtype) -> None:
+        """Make an empty cache with room for `capacity` tokens; it grows when they are used up."""
+        self._shape = shape
+        self._slots = slots
+        self._dtype = dtype
+        self._prefix: tuple[_Shared, ...] = ()
+        self._own = self._empty(max(capacity, 1))
+        self._own_length = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens held."""
+        return sum(part.length for part in self._prefix) + self._own_length
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the buffer that this row owns alone."""
+        return self._own.numel() * self._own.element_size()
+
+    def make_room(self, n: int) -> None:
+        """See to it that n more tokens fit."""
+        needed = self._own_length + n
+        if needed > self._own.shape[1]:
+            grown = self._empty(max(needed, 2 * self._own.shape[1]))
+            grown[:, : self._own_length] = self._own[:, : self._own_length]
+            self._own = grown
+
+    def put(self, slot: int, kv: torch.Tensor) -> torch.Tensor:
+        """Write kv [n, 2, kv_heads, head_size] behind the held tokens; return all [T + n, ...].
+
+        The length moves only with `advance`, after every slot was written.
+        """
+        end = self._own_length + kv.shape[0]
+        self._own[slot, self._own_length : end] = kv
+        own = self._own[slot, :end]
+        if not self._prefix:
+            return own
+        return torch.cat([*(part.buffer[slot, : part.length] for part in self._prefix), own])
+
+    def advance(self, n: int) -> None:
+        """Count n tokens that were written into every slot."""
+        self._own_length += n
+
+    def truncate(self, length: int) -> None:
+        """Forget all tokens from `length` on; other forks keep theirs."""
+        assert 0 <= length <= self.length
+        surplus = self.length - length
+        from_own = min(surplus, self._own_length)
+        self._own_length -= from_own
+        surplus -= from_own
+        parts = list(self._prefix)
+        while surplus > 0:
+            last = parts.pop()
+            kept = max(last.length - surplus, 0)
+            surplus -= last.length - kept
+            if kept:
+                parts.append(_Shared(last.buffer, kept))
+        self._prefix = tuple(parts)
+
+    def fork(self, *, capacity: int = 64) -> RowCache:
+        """Return a second cache of the same tokens; what both hold is stored once.
+
+        What this row held becomes a shared, never again written part of both rows.
+        """
+        if self._own_length:
+            self._prefix = (*self._prefix, _Shared(self._own, self._own_length))
+            self._own = self._empty(capacity)
+            self._own_length = 0
+        twin = RowCache(self._shape, self._slots, capacity=capacity, dtype=self._dtype)
+        twin._prefix = self._prefix
+        return twin
+
+    def _empty(self, capacity: int) -> torch.Tensor:
+        shape = self._shape
+        return torch.empty(
+            self._slots, capacity, 2, shape.kv_heads, shape.head_size, dtype=self._dtype
+        )

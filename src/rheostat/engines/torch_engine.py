@@ -1,0 +1,199 @@
+"""The `torch` engine: everything inside the model, on a lean decoder loop of our own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+import torch
+
+from rheostat.engines.base import EngineCard, Scored
+from rheostat.engines.torch_generate import CHUNK, Run
+from rheostat.engines.torch_model import Feed
+from rheostat.engines.torch_prices import empty_cache
+from rheostat.errors import WorkloadError
+from rheostat.kernel.model_cost import Work, work_cost
+from rheostat.kernel.seams import Depth, Installed, Layout
+from rheostat.kernel.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rheostat.engines.base import OnToken, Output, Request, Sampling
+    from rheostat.engines.tokenizer import Tokenizer
+    from rheostat.engines.torch_model import Llama
+    from rheostat.engines.weights_cache import LoadedModel
+    from rheostat.kernel.cost import Cost
+    from rheostat.kernel.ledger import Ledger
+    from rheostat.kernel.model_cost import PriceTable
+
+CARD = EngineCard(
+    name="torch", offers=frozenset({"draft", "depth.static", "depth.mlp", "signal.mlp_cosine"})
+)
+
+
+@final
+class TorchEngine:
+    """A model in this process."""
+
+    card = CARD
+
+    def __init__(
+        self, loaded: LoadedModel, model: Llama, tokenizer: Tokenizer, prices: PriceTable
+    ) -> None:
+        """Put the parts together; `torch_load.load_torch` makes them."""
+        self.model = loaded.name
+        self.digest = loaded.digest
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.shape = loaded.shape
+        self.llama = model
+        self.tokenizer = tokenizer
+        self.eos = loaded.eos_ids
+        self.special = loaded.special_ids
+        self._prices = prices
+        self._base = Depth(Layout.full(loaded.shape.layers))
+
+    def prices(self) -> PriceTable:
+        """Return the price table measured for this machine, model, format and thread count."""
+        return self._prices
+
+    def encode(self, request: Request, *, raw: bool = False) -> list[int]:
+        """Return the prompt's token ids.
+
+        Raises:
+            WorkloadError: the prompt is empty, or leaves no room in the context.
+        """
+        if request.messages:
+            text = self.tokenizer.chat(request.messages)
+        elif raw or request.prompt is None:
+            text = request.prompt or ""
+        else:
+            text = request.prompt
+        ids = self.tokenizer.encode(text)
+        if not ids:
+            raise WorkloadError(
+                f"the prompt of request `{request.id}` is empty", hint="write at least one word"
+            )
+        if len(ids) >= self.shape.context:
+            raise WorkloadError(
+                f"the prompt of request `{request.id}` has {len(ids)} tokens, the model's context "
+                f"holds {self.shape.context} with the answer",
+                hint="shorten the prompt",
+            )
+        return ids
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        installed: Installed,
+        ledger: Ledger | None = None,
+        on_token: OnToken | None = None,
+    ) -> Iterator[Output]:
+        """Run the requests as one batch and yield each output when it is finished."""
+        run = Run(self, sampling, installed, ledger, on_token)
+        return run.outputs(requests)
+
+    def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, installed: Installed
+    ) -> Scored:
+        """Read a continuation teacher-forced, with the plan's depth decisions.
+
+        Args:
+            prompt: token ids read first, at least one.
+            continuation: n token ids whose probabilities are wanted.
+
+        Returns:
+            One entry a continuation token, [n].
+        """
+        depth = installed.depth or self._base
+        tokens = [*prompt, *continuation][:-1]
+        cache = empty_cache(self.llama, depth.layout, capacity=len(tokens))
+        work, trace, rows = Work(), Trace(), []
+        start = time.perf_counter()
+        for at in range(0, len(tokens), CHUNK):
+            feed = Feed(cache, tokens[at : at + CHUNK], at - len(prompt))
+            wanted = [i for i in range(len(feed.tokens)) if at + i >= len(prompt) - 1]
+            logits = self.passed([feed], depth, [wanted], [work], [trace])
+            rows.append(_read(logits, continuation, at + (wanted or [0])[0] - len(prompt) + 1))
+        nats, choice, margin = (np.concatenate(part) for part in zip(*rows, strict=True))
+        cost = self.cost(work, prompt_tokens=len(tokens), new_tokens=0)
+        return Scored(
+            nats=nats,
+            choice=choice,
+            margin=margin,
+            cost=replace(cost, seconds=time.perf_counter() - start),
+            trace=trace,
+        )
+
+    def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
+        """Return the cost of counted work."""
+        size = torch.empty(0, dtype=self.llama.dtype).element_size()
+        counted = work_cost(self.shape, work, weight_bytes=size, cache_bytes=size)
+        return replace(counted, prompt_tokens=prompt_tokens, new_tokens=new_tokens)
+
+    def passed(
+        self,
+        feeds: Sequence[Feed],
+        depth: Depth,
+        wanted: Sequence[Sequence[int]],
+        works: Sequence[Work],
+        traces: Sequence[Trace],
+    ) -> torch.Tensor:
+        """Run one forward pass and count it, row by row; return the wanted logits.
+
+        Args:
+            wanted: for each feed the indices into its tokens whose logits are wanted.
+            works, traces: the counts of each feed's row, added to in place.
+        """
+        rows, start = [], 0
+        for feed, indices in zip(feeds, wanted, strict=True):
+            rows += [start + i for i in indices]
+            start += len(feed.tokens)
+        passed = self.llama.forward(feeds, depth, logit_rows=rows)
+        attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
+        total, share = start, 1 / len(feeds)
+        any_mlp = float(passed.mlp_runs.max(initial=0))
+        price = self._prices.seconds(
+            total,
+            sum(f.cache.length for f in feeds) // len(feeds),
+            attention=attentions,
+            mlp=float(passed.mlp_runs.mean()),
+            head_rows=len(rows),
+        )
+        start = 0
+        for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
+            n = len(feed.tokens)
+            runs = int(passed.mlp_runs[start : start + n].sum())
+            start += n
+            work.add(
+                Work(
+                    attention_tokens=attentions * n,
+                    mlp_tokens=runs,
+                    head_tokens=len(indices),
+                    scores=attentions * n * feed.cache.length,
+                    keys_read=attentions * feed.cache.length,
+                    attention_reads=attentions * share,
+                    mlp_reads=any_mlp * share,
+                    head_reads=share if rows else 0.0,
+                    calls=1,
+                    price=price * n / total,
+                )
+            )
+            trace.mlp_skipped += mlps * n - runs
+        return passed.logits
+
+
+def _read(
+    logits: torch.Tensor, continuation: Sequence[int], start: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return nats, choices and margins of the continuation tokens from `start` on."""
+    targets = torch.tensor(continuation[start : start + logits.shape[0]], dtype=torch.long)
+    wide = logits.float()
+    nats = torch.nn.functional.cross_entropy(wide, targets, reduction="none")
+    top = wide.topk(2, dim=-1).values
+    margin = top[:, 0] - top[:, 1]
+    return nats.double().numpy(), wide.argmax(dim=-1).numpy(), margin.double().numpy()

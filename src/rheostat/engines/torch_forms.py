@@ -1,0 +1,56 @@
+"""Choose the weight forms of this machine by timing them on the model's own matrices.
+
+The narrow form is the fastest for one row, the wide form the fastest for sixteen; the border is
+put where the wide form begins to win. The whole stack of matrices is multiplied in turn, so that
+no matrix sits in a cache when its turn comes, as in decoding.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from rheostat.engines.torch_matrix import FormName, Forms, candidates, laid_out, multiplied
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NARROW_ROWS = (1, 2, 4, 8)
+WIDE_ROWS = 16
+REPEATS = 2
+
+
+def choose(weights: Sequence[torch.Tensor]) -> Forms:
+    """Time the candidates on these weights and return the choice.
+
+    Args:
+        weights: matrices [out, in] of one number format, enough of them to exceed the caches.
+    """
+    dtype = weights[0].dtype
+    names = candidates(dtype)
+    times: dict[tuple[FormName, int], float] = {}
+    for name in names:
+        held = [laid_out(w, name) for w in weights]
+        for rows in (*NARROW_ROWS, WIDE_ROWS):
+            times[name, rows] = _seconds(held, name, rows, weights)
+        del held
+    narrow = min(names, key=lambda name: times[name, 1])
+    wide = min(names, key=lambda name: times[name, WIDE_ROWS])
+    border = max((r for r in NARROW_ROWS if times[narrow, r] <= times[wide, r]), default=1)
+    return Forms(narrow, wide, border)
+
+
+def _seconds(
+    held: Sequence[torch.Tensor], name: FormName, rows: int, weights: Sequence[torch.Tensor]
+) -> float:
+    dtype = weights[0].dtype
+    inputs = {w.shape[1]: torch.zeros(rows, w.shape[1], dtype=dtype) for w in weights}
+    best = float("inf")
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        for weight, laid in zip(weights, held, strict=True):
+            multiplied(inputs[weight.shape[1]], laid, name)
+        best = min(best, time.perf_counter() - start)
+    return best

@@ -1,0 +1,108 @@
+"""Load a model into the `torch` engine: weights, forms and prices, each measured once a machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.machine import machine
+from rheostat.engines.tokenizer import Tokenizer
+from rheostat.engines.torch_engine import TorchEngine
+from rheostat.engines.torch_forms import choose
+from rheostat.engines.torch_matrix import Forms
+from rheostat.engines.torch_model import Llama, fused_weights, head_weight
+from rheostat.engines.torch_prices import measured_prices
+from rheostat.engines.weights_cache import load_weights
+from rheostat.errors import UserError
+from rheostat.kernel.model_cost import PriceTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rheostat.engines.weights_cache import LoadedModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FORMAT = 1
+"""Version of the cached measurements."""
+
+
+def load_torch(
+    name: str,
+    *,
+    dtype: str = "float32",
+    threads: int | None = None,
+    progress: Callable[[str], None] | None = None,
+    remeasure: bool = False,
+) -> TorchEngine:
+    """Load a model by name or path.
+
+    Args:
+        name: an embedded name such as `smollm2`, or the path of a GGUF file.
+        dtype: `float32` or `bfloat16`.
+        threads: threads of one forward pass; None = the cores this process may use.
+        progress: called with a line of text when something takes a while.
+        remeasure: measure forms and prices again even when this machine's are cached.
+
+    Raises:
+        ModelError: the model is unknown, damaged or out of reach.
+        UserError: the number format or the thread count is not one.
+    """
+    if dtype not in DTYPES:
+        raise UserError(
+            f"there is no dtype `{dtype}` in the `torch` engine",
+            hint="choose `float32` or `bfloat16`",
+        )
+    cores = machine().cores
+    if threads is not None and not 1 <= threads <= 4 * cores:
+        raise UserError(
+            f"`--threads` must be from 1 to {4 * cores} on this machine, got `{threads}`",
+            hint=f"leave it out for {cores}",
+        )
+    torch.set_num_threads(threads or cores)
+    loaded = load_weights(name, progress=progress)
+    stored = _measurements_path(loaded, dtype)
+    known = {} if remeasure else _read(stored)
+    format_ = DTYPES[dtype]
+    forms = Forms.from_json(known["forms"]) if known else _chosen(loaded, format_, progress)
+    model = Llama(loaded, dtype=format_, forms=forms)
+    if known:
+        prices = PriceTable.from_json(known["prices"])
+    else:
+        prices = measured_prices(model, progress=progress)
+        measured = {"forms": forms.to_json(), "prices": prices.to_json()}
+        with whole_file(stored) as partial:
+            partial.write_text(json.dumps(measured), encoding="utf-8")
+    return TorchEngine(loaded, model, Tokenizer.of(loaded), prices)
+
+
+def _chosen(
+    loaded: LoadedModel, dtype: torch.dtype, progress: Callable[[str], None] | None
+) -> Forms:
+    """Time the weight forms on some layers, more than a processor's caches hold."""
+    if progress:
+        progress("choosing the fastest layout of the weights on this machine")
+    layers = range(min(8, loaded.shape.layers))
+    weights = [w for i in layers for w in fused_weights(loaded, i, dtype).values() if w.ndim == 2]
+    return choose([*weights, head_weight(loaded, dtype)])
+
+
+def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:
+    key = [FORMAT, machine().name, torch.__version__, torch.get_num_threads(), loaded.digest, dtype]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return cache_folder() / "measurements" / f"{digest}.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return cached measurements; empty when there are none or they are damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        PriceTable.from_json(data["prices"])
+        Forms.from_json(data["forms"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(data)

@@ -1,0 +1,92 @@
+"""Weight matrices held in the form that multiplies fastest on this processor.
+
+The same numbers can be laid out in several ways, and which is fastest depends on the processor
+and on how many rows are multiplied at once: a single row reads the weights once and is bound by
+memory, many rows want blocked kernels. Two forms are held, one for narrow steps and one for wide
+ones; both are chosen by measurement at start-up and cached per machine. All forms hold exactly
+the same values; products are accumulated in float32, so results differ by rounding alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FormName = Literal["plain", "transposed", "packed", "packed32"]
+
+
+@dataclass(frozen=True)
+class Forms:
+    """Which form multiplies up to `narrow_rows` rows, and which one more than that."""
+
+    narrow: FormName = "plain"
+    wide: FormName = "plain"
+    narrow_rows: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Forms:
+        """Read what `to_json` wrote."""
+        return Forms(data["narrow"], data["wide"], int(data["narrow_rows"]))
+
+
+def candidates(dtype: torch.dtype) -> tuple[FormName, ...]:
+    """Return the forms that this build of torch can multiply in this number format."""
+    names: list[FormName] = ["plain", "transposed"]
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
+        names.append("packed")
+        if dtype == torch.bfloat16:
+            names.append("packed32")
+    return tuple(names)
+
+
+def laid_out(weight: torch.Tensor, form: FormName) -> torch.Tensor:
+    """Return the weight [out, in] in a form; `plain` returns the same tensor."""
+    if form == "plain":
+        return weight
+    if form == "transposed":
+        return weight.t().contiguous()
+    source = weight.float() if form == "packed32" else weight
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(source, 16)
+    return packed
+
+
+def multiplied(x: torch.Tensor, held: torch.Tensor, form: FormName) -> torch.Tensor:
+    """Return x [n, in] times the transposed weight: [n, out], in x's number format."""
+    if form == "plain":
+        return F.linear(x, held)
+    if form == "transposed":
+        return torch.mm(x, held)
+    if form == "packed":
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, held, None, "none", [], "")
+        return product
+    # float32 arithmetic on bfloat16 values: what a bfloat16 unit does, on processors without one
+    wide: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x.float(), held, None, "none", [], "")
+    return wide.to(x.dtype)
+
+
+@final
+class Matrix:
+    """A weight [out, in] in its narrow and its wide form."""
+
+    def __init__(self, weight: torch.Tensor, forms: Forms) -> None:
+        """Lay the weight out; a form used for both widths is held once."""
+        self._forms = forms
+        self._narrow = laid_out(weight, forms.narrow)
+        same = forms.wide == forms.narrow
+        self._wide = self._narrow if same else laid_out(weight, forms.wide)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x [n, in] times the transposed weight: [n, out]."""
+        if x.shape[0] <= self._forms.narrow_rows:
+            return multiplied(x, self._narrow, self._forms.narrow)
+        return multiplied(x, self._wide, self._forms.wide)

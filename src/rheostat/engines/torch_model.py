@@ -1,0 +1,290 @@
+"""The llama-shaped decoder: one lean forward pass over the new tokens of several rows.
+
+Rows are packed: the new tokens of all rows lie behind each other in one matrix, so rows of
+different lengths, prompts and drafts run together without padding. Linear layers see one matrix;
+attention runs row by row against that row's own cache. A sub-layer that the layout drops, or
+that a policy skips for every token, is not executed; a skipped token is not in the matrix.
+
+Rotary embedding is applied as a complex product, so the rows of the query and key projections
+are stored in pair order; scores do not change when both are permuted alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from rheostat.engines.torch_matrix import Forms, Matrix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rheostat.engines.torch_cache import RowCache
+    from rheostat.engines.weights_cache import LoadedModel
+    from rheostat.kernel.seams import Bools, Depth, Ints, MlpPolicy
+
+Observer = Callable[[int, str, torch.Tensor, torch.Tensor], None]
+"""Called with (layer, `attention` or `mlp`, residual stream before, after), each [n, width]."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The new tokens of one row."""
+
+    cache: RowCache
+    tokens: Sequence[int]
+    generated: int
+    """Index after the prompt of the first new token; negative inside the prompt."""
+
+
+class Passed(NamedTuple):
+    """What a forward pass gave."""
+
+    logits: torch.Tensor
+    """[rows asked for, vocabulary]."""
+    mlp_runs: NDArray[np.int64]
+    """MLPs executed for each new token, [n]."""
+
+
+class _Layer(NamedTuple):
+    attention_norm: torch.Tensor
+    qkv: Matrix
+    out: Matrix
+    mlp_norm: torch.Tensor
+    gate_up: Matrix
+    down: Matrix
+
+
+class _Row(NamedTuple):
+    cache: RowCache
+    start: int
+    end: int
+    mask: torch.Tensor | None
+
+
+@final
+class Llama:
+    """Weights in their chosen forms, and the forward pass."""
+
+    def __init__(self, loaded: LoadedModel, *, dtype: torch.dtype, forms: Forms) -> None:
+        """Lay out the weights; the embedding stays in the memory-mapped file."""
+        self.shape = loaded.shape
+        self.dtype = dtype
+        self._eps = loaded.norm_eps
+        self._embedding = loaded.tensors["embed.weight"]
+        self._norm = loaded.tensors["norm.weight"].to(dtype)
+        self._layers = [
+            _laid_out(weights, forms)
+            for weights in (
+                fused_weights(loaded, layer, dtype) for layer in range(self.shape.layers)
+            )
+        ]
+        self._head = Matrix(head_weight(loaded, dtype), forms)
+        self._turns = _rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        feeds: Sequence[Feed],
+        depth: Depth,
+        *,
+        logit_rows: Sequence[int] | None,
+        observer: Observer | None = None,
+    ) -> Passed:
+        """Read the feeds' tokens, extend their caches, return logits of some of the rows.
+
+        Args:
+            feeds: rows with their new tokens, n in all.
+            depth: which sub-layers exist and which are decided while running.
+            logit_rows: rows (0..n-1) whose logits are wanted; None = all of them.
+            observer: sees the residual stream around every executed sub-layer.
+        """
+        tokens = [t for feed in feeds for t in feed.tokens]
+        rows = self._rows(feeds)
+        x = F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+        positions = [i for r in rows for i in _span(r)]
+        turns = self._turns[positions].unsqueeze(1)
+        policy = depth.policy
+        state = policy.begin(_generated(feeds)) if policy else None
+        skipped = np.zeros(len(tokens), dtype=np.int64)
+        slot = 0
+        for index, layer in enumerate(self._layers):
+            if depth.layout.attention[index]:
+                before = x
+                x = x + self._attention(layer, x, rows, turns, slot)
+                slot += 1
+                if observer:
+                    observer(index, "attention", before, x)
+            if not depth.layout.mlp[index]:
+                continue
+            before = x
+            ran = policy.runs(index, state) if policy else None
+            x = self._mlp(layer, x, ran)
+            if ran is not None:
+                skipped += ~ran
+            if policy and policy.watches(index) and (ran is None or ran.any()):
+                state = _observed(policy, index, ran, before, x, state)
+            if observer:
+                observer(index, "mlp", before, x)
+        for row in rows:
+            row.cache.advance(row.end - row.start)
+        if logit_rows is not None:
+            x = x[list(logit_rows)]
+        logits = self._head(F.rms_norm(x, (x.shape[1],), self._norm, self._eps))
+        return Passed(logits, sum(depth.layout.mlp) - skipped)
+
+    def _rows(self, feeds: Sequence[Feed]) -> list[_Row]:
+        rows, start = [], 0
+        group = self.shape.heads // self.shape.kv_heads
+        for feed in feeds:
+            n = len(feed.tokens)
+            feed.cache.make_room(n)
+            mask = _causal_mask(n, feed.cache.length, self.dtype)
+            rows.append(
+                _Row(feed.cache, start, start + n, None if mask is None else mask.repeat(group, 1))
+            )
+            start += n
+        return rows
+
+    def _attention(
+        self,
+        layer: _Layer,
+        x: torch.Tensor,
+        rows: Sequence[_Row],
+        turns: torch.Tensor,
+        slot: int,
+    ) -> torch.Tensor:
+        shape = self.shape
+        qkv = layer.qkv(F.rms_norm(x, (shape.width,), layer.attention_norm, self._eps))
+        q_size, kv_size = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+        _turn(qkv[:, : q_size + kv_size], turns, shape.head_size)
+        kv = qkv[:, q_size:].view(-1, 2, shape.kv_heads, shape.head_size)
+        outs = []
+        for row in rows:
+            held = row.cache.put(slot, kv[row.start : row.end])
+            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row.mask))
+        return layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
+
+    def _attended(
+        self, q: torch.Tensor, held: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Attend from q [n, heads * head_size] to held [T, 2, kv_heads, head_size]."""
+        n, shape = q.shape[0], self.shape
+        group = shape.heads // shape.kv_heads
+        q = q.reshape(n, shape.kv_heads, group, shape.head_size)
+        # the queries that share a key-value head are queries of one attention: no copy of K and V
+        q = q.permute(1, 2, 0, 3).reshape(1, shape.kv_heads, group * n, shape.head_size)
+        keys, values = held[:, 0].transpose(0, 1)[None], held[:, 1].transpose(0, 1)[None]
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
+        return out.reshape(n, -1)
+
+    def _mlp(self, layer: _Layer, x: torch.Tensor, ran: Bools | None) -> torch.Tensor:
+        if ran is not None and not ran.any():
+            return x
+        if ran is None or ran.all():
+            return x + self._gated(layer, x)
+        chosen = torch.from_numpy(np.flatnonzero(ran))
+        return x.index_add(0, chosen, self._gated(layer, x[chosen]))
+
+    def _gated(self, layer: _Layer, x: torch.Tensor) -> torch.Tensor:
+        hidden = layer.gate_up(F.rms_norm(x, (self.shape.width,), layer.mlp_norm, self._eps))
+        inner = self.shape.inner
+        return layer.down(F.silu(hidden[:, :inner]) * hidden[:, inner:])
+
+
+def fused_weights(loaded: LoadedModel, layer: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return one layer's matrices, those of equal input stacked, and its norms."""
+    tensors, name = loaded.tensors, f"layers.{layer}"
+    q, k = (
+        _paired(tensors[f"{name}.{part}.weight"], loaded.shape.head_size) for part in ("q", "k")
+    )
+    gate, up = (tensors[f"{name}.{part}.weight"] for part in ("gate", "up"))
+    return {
+        "attention_norm": tensors[f"{name}.attn_norm.weight"].to(dtype),
+        "qkv": torch.cat([q, k, tensors[f"{name}.v.weight"]]).to(dtype),
+        "out": tensors[f"{name}.o.weight"].to(dtype),
+        "mlp_norm": tensors[f"{name}.mlp_norm.weight"].to(dtype),
+        "gate_up": torch.cat([gate, up]).to(dtype),
+        "down": tensors[f"{name}.down.weight"].to(dtype),
+    }
+
+
+def head_weight(loaded: LoadedModel, dtype: torch.dtype) -> torch.Tensor:
+    """Return the output head [vocabulary, width]: the embedding when tied."""
+    name = "embed.weight" if loaded.shape.tied else "head.weight"
+    return loaded.tensors[name].to(dtype)
+
+
+def _laid_out(weights: dict[str, torch.Tensor], forms: Forms) -> _Layer:
+    return _Layer(
+        **{
+            name: weight if weight.ndim == 1 else Matrix(weight, forms)
+            for name, weight in weights.items()
+        }  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
+    )
+
+
+def _paired(weight: torch.Tensor, head_size: int) -> torch.Tensor:
+    """Reorder rows (j, j + half) of each head into neighbours."""
+    heads = weight.view(-1, 2, head_size // 2, weight.shape[1])
+    return heads.transpose(1, 2).reshape(weight.shape)
+
+
+def _rotations(context: int, head_size: int, theta: float) -> torch.Tensor:
+    """Return e^(i * position * frequency), [context, head_size / 2], complex64."""
+    exponents = torch.arange(0, head_size, 2, dtype=torch.float32) / head_size
+    angles = torch.outer(torch.arange(context, dtype=torch.float32), 1.0 / theta**exponents)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def _turn(part: torch.Tensor, turns: torch.Tensor, head_size: int) -> None:
+    """Apply the rotary embedding in place to part [n, heads * head_size]."""
+    n = part.shape[0]
+    if part.dtype == torch.float32:
+        pairs = part.view(n, -1, head_size // 2, 2)
+        torch.view_as_complex(pairs).mul_(turns)
+        return
+    wide = part.float().view(n, -1, head_size // 2, 2)
+    turned = torch.view_as_real(torch.view_as_complex(wide) * turns)
+    part.copy_(turned.view(n, -1))
+
+
+def _causal_mask(n: int, held: int, dtype: torch.dtype) -> torch.Tensor | None:
+    """Return the additive mask [n, held + n]; None for a single token, which sees everything."""
+    if n == 1:
+        return None
+    future = torch.full((n, n), float("-inf"), dtype=dtype).triu_(1)
+    return torch.cat([torch.zeros(n, held, dtype=dtype), future], dim=1)
+
+
+def _span(row: _Row) -> range:
+    """Return the positions of the row's new tokens (its cache has not advanced yet)."""
+    held = row.cache.length
+    return range(held, held + row.end - row.start)
+
+
+def _generated(feeds: Sequence[Feed]) -> Ints:
+    return np.concatenate(
+        [np.arange(f.generated, f.generated + len(f.tokens), dtype=np.int64) for f in feeds]
+    )
+
+
+def _observed(  # noqa: PLR0913  # the arguments of one call of `MlpPolicy.observe`
+    policy: MlpPolicy,
+    layer: int,
+    ran: Bools | None,
+    before: torch.Tensor,
+    after: torch.Tensor,
+    state: object,
+) -> object:
+    if ran is not None:
+        chosen = torch.from_numpy(np.flatnonzero(ran))
+        before, after = before[chosen], after[chosen]
+    cosine = F.cosine_similarity(before.float(), after.float(), dim=-1).double().numpy()
+    return policy.observe(layer, ran, cosine, state)

@@ -1,0 +1,89 @@
+"""Measure the price table of this machine: seconds of the parts of a forward pass.
+
+Three kinds of pass are timed over n new tokens: the whole model, the model without its MLPs
+(at several context lengths), and embedding plus output head alone. Their differences, divided by
+the number of sub-layers, are the prices of one attention and one MLP. The fastest of the repeats
+counts, because everything that disturbs a measurement makes it longer.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rheostat.engines.torch_cache import RowCache
+from rheostat.engines.torch_model import Feed, Llama
+from rheostat.kernel.model_cost import PriceTable
+from rheostat.kernel.seams import Depth, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rheostat.kernel.model_cost import ModelShape
+
+TOKENS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+CONTEXTS = (32, 512, 1536)
+REPEATS = 3
+
+
+def measured_prices(model: Llama, *, progress: Callable[[str], None] | None = None) -> PriceTable:
+    """Time the parts of a pass and return the table; takes some seconds."""
+    if progress:
+        progress("measuring what a forward pass costs on this machine")
+    layers = model.shape.layers
+    full, off = (True,) * layers, (False,) * layers
+    contexts = [c for c in CONTEXTS if c + TOKENS[-1] <= model.shape.context] or [1]
+    head = pass_seconds(model, Depth(Layout(off, off)), contexts[0])
+    attending = [pass_seconds(model, Depth(Layout(full, off)), c) for c in contexts]
+    whole = pass_seconds(model, Depth(Layout.full(layers)), contexts[0])
+    # one row of output costs `fixed + head`; the part that grows with the rows is the head's
+    fixed = max(2 * head[0] - head[1], 0.0) if len(head) > 1 else 0.0
+    fixed = min(fixed, 0.9 * head[0])
+    return PriceTable(
+        tokens=TOKENS,
+        contexts=tuple(contexts),
+        attention=tuple(_difference(row, head, layers) for row in attending),
+        mlp=_difference(whole, attending[0], layers),
+        head=tuple(max(t - fixed, 1e-9) for t in head),
+        fixed=fixed,
+    )
+
+
+def pass_seconds(
+    model: Llama, depth: Depth, context: int, *, tokens: Sequence[int] = TOKENS
+) -> list[float]:
+    """Return the seconds of a pass over each n of `tokens` after `context` cached tokens."""
+    cache = empty_cache(model, depth.layout, capacity=context + max(tokens))
+    cache.advance(context)
+    best = [float("inf")] * len(tokens)
+    for _ in range(REPEATS):
+        for i, n in enumerate(tokens):
+            start = time.perf_counter()
+            model.forward([Feed(cache, [0] * n, 0)], depth, logit_rows=None)
+            best[i] = min(best[i], time.perf_counter() - start)
+            cache.truncate(context)
+    return best
+
+
+def empty_cache(model: Llama, layout: Layout, *, capacity: int) -> RowCache:
+    """Return a cache with a slot for every attention that the layout keeps."""
+    return RowCache(model.shape, sum(layout.attention), capacity=capacity, dtype=model.dtype)
+
+
+def _difference(longer: Sequence[float], shorter: Sequence[float], units: int) -> tuple[float, ...]:
+    return tuple(max((a - b) / units, 1e-9) for a, b in zip(longer, shorter, strict=True))
+
+
+def step_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Callable[[int], float]:
+    """Return the price of one row's step over n new tokens under a layout, at a short context."""
+
+    def seconds(n: int) -> float:
+        return prices.seconds(
+            n,
+            prices.contexts[0],
+            attention=sum(layout.attention),
+            mlp=sum(layout.mlp),
+            head_rows=n,
+        )
+
+    return seconds
