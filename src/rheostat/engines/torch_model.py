@@ -51,6 +51,14 @@ class Passed(NamedTuple):
     """MLPs executed for each new token, [n]."""
 
 
+class Resume(NamedTuple):
+    """Where to enter the stack when what lies below is known: for one chunk of one row."""
+
+    layer: int
+    stream: torch.Tensor
+    """Residual stream entering that layer, [n, width]."""
+
+
 class _Layer(NamedTuple):
     attention_norm: torch.Tensor
     qkv: Matrix
@@ -95,6 +103,7 @@ class Llama:
         *,
         logit_rows: Sequence[int] | None,
         observer: Observer | None = None,
+        resume: Resume | None = None,
     ) -> Passed:
         """Read the feeds' tokens, extend their caches, return logits of some of the rows.
 
@@ -103,17 +112,22 @@ class Llama:
             depth: which sub-layers exist and which are decided while running.
             logit_rows: rows (0..n-1) whose logits are wanted; None = all of them.
             observer: sees the residual stream around every executed sub-layer.
+            resume: skip the layers below, whose result is given (their cache stays empty).
         """
         tokens = [t for feed in feeds for t in feed.tokens]
         rows = self._rows(feeds)
-        x = F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+        if resume is None:
+            x = F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+        else:
+            x = resume.stream
         positions = [i for r in rows for i in _span(r)]
         turns = self._turns[positions].unsqueeze(1)
         policy = depth.policy
         state = policy.begin(_generated(feeds)) if policy else None
         skipped = np.zeros(len(tokens), dtype=np.int64)
-        slot = 0
-        for index, layer in enumerate(self._layers):
+        first = resume.layer if resume else 0
+        slot = sum(depth.layout.attention[:first])
+        for index, layer in enumerate(self._layers[first:], start=first):
             if depth.layout.attention[index]:
                 before = x
                 x = x + self._attention(layer, x, rows, turns, slot)

@@ -34,6 +34,8 @@ class Card:
     """What the engine must offer, such as `depth.static` or `draft`."""
     reads: frozenset[str] = frozenset()
     """Parts of the profile that `fit` reads, such as `redundancy`."""
+    variants: tuple[Mapping[str, Any], ...] = ({},)
+    """Parameters worth searching beside the dial; {} = the defaults."""
     control: bool = False
     """True for a control: it exists to be beaten."""
 

@@ -57,6 +57,7 @@ class LlmDrop:
         paper="arXiv:2406.15786",
         needs=frozenset({"depth.static"}),
         reads=frozenset({"redundancy"}),
+        variants=({"unit": "attention"}, {"unit": "mlp"}, {"unit": "joint"}),
     )
 
     def __post_init__(self) -> None:
