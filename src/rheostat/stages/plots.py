@@ -1,0 +1,248 @@
+"""The report's plots as PNG: 900 px wide on the page, drawn at twice that, colour-blind safe."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rheostat.errors import UserError
+from rheostat.stages.report_files import interval, number
+from rheostat.stages.report_html import counted
+
+try:
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except ModuleNotFoundError as error:
+    raise UserError(
+        "a report needs `matplotlib` for its plots, and it is not installed",
+        hint='pip install "rheostat[plots]"',
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+
+    from rheostat.kernel.plan import Plan
+
+WIDTH = 9.0
+"""Inches; 100 CSS pixels each."""
+DPI = 200
+BLUE, ORANGE, GREEN, PINK, SKY, GREY = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#6b7280",
+)  # fmt: skip
+"""Of Okabe and Ito: told apart with every common form of colour blindness."""
+MARKERS = "osD^vP"
+PARTS = {"attention": "attention", "mlp": "MLP", "layer": "whole layer"}
+AXIS_OF_LOSS = {
+    "disagree": "loss: share of tokens that differ",
+    "score": "loss of score (0.5 = none)",
+    "nats": "loss: excess nats per token",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A picture and what it says to those who do not see it."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+
+
+def frontier(plan: Plan, label: str, name: str) -> Plot | None:
+    """Draw loss against price ratio of every setting tried; None when the plan lists none."""
+    points = [p for p in plan.predicted.get("frontier", []) if _at(p)]
+    if not points:
+        return None
+    kind = str(plan.predicted.get("loss_kind"))
+    figure, axes = _figure(4.4)
+    groups = [
+        ([p for p in points if not p.get("kept")], "o", GREY, 5.0, "tried"),
+        ([p for p in points if p.get("kept")], "D", ORANGE, 9.0, "kept"),
+    ]
+    if plan.measured.get("loss_kind") == kind and _at(plan.measured):
+        groups.append(([plan.measured], "^", BLUE, 9.0, "kept, measured on unseen items"))
+    for members, marker, colour, size, text in groups:
+        _errorbars(axes, members, marker=marker, color=colour, ms=size, label=text)
+    axes.plot([1], [0.5 if kind == "score" else 0], "s", color="black", ms=8, label="base")
+    if kind != "score":
+        axes.set_ylim(top=max(axes.get_ylim()[1], 0.01))
+    axes.set_xlabel("price as a share of the base (1 = base, left is cheaper)")
+    axes.set_ylabel(AXIS_OF_LOSS.get(kind, "loss"))
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    kept = groups[1][0]
+    best = kept[0] if kept else None
+    return Plot(
+        name=name,
+        png=_png(figure),
+        alt=f"Loss against price ratio of {len(points)} settings tried for {label}"
+        + (f"; kept: price {_at(best)[0]:.2f} of the base, loss {_at(best)[1]:.3g}" if best else "")
+        + ".",
+        caption=f"{label}: every setting that the search tried, with 95 % intervals of the loss. "
+        "Left is cheaper, low is closer to the base.",
+    )
+
+
+def cost_curves(curves: Sequence[Mapping[str, Any]]) -> Plot:
+    """Draw the seconds of a pass over n tokens relative to n = 1."""
+    figure, axes = _figure(4.2)
+    contexts = sorted({c["context"] for c in curves})
+    kinds = list(dict.fromkeys((c["dtype"], c["threads"]) for c in curves))
+    ticks = sorted({n for c in curves for n in c["tokens"]})
+    for curve in curves:
+        at = kinds.index((curve["dtype"], curve["threads"]))
+        axes.plot(
+            curve["tokens"],
+            [s / curve["seconds"][0] for s in curve["seconds"]],
+            color=(BLUE, ORANGE, GREEN, PINK, SKY, "black")[at % 6],
+            linestyle=("-", "--", ":", "-.")[contexts.index(curve["context"]) % 4],
+            marker=MARKERS[at % len(MARKERS)],
+            ms=4,
+            label=f"{plain(curve['dtype'])}, {counted(curve['threads'], 'thread')}, "
+            f"context {curve['context']}",
+        )
+    axes.plot(ticks, ticks, color=GREY, lw=1, label="n passes of one token")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(ticks, [str(n) for n in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("new tokens in one forward pass, n")
+    axes.set_ylabel("seconds relative to n = 1")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    worst = max(c["seconds"][-1] / c["seconds"][0] for c in curves)
+    return Plot(
+        name="cost-curves",
+        png=_png(figure),
+        alt=f"Seconds of one forward pass over 1 to {ticks[-1]} new tokens relative to one token, "
+        f"for {len(curves)} settings; at most {worst:.1f} times.",
+        caption="What a pass over n tokens costs here. The further a line runs below the grey "
+        "one, the cheaper it is to verify drafts.",
+    )
+
+
+def redundancy_map(redundancy: Mapping[str, Any]) -> Plot:
+    """Draw similarity and drop loss of every sub-layer as two heat maps."""
+    figure = Figure(figsize=(WIDTH, 4.4), dpi=DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    similarity, loss = (
+        np.array([redundancy[part][what] for part in PARTS], dtype=float)
+        for what in ("similarity", "drop_loss")
+    )
+    top = max(float(np.nanmax(loss)), 2e-3)
+    floor = max(1e-3, min(top / 2, float(np.nanmin(np.where(loss > 0, loss, np.inf)))))
+    panels = (
+        (upper, similarity, Normalize(), "cividis", "similarity (cosine)"),
+        (lower, np.clip(loss, floor, None), LogNorm(floor, top), "magma_r", "drop loss (nats)"),
+    )
+    for axes, values, norm, colours, text in panels:
+        picture = axes.imshow(values, aspect="auto", cmap=colours, norm=norm)
+        axes.set_yticks(range(len(PARTS)), list(PARTS.values()))
+        axes.tick_params(length=0)
+        bar = figure.colorbar(picture, ax=axes, pad=0.015, aspect=12)
+        bar.set_label(text)
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.outline.set_visible(False)
+    lower.xaxis.set_major_locator(MaxNLocator(16, integer=True))
+    lower.set_xlabel("layer (0 = first)")
+    return Plot(
+        name="layers",
+        png=_png(figure),
+        alt=f"Two heat maps over {similarity.shape[1]} layers, for attention, MLP and whole layer: "
+        "similarity of a sub-layer's input and output, and loss when it alone is dropped.",
+        caption="Above: how little each sub-layer changes its input (1 = nothing). Below: excess "
+        "nats per token when it alone is dropped (colours on a logarithmic scale).",
+    )
+
+
+def held_out_loss(held_out: Mapping[str, Any]) -> Plot:
+    """Draw the loss increase against the number of dropped units."""
+    figure, axes = _figure(4.0)
+    for at, (part, text) in enumerate(PARTS.items()):
+        colour = (BLUE, ORANGE, GREEN)[at]
+        axes.plot(held_out["k"], held_out[part], color=colour, marker=MARKERS[at], ms=5, label=text)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(held_out["k"])
+    axes.set_xlabel("units dropped, most similar first")
+    axes.set_ylabel("loss increase (nats per token)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    ends = ", ".join(f"{text} {held_out[part][-1]:.2g}" for part, text in PARTS.items())
+    return Plot(
+        name="held-out",
+        png=_png(figure),
+        alt=f"Loss increase on held-out text against the number of dropped units; with "
+        f"{held_out['k'][-1]} dropped, in nats per token: {ends}.",
+        caption="Held-out text: loss increase with the k most similar units dropped together "
+        "(linear up to 0.1 nats, logarithmic above).",
+    )
+
+
+def draft_lengths(lengths: Mapping[str, Mapping[int, int]]) -> Plot:
+    """Draw each run's share of decoding steps by draft length, a panel a run."""
+    figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * len(lengths)), dpi=DPI, layout="constrained")
+    panels = figure.subplots(len(lengths), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (label, counts) in zip(panels, lengths.items(), strict=True):
+        _style(axes)
+        steps = sum(counts.values())
+        axes.bar(list(counts), [n / steps for n in counts.values()], color=BLUE, width=0.8)
+        axes.set_title(f"{plain(label)}: {steps} steps", loc="left", fontsize=10)
+        axes.set_ylabel("share of steps")
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.xaxis.set_major_locator(MaxNLocator(16, integer=True, min_n_ticks=1))
+    panels[-1].set_xlim(-0.6, max(max(counts) for counts in lengths.values()) + 0.6)
+    panels[-1].set_xlabel("draft tokens verified in a step (0 = an ordinary step)")
+    idle = ", ".join(f"{k} {c.get(0, 0) / sum(c.values()):.0%}" for k, c in lengths.items())
+    return Plot(
+        name="draft-lengths",
+        png=_png(figure),
+        alt=f"Histogram of draft lengths by decoding step. Steps without a draft: {idle}.",
+        caption="How many draft tokens each decoding step verified.",
+    )
+
+
+def plain(text: object) -> str:
+    """Return a text that the plots' font can draw and that is not read as a formula."""
+    shown = "".join(c if " " <= c < "\u0250" else "?" for c in str(text)).replace("$", r"\$")
+    return shown if len(shown) <= 60 else shown[:59] + "…"
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#d8dce2", lw=0.7)
+    axes.set_axisbelow(True)
+
+
+def _errorbars(axes: Axes, points: Sequence[Mapping[str, Any]], **look: Any) -> None:
+    if not points:
+        return
+    x, y = zip(*(_at(p) for p in points), strict=True)
+    bars = [interval(p, "loss_interval") or (loss, loss) for p, loss in zip(points, y, strict=True)]
+    below = [max(0.0, loss - low) for (low, _), loss in zip(bars, y, strict=True)]
+    above = [max(0.0, high - loss) for (_, high), loss in zip(bars, y, strict=True)]
+    axes.errorbar(x, y, yerr=[below, above], ls="none", elinewidth=1, capsize=3, **look)
+
+
+def _at(point: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return (price ratio, loss); empty when one of them is unknown."""
+    x, y = number(point, "price_ratio"), number(point, "loss")
+    return () if x is None or y is None else (x, y)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
