@@ -1,0 +1,44 @@
+"""Counts executed matrix work from outside: an eye on every torch operation of a block."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class OutsideCount(TorchDispatchMode):
+    """FLOPs of matrix products, and bytes of the weights, keys and values that they read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name == "linear":
+            self._linear(args[0], args[1])
+        elif name == "mm":
+            self._product(args[0], args[1])
+        elif name == "addmm":
+            self._product(args[1], args[2])
+        elif "scaled_dot_product" in name:
+            self._attention(*args[:3])
+        elif name in {"bmm", "baddbmm", "matmul", "einsum", "_linear_pointwise"}:
+            raise AssertionError(f"`{name}` is not counted; teach the count about it")
+        return result
+
+    def _linear(self, x, weight):
+        self.flops += 2 * prod(x.shape[:-1]) * weight.numel()
+        self.bytes += weight.numel() * weight.element_size()
+
+    def _product(self, x, weight):
+        self.flops += 2 * x.shape[0] * weight.numel()
+        self.bytes += weight.numel() * weight.element_size()
+
+    def _attention(self, query, keys, values):
+        self.flops += 2 * prod(query.shape) * keys.shape[-2]
+        self.flops += 2 * prod(query.shape[:-1]) * prod(values.shape[-2:])
+        self.bytes += (keys.numel() + values.numel()) * keys.element_size()

@@ -1,0 +1,45 @@
+"""Check 4 of the contract: what was executed, counted from outside, is what the ledger says."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.outside_count import OutsideCount
+from contract.tiny_engine import PROMPTS, named
+from rheostat.kernel.cost import total
+from rheostat.kernel.seams import Installed
+
+PAIRS = [{draft: 1.0, depth: 1.0} for draft in named("draft") for depth in named("depth")]
+ALONE = [{name: 1.0} for name in named()]
+
+
+def balanced(outside, cost):
+    assert outside.flops > 0
+    assert cost.flops == pytest.approx(outside.flops, rel=0.01)
+    assert cost.bytes == pytest.approx(outside.bytes, rel=0.01)
+
+
+@pytest.mark.parametrize("dials", [{}, *ALONE, *PAIRS], ids=" ".join)
+@pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS], ids=["alone", "batch"])
+def test_the_books_of_a_generation_balance(bench, dials, prompts):
+    installed = bench.installed(**dials)
+    with OutsideCount() as outside:
+        outputs = bench.outputs(installed, prompts)
+    balanced(outside, total(o.cost for o in outputs))
+
+
+@pytest.mark.parametrize("name", named("depth"))
+def test_the_books_of_a_scoring_balance(bench, name):
+    with OutsideCount() as outside:
+        scored = bench.score(bench.installed(**{name: 1.0}), list(range(20, 60)))
+    balanced(outside, scored.cost)
+
+
+@pytest.mark.parametrize("name", named("depth"))
+def test_skipped_work_is_not_executed(bench, name):
+    executed = []
+    for installed in (Installed(), bench.installed(**{name: 1.0})):
+        with OutsideCount() as outside:
+            bench.score(installed, list(range(20, 60)))
+        executed.append(outside.flops)
+    assert executed[1] < executed[0]

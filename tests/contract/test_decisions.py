@@ -1,0 +1,100 @@
+"""Checks 3, 5, 6 and 7 of the contract: monotone, causal, alone in a batch, plain data."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from contract.tiny_engine import DIALS, PROMPTS, counted, decisions, named, tokens_of
+from rheostat import catalog
+from rheostat.engines.base import Request
+from rheostat.kernel.plan import Plan
+from rheostat.kernel.seams import DraftStart, Installed
+
+ALLOWANCE = 0.05  # of exploring, stated by the draft methods
+TEXT = np.random.default_rng(1).integers(10, 290, 64).tolist()
+
+
+@pytest.mark.parametrize("name", named("depth"))
+def test_a_higher_dial_costs_no_more(bench, name):
+    prices = [bench.score(bench.installed(**{name: d}), TEXT).cost.price for d in DIALS]
+    assert all(after <= 1.01 * before for before, after in itertools.pairwise(prices))
+    assert prices[-1] < prices[0]
+
+
+@pytest.mark.parametrize("name", [n for n in named("draft") if not catalog.method(n).card.control])
+@pytest.mark.parametrize("dial", DIALS)
+def test_drafts_cost_at_most_the_allowance_more_than_the_base(bench, name, dial):
+    plain, drafted = (
+        sum(o.cost.price for o in bench.outputs(installed, max_new_tokens=48))
+        for installed in (Installed(), bench.installed(**{name: dial}))
+    )
+    assert drafted <= (1 + ALLOWANCE) * plain
+
+
+@pytest.mark.parametrize("name", named("depth"))
+@pytest.mark.parametrize("changed", [9, 30, 63])
+def test_later_tokens_leave_earlier_results_unchanged(bench, name, changed):
+    installed = bench.installed(**{name: 1.0})
+    other = [*TEXT[:changed], *((t + 7) % 290 for t in TEXT[changed:])]
+    first, second = bench.score(installed, TEXT), bench.score(installed, other)
+    seen = changed - 8  # the prompt's tokens have no entry
+    assert np.allclose(first.nats[:seen], second.nats[:seen], atol=1e-5)
+    assert (first.choice[: seen + 1] == second.choice[: seen + 1]).all()
+
+
+@pytest.mark.parametrize("name", named("draft"))
+def test_later_tokens_leave_earlier_drafts_unchanged(bench, name):
+    drafter = bench.installed(**{name: 1.0}).draft
+    text = [*TEXT[:20], *TEXT[:20], *TEXT[:10]]
+
+    def drafts(written):
+        start = DraftStart(prompt=text[:25], special=frozenset(), step_seconds=lambda n: 1 + n / 99)
+        state, made = drafter.start(start), []
+        for token in written:
+            made.append(list(drafter.propose(state, 8)))
+            state = drafter.commit(state, [token])
+        return made
+
+    assert drafts(text[25:])[:11] == drafts([*text[25:35], 5, 6, 7])[:11]
+
+
+@pytest.mark.parametrize("name", named())
+def test_a_row_is_not_changed_by_its_neighbours(bench, name):
+    installed = bench.installed(**{name: 1.0})
+    together = bench.outputs(installed)
+    alone = [bench.outputs(installed, [prompt])[0] for prompt in PROMPTS]
+    assert tokens_of(together) == tokens_of(alone)
+    assert [decisions(o) for o in together] == [decisions(o) for o in alone]
+
+
+@pytest.mark.parametrize("name", named())
+def test_a_plan_that_went_through_json_decides_the_same(bench, name):
+    plan = bench.plan(**{name: 0.75})
+    read = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    first, second = (bench.outputs(bench.of(p)) for p in (plan, read))
+    assert [decisions(o) for o in first] == [decisions(o) for o in second]
+    assert [counted(o.cost) for o in first] == [counted(o.cost) for o in second]
+
+
+@pytest.mark.parametrize("name", named())
+def test_the_same_seed_gives_the_same_decisions(bench, name):
+    installed = bench.installed(**{name: 1.0})
+    first, second = (bench.outputs(installed, temperature=0.8, seed=7) for _ in range(2))
+    assert tokens_of(first) == tokens_of(second)
+    assert [decisions(o) for o in first] == [decisions(o) for o in second]
+
+
+def test_a_plan_of_every_pair_is_installed(bench):
+    for draft in named("draft"):
+        for depth in named("depth"):
+            installed = bench.installed(**{draft: 1.0, depth: 1.0})
+            assert installed.draft is not None
+            assert installed.depth is not None
+
+
+def test_a_prompt_is_encoded_alike_for_every_plan(bench):
+    assert bench.engine.encode(Request(id="1", prompt=PROMPTS[0]))

@@ -1,0 +1,90 @@
+"""Check 8 of the contract: never over a cap, whatever arrives."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.tiny_engine import LAYERS, PROMPTS, Bench, named, tiny_engine, tokens_of
+from rheostat.engines.base import Request, Sampling
+from rheostat.errors import WorkloadError
+from rheostat.kernel.budget import Caps
+from rheostat.kernel.ledger import Ledger
+from rheostat.kernel.seams import Installed
+
+pytestmark = pytest.mark.parametrize("name", named())
+
+
+def requests(*prompts):
+    return [Request(id=str(i), prompt=prompt) for i, prompt in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("longest", [1, 2, 7])
+def test_the_limit_of_new_tokens_holds(bench, name, longest):
+    outputs = bench.outputs(bench.installed(**{name: 1.0}), max_new_tokens=longest)
+    assert all(len(o.token_ids) <= longest for o in outputs)
+    assert all(o.cost.new_tokens <= longest for o in outputs)
+
+
+@pytest.mark.parametrize("tokens", [10, 30, 50])
+def test_a_budget_of_tokens_is_kept(bench, name, tokens):
+    ledger = Ledger(Caps(tokens=tokens))
+    bench.outputs(bench.installed(**{name: 1.0}), ledger=ledger)
+    assert ledger.spent.tokens <= tokens
+    assert ledger.closed == ""
+
+
+def test_an_empty_prompt_is_refused_in_words(bench, name):
+    with pytest.raises(WorkloadError, match="empty"):
+        bench.outputs(bench.installed(**{name: 1.0}), [""])
+
+
+def test_a_prompt_of_one_token_is_answered(bench, name):
+    (output,) = bench.outputs(bench.installed(**{name: 1.0}), ["z"])
+    assert output.cost.prompt_tokens == 1
+    assert len(output.token_ids) <= 24
+
+
+def test_a_signal_that_is_not_a_number_ends_within_the_limit(bench, deep_gguf, name):
+    broken = tiny_engine(deep_gguf, poisoned=f"layers.{LAYERS // 3}.down.weight")
+    outputs = Bench(broken, bench.profile).outputs(bench.installed(**{name: 1.0}))
+    assert all(len(o.token_ids) <= 24 for o in outputs)
+    assert all(o.trace.mlp_skipped == 0 for o in outputs)
+
+
+def test_a_stop_in_the_middle_of_a_step_ends_the_answer_there(bench, name):
+    installed = bench.installed(**{name: 1.0})
+    text = bench.outputs(installed, PROMPTS[:1])[0].text
+    stop = text[len(text) // 2 :][:2]
+    (output,) = bench.outputs(installed, PROMPTS[:1], stop=(stop,))
+    assert output.stop_reason == "stop"
+    assert output.text == text[: text.find(stop)]
+    assert len(output.token_ids) <= output.cost.new_tokens <= 24
+
+
+def test_a_cancelled_request_is_settled_within_its_reservation(bench, name):
+    ledger = Ledger(Caps(tokens=1000))
+    running = bench.engine.generate(
+        requests("zq", *PROMPTS),
+        Sampling(max_new_tokens=24),
+        installed=bench.installed(**{name: 1.0}),
+        ledger=ledger,
+    )
+    next(running)
+    running.close()
+    assert ledger.reserved.tokens == 0
+    assert 0 < ledger.spent.tokens <= 1000
+
+
+def test_a_request_after_a_cancelled_one_is_not_changed_by_it(bench, name):
+    installed = bench.installed(**{name: 1.0})
+    before = tokens_of(bench.outputs(installed))
+    running = bench.engine.generate(requests(*PROMPTS), Sampling(), installed=installed)
+    next(running)
+    running.close()
+    assert tokens_of(bench.outputs(installed)) == before
+
+
+def test_installing_changes_nothing_in_the_engine(bench, name):
+    before = tokens_of(bench.outputs(Installed()))
+    bench.outputs(bench.installed(**{name: 1.0}))
+    assert tokens_of(bench.outputs(Installed())) == before

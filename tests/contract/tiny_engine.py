@@ -1,0 +1,156 @@
+"""A tiny random llama on the `torch` engine with a price table of its own, and its profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from rheostat import catalog
+from rheostat.engines.base import Request, Sampling
+from rheostat.kernel.model_cost import PriceTable
+from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.seams import Depth, Installed, Layout
+
+LAYERS = 10  # enough for the middle layers that `ffn_skip` asks for
+DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
+PROMPTS = (
+    "the cat and the hat and the cat in the hat",
+    "is it a star or is it a planet",
+    "zq",
+)
+# Like fp32 on a processor: neither linear nor monotone in the number of tokens.
+_SHAPE = (1, 1.2, 1.27, 1.81, 1.91, 2.33, 2.77, 2.24, 2.78)
+PRICES = PriceTable(
+    tokens=(1, 2, 3, 4, 6, 8, 11, 16, 32),
+    contexts=(32, 512),
+    attention=(tuple(1e-3 * s for s in _SHAPE), tuple(2e-3 * s for s in _SHAPE)),
+    mlp=tuple(3e-3 * s for s in _SHAPE),
+    head=tuple(8e-3 * s for s in _SHAPE),
+    fixed=2e-3,
+)
+# Like a processor that verifies drafts almost for free, so that every lookup is drafted.
+FLAT = replace(PRICES, attention=((1e-3,) * 9,) * 2, mlp=(3e-3,) * 9, head=(8e-3,) * 9)
+
+
+def tiny_engine(path, *, prices=PRICES, poisoned=None):
+    """Load the model; `poisoned` names a weight in which one number becomes NaN."""
+    import torch
+
+    from rheostat.engines.tokenizer import Tokenizer
+    from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.engines.torch_matrix import Forms
+    from rheostat.engines.torch_model import Llama
+    from rheostat.engines.weights_cache import load_weights
+
+    loaded = load_weights(str(path))
+    if poisoned is not None:
+        bad = loaded.tensors[poisoned].clone()
+        bad.view(-1)[0] = float("nan")
+        loaded.tensors[poisoned] = bad
+    model = Llama(loaded, dtype=torch.float32, forms=Forms())
+    return TorchEngine(loaded, model, Tokenizer.of(loaded), prices)
+
+
+def profile_of(engine) -> dict[str, Any]:
+    """Measure the parts of a profile that methods may read, on random tokens."""
+    draw = np.random.default_rng(0)
+    tokens = draw.integers(10, engine.shape.vocabulary, 120).tolist()
+    cosines: dict[tuple[str, int], Any] = {}
+
+    def watch(layer, part, before, after):
+        import torch
+
+        cosines[part, layer] = torch.cosine_similarity(before, after, dim=-1).double().numpy()
+
+    from rheostat.engines.torch_model import Feed
+    from rheostat.engines.torch_prices import empty_cache
+
+    full = Layout.full(engine.shape.layers)
+    cache = empty_cache(engine.llama, full, capacity=len(tokens))
+    engine.llama.forward([Feed(cache, tokens, 0)], Depth(full), logit_rows=[], observer=watch)
+    parts: dict[str, Any] = {
+        part: _part(engine, full, part, cosines, tokens) for part in ("attention", "mlp")
+    }
+    both = [*product(("attention", "mlp"), range(engine.shape.layers))]
+    both.sort(key=lambda unit: -parts[unit[0]]["similarity"][unit[1]])
+    parts["ranking"] = {
+        **{part: [i for kind, i in both if kind == part] for part in ("attention", "mlp")},
+        "joint": [list(unit) for unit in both],
+    }
+    return {"redundancy": parts}
+
+
+def _part(engine, full, part, cosines, tokens):
+    layers = range(engine.shape.layers)
+    losses = [
+        float(engine.score(tokens[:1], tokens[1:], installed=Installed(depth=depth)).nats.mean())
+        for depth in (Depth(full.without(**{part: [i]})) for i in layers)
+    ]
+    return {
+        "similarity": [float(cosines[part, i].mean()) for i in layers],
+        "similarity_quantiles": [
+            np.quantile(cosines[part, i], np.linspace(0, 1, 21)).tolist() for i in layers
+        ],
+        "drop_loss": losses,
+    }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An engine, its profile, and short ways to run plans on it."""
+
+    engine: Any
+    profile: dict[str, Any]
+
+    def plan(self, **dials: float) -> Plan:
+        """Set methods to dials, fitted to the profile."""
+        settings = tuple(
+            Setting(name=name, dial=dial, fitted=catalog.method(name)().fit(self.profile))
+            for name, dial in dials.items()
+        )
+        return Plan(model="tiny", methods=settings)
+
+    def installed(self, **dials: float) -> Installed:
+        return self.of(self.plan(**dials))
+
+    def of(self, plan: Plan) -> Installed:
+        return catalog.installed(plan, self.engine.shape, self.engine.card.offers)
+
+    def outputs(self, installed, prompts=PROMPTS, *, ledger=None, **sampling):
+        """Generate for every prompt in one batch; outputs in the order of the prompts."""
+        requests = [Request(id=str(i), prompt=prompt) for i, prompt in enumerate(prompts)]
+        settled = Sampling(**{"max_new_tokens": 24, **sampling})
+        made = self.engine.generate(requests, settled, installed=installed, ledger=ledger)
+        return sorted(made, key=lambda output: int(output.id))
+
+    def score(self, installed, tokens, *, prompt=8):
+        return self.engine.score(tokens[:prompt], tokens[prompt:], installed=installed)
+
+
+def tokens_of(outputs):
+    return [(output.token_ids, output.stop_reason) for output in outputs]
+
+
+def counted(cost):
+    """The deterministic part of a cost."""
+    return (cost.flops, cost.bytes, cost.prompt_tokens, cost.new_tokens, cost.calls, cost.price)
+
+
+def decisions(output):
+    trace = output.trace.to_json()
+    del trace["seconds_deciding"]
+    return trace
+
+
+def named(seam=None, *, lossless=None):
+    """Names of the methods of a seam, lossless ones or others."""
+    cards = [found.card for found in catalog.methods().values()]
+    return [
+        card.name
+        for card in cards
+        if seam in {None, card.seam}
+        and (lossless is None or lossless is (card.exactness != "lossy"))
+    ]
