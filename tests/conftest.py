@@ -1,14 +1,15 @@
-"""Fixtures that all tests share: the tiny random llama, the real model, and a cache of their own."""
+"""Fixtures that all tests share: the tiny random llama, the real model, a cache of their own."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rheostat.engines.weights_cache import LoadedModel
 
 # Wall time is no property of the code: a busy machine must not fail a test.

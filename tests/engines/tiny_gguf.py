@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quantize
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>")
 # Merges in rank order; "_" stands for the space's byte-level letter.
@@ -129,9 +132,10 @@ def write_tiny_gguf(
     tokenizer_model: str = "gpt2",
     pre: str = "smollm",
     extra: dict[str, Any] | None = None,
+    more_weights: dict[str, NDArray[np.float32]] | None = None,
     quantisation: GGMLQuantizationType = GGMLQuantizationType.F32,
 ) -> Path:
-    """Write the file; `extra` adds metadata of any key (values: int, float, bool or str)."""
+    """Write the file; `extra` adds metadata (int, float, bool or str), `more_weights` tensors."""
     writer = GGUFWriter(path, architecture)
     writer.add_block_count(layers)
     writer.add_context_length(CONTEXT)
@@ -159,6 +163,8 @@ def write_tiny_gguf(
     )
     for name, weight in weights.items():
         add_tensor(writer, name, weight, heads, kv_heads, quantisation)
+    for name, weight in (more_weights or {}).items():
+        writer.add_tensor(name, weight)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -55,6 +55,13 @@ class Metadata:
             raise ModelError(f"`{self.path}` holds `{key}` as {found}", hint=DAMAGED_HINT)
         return found
 
+    def positive(self, key: str, default: float | None = None) -> float:
+        """Return a finite number above zero."""
+        found = self.value(key, float, default)
+        if not 0 < found < float("inf"):
+            raise ModelError(f"`{self.path}` holds `{key}` as {found}", hint=DAMAGED_HINT)
+        return found
+
     def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
         """Return the items of a list, all of one Python type."""
         found = self.value(key, list)
