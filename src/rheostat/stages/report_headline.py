@@ -31,8 +31,13 @@ def headlines(summaries: Sequence[Summary]) -> tuple[str, ...]:
     """Return a sentence for each run against the base; for a lone base, what it took."""
     base, *others = summaries
     if not others:
-        return (_alone(base),)
-    return tuple(_sentence(s, base.run.label) for s in others)
+        return (_plain(_alone(base)),)
+    return tuple(_plain(_sentence(s, base.run.label)) for s in others)
+
+
+def _plain(sentence: str) -> str:
+    """Use ordinary spaces: the sentence also goes to terminals and into JSON."""
+    return sentence.replace("\u00a0", " ").replace("\u202f", " ")
 
 
 def _alone(base: Summary) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 SEED = 0
+DRAWS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +155,11 @@ def bootstrap_ratio(
     if n < 2 or not (above > 0).all() or not (below > 0).all():
         return None
     rng = np.random.default_rng(SEED)
-    ratios = np.empty(RESAMPLES)
-    for at in range(RESAMPLES):
-        drawn = rng.integers(0, n, n)
-        ratios[at] = above[drawn].sum() / below[drawn].sum()
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    # In parts: all draws at once would need gigabytes with many requests.
+    parts = -(-RESAMPLES * n // DRAWS_AT_ONCE)
+    draws = (rng.integers(0, n, (len(p), n)) for p in np.array_split(np.arange(RESAMPLES), parts))
+    ratios = [above[drawn].sum(axis=1) / below[drawn].sum(axis=1) for drawn in draws]
+    low, high = np.quantile(np.concatenate(ratios), [0.025, 0.975])
     return Interval(float(low), float(high))
 
 
