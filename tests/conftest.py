@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -42,3 +42,13 @@ def smollm2() -> LoadedModel:
     from rheostat.engines.weights_cache import load_weights
 
     return load_weights("smollm2")
+
+
+@pytest.fixture(scope="session")
+def transformers_smollm2(smollm2: LoadedModel) -> Any:
+    """The same file loaded by transformers in float32: the oracle of slow tests."""
+    transformers = pytest.importorskip("transformers")
+    path = smollm2.gguf_path
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, dtype="float32"
+    ).eval()

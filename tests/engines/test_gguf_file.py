@@ -191,14 +191,9 @@ def test_missing_layers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_tensor_equals_transformers(smollm2: LoadedModel) -> None:
-    transformers = pytest.importorskip("transformers")
-    path = smollm2.gguf_path
-    reference = transformers.AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, dtype="float32"
-    )
-    expected = reference.state_dict()
-    assert bool(reference.config.tie_word_embeddings) is smollm2.shape.tied
+def test_every_tensor_equals_transformers(smollm2: LoadedModel, transformers_smollm2: Any) -> None:
+    expected = transformers_smollm2.state_dict()
+    assert bool(transformers_smollm2.config.tie_word_embeddings) is smollm2.shape.tied
     assert len(expected) == len(smollm2.tensors) + smollm2.shape.tied
     for name, tensor in smollm2.tensors.items():
         other = expected[hugging_face_name(name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import re
@@ -251,14 +252,12 @@ def reference(smollm2: LoadedModel) -> Any:
 
 
 @pytest.fixture(scope="module")
-def ruled_reference(smollm2: LoadedModel) -> Any:
+def ruled_reference(reference: Any) -> Any:
     """transformers' tokenizer with the rule that the file names."""
-    transformers = pytest.importorskip("transformers")
-    path = smollm2.gguf_path
-    found = transformers.AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    rules = [pre_tokenizers.Digits(individual_digits=True), found.backend_tokenizer.pre_tokenizer]
-    found.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(rules)
-    return found
+    ruled = copy.deepcopy(reference)
+    rules = [pre_tokenizers.Digits(individual_digits=True), ruled.backend_tokenizer.pre_tokenizer]
+    ruled.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(rules)
+    return ruled
 
 
 @pytest.mark.slow
@@ -290,8 +289,8 @@ def test_ids_and_text_equal_transformers_on_any_text(
 ) -> None:
     ids = ruled_reference.encode(text)
     assert real.encode(text) == ids
-    assert real.decode(ids) == ruled_reference.decode(ids) == text
-    assert "".join(streamed(real, ids)) == text
+    assert real.decode(ids) == ruled_reference.decode(ids)
+    assert "".join(streamed(real, ids)) == real.decode(ids)
 
 
 @pytest.mark.slow
