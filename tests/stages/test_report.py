@@ -306,6 +306,14 @@ def test_other_machines_models_and_plans_are_noticed(tmp_path: Path) -> None:
     assert "is not the plan that was run" in text
 
 
+def test_nothing_is_claimed_of_speed_across_machines(tmp_path: Path) -> None:
+    base, own = write_run(tmp_path / "a"), write_run(tmp_path / "b", LOSSLESS)
+    edit_json(own / "run.json", machine=MACHINE | {"name": "laptop"})
+    headline = write_report([base, own], tmp_path / "r.html")["headline"]
+    assert "no claim of speed" in headline
+    assert "faster" not in headline
+
+
 def test_a_profile_of_another_model_is_not_shown(tmp_path: Path) -> None:
     write_json(tmp_path / "profile.json", profile() | {"digest": "sha256:other"})
     summary, page = report(tmp_path, BASE)
@@ -416,6 +424,10 @@ def test_a_difference_starts_at_its_word(base: str, own: str, at: int | None) ->
 
 
 # Its parts
+
+
+def test_labels_on_plots_keep_what_the_font_can_draw() -> None:
+    assert plots.plain("loss ≤ 3 % for $5\n日") == r"loss ≤ 3 % for \$5??"
 
 
 @pytest.mark.parametrize("kind", ["disagree", "score", "nats", "unknown"])

@@ -15,6 +15,7 @@ from rheostat.stages.report_html import counted
 try:
     from matplotlib.colors import LogNorm, Normalize
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties, findfont, get_font
     from matplotlib.ticker import MaxNLocator
 except ModuleNotFoundError as error:
     raise UserError(
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 
     from rheostat.kernel.plan import Plan
 
-WIDTH = 9.0
-"""Inches; 100 CSS pixels each."""
-DPI = 200
+WIDTH, DPI = 9.0, 200
+"""Inches of 100 CSS pixels, at two dots a pixel."""
 BLUE, ORANGE, GREEN, PINK, SKY, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#6b7280",
 )  # fmt: skip
@@ -76,8 +76,7 @@ def frontier(plan: Plan, label: str, name: str) -> Plot | None:
     axes.set_xlabel("price as a share of the base (1 = base, left is cheaper)")
     axes.set_ylabel(AXIS_OF_LOSS.get(kind, "loss"))
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    kept = groups[1][0]
-    best = kept[0] if kept else None
+    best = next(iter(groups[1][0]), None)
     return Plot(
         name=name,
         png=_png(figure),
@@ -93,7 +92,7 @@ def cost_curves(curves: Sequence[Mapping[str, Any]]) -> Plot:
     """Draw the seconds of a pass over n tokens relative to n = 1."""
     figure, axes = _figure(4.2)
     contexts = sorted({c["context"] for c in curves})
-    kinds = list(dict.fromkeys((c["dtype"], c["threads"]) for c in curves))
+    kinds = sorted({(c["dtype"], c["threads"]) for c in curves})
     ticks = sorted({n for c in curves for n in c["tokens"]})
     for curve in curves:
         at = kinds.index((curve["dtype"], curve["threads"]))
@@ -173,12 +172,12 @@ def held_out_loss(held_out: Mapping[str, Any]) -> Plot:
     axes.set_xlabel("units dropped, most similar first")
     axes.set_ylabel("loss increase (nats per token)")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    ends = ", ".join(f"{text} {held_out[part][-1]:.2g}" for part, text in PARTS.items())
+    ends = [f"{text} {held_out[part][-1]:.2g}" for part, text in PARTS.items()]
     return Plot(
         name="held-out",
         png=_png(figure),
         alt=f"Loss increase on held-out text against the number of dropped units; with "
-        f"{held_out['k'][-1]} dropped, in nats per token: {ends}.",
+        f"{held_out['k'][-1]} dropped, in nats per token: {', '.join(ends)}.",
         caption="Held-out text: loss increase with the k most similar units dropped together "
         "(linear up to 0.1 nats, logarithmic above).",
     )
@@ -209,7 +208,9 @@ def draft_lengths(lengths: Mapping[str, Mapping[int, int]]) -> Plot:
 
 def plain(text: object) -> str:
     """Return a text that the plots' font can draw and that is not read as a formula."""
-    shown = "".join(c if " " <= c < "\u0250" else "?" for c in str(text)).replace("$", r"\$")
+    font = get_font(findfont(FontProperties()))
+    drawn = (c if c >= " " and font.get_char_index(ord(c)) else "?" for c in str(text))
+    shown = "".join(drawn).replace("$", r"\$")
     return shown if len(shown) <= 60 else shown[:59] + "…"
 
 

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from rheostat.stages.report_summary import Against, Summary
 
-Verdict = Literal["faster", "slower", "even", "no interval", "no seconds"]
+Verdict = Literal["faster", "slower", "even", "no interval", "no seconds", "elsewhere"]
 
 
 def verdict(against: Against) -> Verdict:
     """Say what the interval allows to be said: only one that excludes 1 shows a difference."""
+    if not against.same_machine:
+        return "elsewhere"
     if against.speed is None:
         return "no seconds"
     if against.speed_interval is None:
@@ -60,7 +62,8 @@ def _sentence(summary: Summary, base: str) -> str:
     loss = number(summary.run.plan.measured, "loss")
     if loss is not None and against.exact < summary.requests:
         kind = str(summary.run.plan.measured.get("loss_kind"))
-        parts.append(f"measured loss {loss_figure(loss, kind)} ({kind})")
+        unit = "" if kind == "nats" else f" ({kind})"
+        parts.append(f"measured loss {loss_figure(loss, kind)}{unit}")
     return f"{summary.run.label}: " + ", ".join(parts)
 
 
@@ -75,5 +78,7 @@ def _speed(against: Against, requests: int, base: str) -> str:
         "even": f"no gain that could be measured: {speed} the speed of {name} {on} "
         f"(the {interval} includes 1)",
         "no interval": f"{speed} the speed of {name} {on} (no interval: too few requests)",
+        "elsewhere": f"ran on another machine or with other versions than {name}, "
+        f"so no claim of speed {on}",
         "no seconds": f"no measured seconds, so no speed to compare {on}",
     }[verdict(against)]

@@ -74,7 +74,11 @@ def plan_section(run: Run, plot: Plot | None) -> Html:
 def _methods(run: Run) -> Html:
     columns = [Column("Method"), Column("dial"), Column("parameters", text=True)]
     rows = [
-        [s.name, f"{s.dial:g}", ", ".join(f"{k} = {v}" for k, v in s.params.items()) or "defaults"]
+        [
+            s.name,
+            f"{s.dial:.3g}",
+            ", ".join(f"{k} = {v}" for k, v in s.params.items()) or "defaults",
+        ]
         for s in run.plan.methods
     ]
     return table("Methods of the plan (dial 0 = the base, 1 = cheapest)", columns, rows)
@@ -110,7 +114,7 @@ def _tried(run: Run) -> Html:
     columns = [Column("Setting"), Column("price"), Column("loss"), Column("kept", text=True)]
     rows = [
         [
-            " + ".join(f"{m['name']} {m['dial']:g}" for m in point.get("methods", [])) or "base",
+            " + ".join(f"{m['name']} {m['dial']:.3g}" for m in point.get("methods", [])) or "base",
             percent(number(point, "price_ratio")),
             loss_cell(point, kind),
             "kept" if point.get("kept") else "",

@@ -7,7 +7,7 @@ together), 2000 resamples from a fixed seed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Against:
     """Base seconds / own seconds: above 1 is faster. None when nothing was measured."""
     speed_interval: Interval | None
     """None with fewer than two requests."""
+    same_machine: bool = True
+    """Whether both ran on one machine with the same versions; without that, no claim of speed."""
     exact: int
     """Requests whose tokens are all the base's."""
     identical: float
@@ -104,18 +106,23 @@ class Summary:
 
 def summarise(material: Material) -> tuple[Summary, ...]:
     """Return each run's figures, the base first."""
-    base = _chosen(material.runs[0], material.ids)
     return tuple(
         Summary(
             run=run,
             requests=len(material.ids),
             cost=total(o.cost for o in own),
             trace=_total_trace([o.trace for o in own]),
-            against=compare(base, own) if at else None,
+            against=_against(material, run) if at else None,
         )
         for at, run in enumerate(material.runs)
         for own in [_chosen(run, material.ids)]
     )
+
+
+def _against(material: Material, run: Run) -> Against:
+    base = material.runs[0]
+    found = compare(_chosen(base, material.ids), _chosen(run, material.ids))
+    return replace(found, same_machine=run.machine == base.machine)
 
 
 def compare(base: Sequence[Output], own: Sequence[Output]) -> Against:

@@ -73,7 +73,7 @@ def _cost_table(summaries: Sequence[Summary]) -> Html:
     columns = [
         Column(title)
         for title in (
-            "Run", "read", "written", "FLOP", "bytes", "price, s", "price error", "seconds",
+            "Run", "read", "written", "FLOP", "bytes", "price,\u00a0s", "price error", "seconds",
             "tokens/s", "speed",
         )
     ]  # fmt: skip
@@ -152,7 +152,8 @@ def loss_cell(data: Mapping[str, Any], kind: object, *, named: bool = False) -> 
     shown = loss_figure(value, kind)
     if value is None:
         return join([shown])
-    span = f"{loss_figure(pair.low, kind)} to {loss_figure(pair.high, kind)}" if pair else ""
+    low, high = (loss_figure(p, kind).removesuffix(" nats") for p in pair or (None, None))
+    span = f"{low} to {high}" if pair else ""
     return _with_bounds(f"{shown} {kind}" if named and kind != "nats" else shown, span)
 
 
@@ -190,7 +191,7 @@ def _request_row(base: Output, own: Output) -> list[str]:
 
 
 def _named(run: Run) -> Html:
-    used = " + ".join(f"{s.name} {s.dial:g}" for s in run.plan.methods) or "no methods"
+    used = " + ".join(f"{s.name} {s.dial:.3g}" for s in run.plan.methods) or "no methods"
     return join([run.label, h("span", used, class_="under")])
 
 
