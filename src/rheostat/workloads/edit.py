@@ -19,7 +19,7 @@ TYPOS = 5
 REPEATED_WORDS = 4
 """A run of so many words must not be found twice in a passage."""
 
-_WORD = re.compile(r"(?<![\w.\"'\u2019-])[a-z]{5,}(?![\w\"'\u2019(-]|\.\w)")
+_WORD = re.compile(r"(?<![\w./\"'\u2019-])[a-z]{5,}(?![\w/\"'\u2019(-]|\.\w)")
 
 
 def items(seed: int) -> list[Item]:

@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections import Counter
+from functools import cache
 
 SHORTEST_NAME = 3
 """Least letters of a name to rename: shorter ones say little about what is to be changed."""
@@ -26,7 +27,8 @@ def renamed(code: str, old: str, new: str) -> str:
     return "\n".join(lines)
 
 
-def renamable(code: str) -> list[str]:
+@cache
+def renamable(code: str) -> tuple[str, ...]:
     """Return the names of one function that stand for one local variable and for nothing else.
 
     Such a name is no attribute, no keyword argument and no word of a string or a comment, so that
@@ -35,11 +37,12 @@ def renamable(code: str) -> list[str]:
     tree = ast.parse(code)
     names = Counter(token.string for token in _tokens(code) if token.type == tokenize.NAME)
     words = Counter(re.findall(r"\w+", code))
-    return sorted(
+    found = (
         name
         for name in _local(tree) - _shared(tree)
         if len(name) >= SHORTEST_NAME and words[name] == names[name] >= LEAST_USES
     )
+    return tuple(sorted(found))
 
 
 def _local(tree: ast.Module) -> set[str]:
