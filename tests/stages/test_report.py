@@ -255,10 +255,13 @@ def test_an_unfinished_run_is_noticed_and_only_what_both_have_is_compared(tmp_pa
     assert "Lossless is unfinished: 11 of 12" in page
 
 
-def test_a_last_line_cut_off_in_mid_write_is_an_unfinished_request(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run")
-    path = folder / "outputs.jsonl"
-    path.write_text(path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
+@pytest.mark.parametrize("end", [b'{"id": "12", "te', '{"id": "12", "text": "é'.encode()[:-1]])
+def test_a_last_line_cut_off_in_mid_write_is_an_unfinished_request(
+    tmp_path: Path, end: bytes
+) -> None:
+    folder = write_run(tmp_path / "run", replace(BASE, finished=11))
+    with (folder / "outputs.jsonl").open("ab") as file:
+        file.write(end)
     assert write_report([folder], tmp_path / "r.html")["runs"][0]["finished"] == 11
 
 

@@ -168,7 +168,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield a file's lines; a last line cut off in mid-write is one that was never finished."""
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise OutputError(f"`{path}` cannot be read: {error}", hint=RUN_AGAIN) from error
     for at, line in enumerate(lines, start=1):
         if not line.strip():
             continue
