@@ -312,9 +312,10 @@ def test_other_machines_models_and_plans_are_noticed(tmp_path: Path) -> None:
 def test_nothing_is_claimed_of_speed_across_machines(tmp_path: Path) -> None:
     base, own = write_run(tmp_path / "a"), write_run(tmp_path / "b", LOSSLESS)
     edit_json(own / "run.json", machine=MACHINE | {"name": "laptop"})
-    headline = write_report([base, own], tmp_path / "r.html")["headline"]
-    assert "no claim of speed" in headline
-    assert "faster" not in headline
+    summary = write_report([base, own], tmp_path / "r.html")
+    assert summary["runs"][1]["same_machine"] is False
+    assert "no claim of speed" in summary["headline"]
+    assert "faster" not in summary["headline"]
 
 
 def test_a_profile_of_another_model_is_not_shown(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ class Summary:
             "mlp_skipped": self.trace.mlp_skipped,
             "speed_ratio": against.speed if against else None,
             "speed_interval": list(against.speed_interval or []) or None if against else None,
+            "same_machine": against.same_machine if against else None,
             "exact_match": against.exact / self.requests if against else None,
             "identical_tokens": against.identical if against else None,
             "loss": number(measured, "loss"),
