@@ -20,12 +20,19 @@ def balanced(outside, cost):
 
 
 @pytest.mark.parametrize("dials", [{}, *ALONE, *PAIRS], ids=" ".join)
-@pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS], ids=["alone", "batch"])
-def test_the_books_of_a_generation_balance(bench, dials, prompts):
+def test_the_books_of_a_batch_balance(bench, dials):
     installed = bench.installed(**dials)
     with OutsideCount() as outside:
-        outputs = bench.outputs(installed, prompts)
+        outputs = bench.outputs(installed)
     balanced(outside, total(o.cost for o in outputs))
+
+
+@pytest.mark.parametrize("name", named())
+def test_the_books_of_a_single_request_balance(bench, name):
+    installed = bench.installed(**{name: 1.0})
+    with OutsideCount() as outside:
+        outputs = bench.outputs(installed, PROMPTS[:1])
+    balanced(outside, outputs[0].cost)
 
 
 @pytest.mark.parametrize("name", named("depth"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from contract.tiny_engine import LAYERS, PROMPTS, Bench, named, tiny_engine, tokens_of
@@ -41,31 +43,31 @@ def test_an_empty_prompt_is_refused_in_words(bench, name):
 def test_a_prompt_of_one_token_is_answered(bench, name):
     (output,) = bench.outputs(bench.installed(**{name: 1.0}), ["z"])
     assert output.cost.prompt_tokens == 1
-    assert len(output.token_ids) <= 24
+    assert len(output.token_ids) <= 16
 
 
 def test_a_signal_that_is_not_a_number_ends_within_the_limit(bench, deep_gguf, name):
-    broken = tiny_engine(deep_gguf, poisoned=f"layers.{LAYERS // 3}.down.weight")
+    broken = tiny_engine(deep_gguf, factors={f"layers.{LAYERS // 3}.down.weight": math.nan})
     outputs = Bench(broken, bench.profile).outputs(bench.installed(**{name: 1.0}))
-    assert all(len(o.token_ids) <= 24 for o in outputs)
+    assert all(len(o.token_ids) <= 16 for o in outputs)
     assert all(o.trace.mlp_skipped == 0 for o in outputs)
 
 
 def test_a_stop_in_the_middle_of_a_step_ends_the_answer_there(bench, name):
     installed = bench.installed(**{name: 1.0})
-    text = bench.outputs(installed, PROMPTS[:1])[0].text
+    text = bench.reference(**{name: 1.0})[0].text
     stop = text[len(text) // 2 :][:2]
     (output,) = bench.outputs(installed, PROMPTS[:1], stop=(stop,))
     assert output.stop_reason == "stop"
     assert output.text == text[: text.find(stop)]
-    assert len(output.token_ids) <= output.cost.new_tokens <= 24
+    assert len(output.token_ids) <= output.cost.new_tokens <= 16
 
 
 def test_a_cancelled_request_is_settled_within_its_reservation(bench, name):
     ledger = Ledger(Caps(tokens=1000))
     running = bench.engine.generate(
         requests("zq", *PROMPTS),
-        Sampling(max_new_tokens=24),
+        Sampling(max_new_tokens=16),
         installed=bench.installed(**{name: 1.0}),
         ledger=ledger,
     )
@@ -75,16 +77,12 @@ def test_a_cancelled_request_is_settled_within_its_reservation(bench, name):
     assert 0 < ledger.spent.tokens <= 1000
 
 
-def test_a_request_after_a_cancelled_one_is_not_changed_by_it(bench, name):
+def test_neither_a_cancelled_run_nor_an_installed_method_is_remembered(bench, name):
     installed = bench.installed(**{name: 1.0})
-    before = tokens_of(bench.outputs(installed))
-    running = bench.engine.generate(requests(*PROMPTS), Sampling(), installed=installed)
+    running = bench.engine.generate(
+        requests(*PROMPTS), Sampling(max_new_tokens=16), installed=installed
+    )
     next(running)
     running.close()
-    assert tokens_of(bench.outputs(installed)) == before
-
-
-def test_installing_changes_nothing_in_the_engine(bench, name):
-    before = tokens_of(bench.outputs(Installed()))
-    bench.outputs(bench.installed(**{name: 1.0}))
-    assert tokens_of(bench.outputs(Installed())) == before
+    assert tokens_of(bench.outputs(installed)) == tokens_of(bench.reference(**{name: 1.0}))
+    assert tokens_of(bench.outputs(Installed())) == tokens_of(bench.reference())

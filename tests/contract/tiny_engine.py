@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from rheostat import catalog
 from rheostat.engines.base import Request, Sampling
+from rheostat.kernel.method import with_params
 from rheostat.kernel.model_cost import PriceTable
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Depth, Installed, Layout
@@ -35,8 +36,8 @@ PRICES = PriceTable(
 FLAT = replace(PRICES, attention=((1e-3,) * 9,) * 2, mlp=(3e-3,) * 9, head=(8e-3,) * 9)
 
 
-def tiny_engine(path, *, prices=PRICES, poisoned=None):
-    """Load the model; `poisoned` names a weight in which one number becomes NaN."""
+def tiny_engine(path, *, prices=PRICES, factors=None):
+    """Load the model; `factors` multiplies weights, by their names."""
     import torch
 
     from rheostat.engines.tokenizer import Tokenizer
@@ -46,10 +47,8 @@ def tiny_engine(path, *, prices=PRICES, poisoned=None):
     from rheostat.engines.weights_cache import load_weights
 
     loaded = load_weights(str(path))
-    if poisoned is not None:
-        bad = loaded.tensors[poisoned].clone()
-        bad.view(-1)[0] = float("nan")
-        loaded.tensors[poisoned] = bad
+    for name, factor in (factors or {}).items():
+        loaded.tensors[name] = loaded.tensors[name] * factor
     model = Llama(loaded, dtype=torch.float32, forms=Forms())
     return TorchEngine(loaded, model, Tokenizer.of(loaded), prices)
 
@@ -104,14 +103,18 @@ class Bench:
 
     engine: Any
     profile: dict[str, Any]
+    known: dict[Any, Any] = field(default_factory=dict)
 
     def plan(self, **dials: float) -> Plan:
-        """Set methods to dials, fitted to the profile."""
-        settings = tuple(
-            Setting(name=name, dial=dial, fitted=catalog.method(name)().fit(self.profile))
-            for name, dial in dials.items()
-        )
+        """Set methods (or variants, as `name#1`) to dials, fitted to the profile."""
+        settings = tuple(self._setting(*name.split("#"), dial=d) for name, d in dials.items())
         return Plan(model="tiny", methods=settings)
+
+    def _setting(self, name, variant="0", *, dial):
+        found = catalog.method(name)
+        params = found.card.variants[int(variant)]
+        fitted = with_params(found, params).fit(self.profile)
+        return Setting(name=name, dial=dial, params=params, fitted=fitted)
 
     def installed(self, **dials: float) -> Installed:
         return self.of(self.plan(**dials))
@@ -122,9 +125,16 @@ class Bench:
     def outputs(self, installed, prompts=PROMPTS, *, ledger=None, **sampling):
         """Generate for every prompt in one batch; outputs in the order of the prompts."""
         requests = [Request(id=str(i), prompt=prompt) for i, prompt in enumerate(prompts)]
-        settled = Sampling(**{"max_new_tokens": 24, **sampling})
+        settled = Sampling(**{"max_new_tokens": 16, **sampling})
         made = self.engine.generate(requests, settled, installed=installed, ledger=ledger)
         return sorted(made, key=lambda output: int(output.id))
+
+    def reference(self, **dials: float):
+        """The outputs of a plan for all prompts, generated once."""
+        key = tuple(sorted(dials.items()))
+        if key not in self.known:
+            self.known[key] = self.outputs(self.installed(**dials))
+        return self.known[key]
 
     def score(self, installed, tokens, *, prompt=8):
         return self.engine.score(tokens[:prompt], tokens[prompt:], installed=installed)
@@ -146,11 +156,12 @@ def decisions(output):
 
 
 def named(seam=None, *, lossless=None):
-    """Names of the methods of a seam, lossless ones or others."""
+    """Names of the methods of a seam and their variants, lossless ones or others."""
     cards = [found.card for found in catalog.methods().values()]
     return [
-        card.name
+        f"{card.name}#{variant}" if variant else card.name
         for card in cards
         if seam in {None, card.seam}
         and (lossless is None or lossless is (card.exactness != "lossy"))
+        for variant in range(len(card.variants))
     ]

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rheostat.errors import MethodError
-from rheostat.kernel.seams import Depth, Layout
+from rheostat.kernel.seams import Depth, Installed, Layout
+from rheostat.methods.depth.constant_depth import ConstantDepth
 from rheostat.methods.depth.llm_drop import LlmDrop
+from rheostat.methods.depth.random_depth import RandomDepth
 
 SHAPE = shape_of(4)
 PROFILE = {
@@ -94,3 +96,33 @@ def test_numbers_of_another_model_are_refused(fitted):
 def test_parameters_out_of_range_are_refused(params):
     with pytest.raises(MethodError, match="llm_drop"):
         LlmDrop(**params)
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """A tiny model in which the attentions 1, 4, 5 and 7 of eight do next to nothing."""
+    pytest.importorskip("torch", reason="runs the model")
+    from contract.tiny_engine import Bench, profile_of, tiny_engine
+    from engines.tiny_gguf import write_tiny_gguf
+
+    path = write_tiny_gguf(tmp_path / "idle.gguf", layers=8)
+    engine = tiny_engine(path, factors={f"layers.{i}.o.weight": 0.01 for i in (1, 4, 5, 7)})
+    return Bench(engine, profile_of(engine))
+
+
+def test_the_ranking_finds_what_is_idle_and_beats_both_controls_at_equal_price(idle):
+    text = [*range(20, 80)]
+    base = idle.score(idle.installed(), text)
+
+    def run(method):
+        depth = method.at(1.0, method.fit(idle.profile), idle.engine.shape)
+        scored = idle.score(Installed(depth=depth), text)
+        return scored.cost.price, (scored.choice != base.choice).mean()
+
+    price, disagree = run(LlmDrop())
+    controls = [RandomDepth(draw=d) for d in range(3)]
+    controls += [ConstantDepth(order=o) for o in ("last", "first", "spread")]
+    assert disagree < 0.1
+    for other_price, other in map(run, controls):
+        assert other_price == pytest.approx(price)
+        assert disagree < other

@@ -1,0 +1,35 @@
+"""Check 2 of the contract on the embedded model: drafts keep the greedy tokens of real text."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.tiny_engine import Bench, named, tiny_engine, tokens_of
+from rheostat.kernel.seams import Installed
+
+pytestmark = pytest.mark.slow
+
+LINES = "".join(f"{i}. The {what} costs {i} euros.\n" for i, what in enumerate(["cup", "pen"] * 4))
+PROMPTS = (
+    f"{LINES}\nThe same list again:\n{LINES[:90]}",
+    "def area(width, height):\n    return width * height\n\ndef volume(width, height, depth):\n",
+    "The capital of France is",
+    "Once upon a time",
+)
+
+
+@pytest.fixture(scope="module")
+def real(smollm2):
+    return Bench(tiny_engine(smollm2.name), {})
+
+
+@pytest.fixture(scope="module")
+def base(real):
+    return real.outputs(Installed(), PROMPTS, max_new_tokens=40)
+
+
+@pytest.mark.parametrize("name", named("draft", lossless=True))
+def test_drafts_keep_the_greedy_tokens_of_real_text(real, base, name):
+    outputs = real.outputs(real.installed(**{name: 1.0}), PROMPTS, max_new_tokens=40)
+    assert tokens_of(outputs) == tokens_of(base)
+    assert sum(o.trace.accepted for o in outputs) > 10
