@@ -8,7 +8,16 @@ import math
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from rheostat.errors import BudgetError
 from rheostat.kernel.budget import COUNTED, Caps, passes
@@ -18,18 +27,25 @@ from rheostat.kernel.records import Refusal
 
 SMALL = st.integers(0, 12)
 MONEY = st.floats(0, 3, allow_subnormal=False)
-CAPS = st.builds(
-    Caps,
-    tokens=st.none() | st.integers(0, 60),
-    new_tokens=st.none() | st.integers(0, 40),
-    calls=st.none() | st.integers(0, 30),
-    price=st.none() | st.floats(0, 9, allow_subnormal=False),
-    usd=st.none() | st.floats(0, 9, allow_subnormal=False),
-    seconds=st.none() | st.floats(0, 9),
-    grace=st.floats(0, 2),
-)
 COSTS = st.builds(
     Cost, prompt_tokens=SMALL, new_tokens=SMALL, calls=st.integers(0, 3), price=MONEY, usd=MONEY
+)
+
+
+def limits(most: int) -> st.SearchStrategy[int | None]:
+    # Mostly none or wide, so that trees get deep books before something refuses.
+    return st.sampled_from([None, None, None, 0, most // 4, most, 4 * most])
+
+
+CAPS = st.builds(
+    Caps,
+    tokens=limits(48),
+    new_tokens=limits(24),
+    calls=limits(8),
+    price=limits(8),
+    usd=limits(8),
+    seconds=limits(8),
+    grace=st.floats(0, 2),
 )
 
 
@@ -42,33 +58,38 @@ class Books(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.all: list[Ledger] = []
+        self.granted: list[Reservation] = []
 
-    @rule(target=accounts, caps=CAPS)
+    @initialize(target=accounts, caps=CAPS)
     def open_root(self, caps: Caps) -> Ledger:
-        self.all.append(Ledger(caps, name=f"root {len(self.all)}"))
-        return self.all[-1]
+        self.all.append(Ledger(caps))
+        return self.all[0]
 
+    @precondition(lambda self: len(self.all) < 7)
     @rule(target=accounts, parent=accounts, caps=CAPS)
     def open_child(self, parent: Ledger, caps: Caps) -> Ledger:
         self.all.append(parent.child(str(len(self.all)), caps))
         return self.all[-1]
 
-    @rule(target=reservations, account=accounts, bound=COSTS, elapsed=st.floats(0, 12))
-    def reserve(self, account: Ledger, bound: Cost, elapsed: float) -> Reservation | None:
+    @rule(target=reservations, account=accounts, bound=COSTS, elapsed=st.floats(0, 9))
+    def reserve(
+        self, account: Ledger, bound: Cost, elapsed: float
+    ) -> Reservation | MultipleResults[Reservation]:
         before = account.root.to_json()
         closed = any(above.closed for above in account.lineage())
         answer = account.try_reserve(bound, elapsed=elapsed)
         if isinstance(answer, Refusal):
             assert account.root.to_json() == before
             assert answer.account in {above.path for above in account.lineage()}
-            return None
+            return multiple()
         assert not closed
         assert account.remaining("seconds", elapsed=elapsed) > 0
+        self.granted.append(answer)
         return answer
 
     @rule(reservation=reservations, share=st.floats(0, 1))
-    def charge_within(self, reservation: Reservation | None, share: float) -> None:
-        if reservation is not None and reservation.open:
+    def charge_within(self, reservation: Reservation, share: float) -> None:
+        if reservation.open:
             rest = reservation.rest
             reservation.charge(
                 Cost(
@@ -81,14 +102,12 @@ class Books(RuleBasedStateMachine):
             )
 
     @rule(reservation=reservations, cost=COSTS, last=st.booleans())
-    def charge_anything(self, reservation: Reservation | None, cost: Cost, last: bool) -> None:
-        if reservation is not None and reservation.open:
+    def charge_anything(self, reservation: Reservation, cost: Cost, last: bool) -> None:
+        if reservation.open:
             (reservation.settle if last else reservation.charge)(cost)
 
     @rule(reservation=reservations, how=st.sampled_from(["close", "cancel", "fail"]))
-    def end(self, reservation: Reservation | None, how: str) -> None:
-        if reservation is None:
-            return
+    def end(self, reservation: Reservation, how: str) -> None:
         if reservation.open:
             getattr(reservation, how)()
             assert reservation.rest == Cost()
@@ -117,6 +136,12 @@ class Books(RuleBasedStateMachine):
             assert_same(account.spent, total(record.cost for record in account.records))
             own = (r.cost for r in account.records if r.account == account.path)
             assert_same(account.own, total(own))
+
+    @invariant()
+    def what_is_reserved_is_what_open_reservations_still_hold(self) -> None:
+        for account in self.all:
+            below = [r for r in self.granted if account in r.account.lineage()]
+            assert_same(account.reserved, total(r.rest for r in below))
 
     @invariant()
     def nothing_is_negative(self) -> None:
@@ -186,6 +211,15 @@ def test_ten_tenths_fit_into_one() -> None:
     for _ in range(10):
         ledger.reserve(Cost(usd=0.1)).settle(Cost(usd=0.1))
     assert isinstance(ledger.try_reserve(Cost(usd=1e-6)), Refusal)
+
+
+def test_nothing_is_reserved_when_nothing_is_open() -> None:
+    ledger = Ledger()
+    held = [ledger.reserve(Cost(price=0.1 * n)) for n in range(9)]
+    for reservation in held:
+        reservation.charge(Cost(price=reservation.bound.price / 3))
+        reservation.close()
+    assert ledger.reserved == Cost()
 
 
 def test_nothing_starts_at_the_deadline_and_running_work_ends_with_the_grace() -> None:

@@ -63,6 +63,7 @@ class ScriptedEngine:
         self.dtype = "float64"
         self.shape = spec.shape()
         self.toy = ToyModel(spec)
+        self.special = frozenset({self.toy.end})
         self._prices = spec.prices()
 
     def encode(self, request: Request, *, raw: bool = False) -> list[int]:
@@ -143,8 +144,14 @@ class ScriptedEngine:
         allowed = min(wanted, self.shape.context - len(prompt))
         if allowed == 0:
             return _unstarted(request.id, "context")
-        left = min(books.remaining("tokens") - len(prompt), books.remaining("new_tokens"))
-        limit = int(min(allowed, left))
+        limit = int(
+            min(
+                allowed,
+                books.remaining("tokens") - len(prompt),
+                books.remaining("new_tokens"),
+                books.remaining("calls"),  # a pass writes at least one token
+            )
+        )
         if limit < 1:
             return _unstarted(request.id, "budget")
         bound = self._bound(len(prompt), limit, drafts=drafter is not None)
@@ -163,9 +170,7 @@ class ScriptedEngine:
         )
         if drafter is not None:
             row.draft_state = drafter.start(
-                DraftStart(
-                    prompt=prompt, special=frozenset({self.toy.end}), step_seconds=self._seconds
-                )
+                DraftStart(prompt=prompt, special=self.special, step_seconds=self._seconds)
             )
         return row
 

@@ -53,7 +53,7 @@ class Reservation:
     def close(self) -> None:
         """End work that is charged in full; the rest is released."""
         self._check_open()
-        self.account._move_reserved(self.rest, Cost())
+        self.account._move_reserved(self.rest, Cost(), opened=-1)
         self.open = False
 
     def cancel(self, note: str = "") -> None:
@@ -114,6 +114,7 @@ class Ledger:
         self.children: dict[str, Ledger] = {}
         self._parent: Ledger | None = None
         self._books: list[Record] = []
+        self._open = 0
 
     def child(self, name: str, caps: Caps | None = None) -> Ledger:
         """Open an account below this one; its caps may be wider, the narrower one binds."""
@@ -158,7 +159,7 @@ class Ledger:
             refusal = account._refusal(bound, elapsed)
             if refusal is not None:
                 return refusal
-        self._move_reserved(Cost(), bound)
+        self._move_reserved(Cost(), bound, opened=1)
         return Reservation(self, bound, note)
 
     def reserve(self, bound: Cost, *, elapsed: float = 0.0, note: str = "") -> Reservation:
@@ -226,9 +227,12 @@ class Ledger:
         taken: float = getattr(self.spent, cap) + getattr(self.reserved, cap)
         return taken
 
-    def _move_reserved(self, before: Cost, after: Cost) -> None:
+    def _move_reserved(self, before: Cost, after: Cost, *, opened: int = 0) -> None:
         for account in self.lineage():
-            account.reserved = account.reserved.left_after(before) + after
+            account._open += opened
+            moved = account.reserved.left_after(before) + after
+            # Differences of floats leave crumbs: with nothing open, nothing is reserved.
+            account.reserved = moved if account._open else Cost()
 
     def _write(self, kind: Kind, cost: Cost, note: str) -> None:
         self._books.append(

@@ -1,0 +1,74 @@
+"""Verified drafts: the same tokens when greedy, the same law when sampled."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from rheostat.kernel.policies.sampling import distribution, draw
+from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
+
+TOKENS = st.integers(0, 2)
+LAWS = np.array([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9], [0.25, 0.5, 0.25]])
+"""The law of each place; in this toy a token does not depend on the ones before."""
+
+
+@given(st.lists(TOKENS, min_size=1, max_size=6), st.lists(TOKENS, max_size=5))
+def test_greedy_writes_what_would_have_been_written_without_a_draft(
+    choices: list[int], draft: list[int]
+) -> None:
+    draft = draft[: len(choices) - 1]
+    verified = verify_greedy(choices, draft)
+    n = verified.accepted
+    assert verified.tokens == tuple(choices[: n + 1])
+    assert draft[:n] == choices[:n]
+    assert n == len(draft) or draft[n] != choices[n]
+
+
+@given(st.lists(TOKENS, min_size=1, max_size=6), st.lists(TOKENS, max_size=5))
+def test_sampling_a_certain_law_is_greedy(choices: list[int], draft: list[int]) -> None:
+    draft = draft[: len(choices) - 1]
+    laws = distribution(np.eye(3)[choices], temperature=0)
+    rng = np.random.default_rng(0)
+    assert verify_sampled(laws, draft, rng) == verify_greedy(choices, draft)
+
+
+@pytest.mark.parametrize("draft", [(0, 2), (1, 2), (2, 0), (1, 1), (0,)])
+def test_drafted_sampling_has_the_law_of_plain_sampling(draft: tuple[int, ...]) -> None:
+    runs = 6000
+    rng = np.random.default_rng(sum(3**i * token for i, token in enumerate(draft)))
+    drafted, plain = Counter(), Counter()
+    for _ in range(runs):
+        written = list(verify_sampled(LAWS[: len(draft) + 1], draft, rng).tokens)
+        written += [draw(law, rng) for law in LAWS[len(written) :]]
+        drafted[tuple(written)] += 1
+    for place in np.ndindex(3, 3, 3):
+        plain[place] = LAWS[0][place[0]] * LAWS[1][place[1]] * LAWS[2][place[2]] * runs
+    possible = [place for place in plain if plain[place] > 0]
+    assert set(drafted) <= set(possible)
+    result = stats.chisquare([drafted[p] for p in possible], [plain[p] for p in possible])
+    assert result.pvalue > 0.01
+
+
+def test_a_draft_is_accepted_with_its_probability() -> None:
+    rng = np.random.default_rng(7)
+    accepted = sum(verify_sampled(LAWS[:2], (1,), rng).accepted for _ in range(4000))
+    assert stats.binomtest(accepted, 4000, 0.3).pvalue > 0.01
+
+
+def test_a_token_that_holds_all_the_mass_is_never_refused() -> None:
+    rounded = np.array([[0.0, 1.0 - 1e-9, 0.0], [1.0, 0.0, 0.0]])
+    rng = np.random.default_rng(1)
+    found = {verify_sampled(rounded, (1,), rng) for _ in range(200)}
+    assert found == {Verified(tokens=(1, 0), accepted=1)}
+
+
+def test_without_a_draft_one_token_is_written() -> None:
+    verified = verify_sampled(LAWS[1:2], (), np.random.default_rng(0))
+    assert (len(verified.tokens), verified.accepted) == (1, 0)
+    assert verify_greedy([2], ()) == Verified(tokens=(2,), accepted=0)
