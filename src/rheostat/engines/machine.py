@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -34,7 +35,7 @@ def machine() -> Machine:
     cpu = lines.get("model name", platform.processor() or platform.machine())
     flags = set(lines.get("flags", "").split())
     units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in flags]
-    cores = len(os.sched_getaffinity(0)) if os.name == "posix" else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return Machine(
         name=f"{cpu} ({', '.join([*units, f'{cores} cores'])})",
         cpu=cpu,
