@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -13,7 +14,7 @@ from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_forms import choose
-from rheostat.engines.torch_matrix import Forms
+from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Llama, fused_weights, head_weight
 from rheostat.engines.torch_prices import measured_prices
 from rheostat.engines.weights_cache import load_weights
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMAT = 1
 """Version of the cached measurements."""
+
+
+class _Known(NamedTuple):
+    forms: Forms
+    prices: PriceTable
 
 
 def load_torch(
@@ -66,12 +72,12 @@ def load_torch(
     torch.set_num_threads(threads or cores)
     loaded = load_weights(name, progress=progress)
     stored = _measurements_path(loaded, dtype)
-    known = {} if remeasure else _read(stored)
     format_ = DTYPES[dtype]
-    forms = Forms.from_json(known["forms"]) if known else _chosen(loaded, format_, progress)
+    known = None if remeasure else _read(stored, format_)
+    forms = known.forms if known else _chosen(loaded, format_, progress)
     model = Llama(loaded, dtype=format_, forms=forms)
     if known:
-        prices = PriceTable.from_json(known["prices"])
+        prices = known.prices
     else:
         prices = measured_prices(model, progress=progress)
         measured = {"forms": forms.to_json(), "prices": prices.to_json()}
@@ -97,12 +103,15 @@ def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:
     return cache_folder() / "measurements" / f"{digest}.json"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return cached measurements; empty when there are none or they are damaged."""
+def _read(path: Path, dtype: torch.dtype) -> _Known | None:
+    """Return cached measurements; None when there are none or they are damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        PriceTable.from_json(data["prices"])
-        Forms.from_json(data["forms"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return dict(data)
+        known = _Known(Forms.from_json(data["forms"]), PriceTable.from_json(data["prices"]))
+        table = known.prices
+        whole = all(len(row) == len(table.tokens) for row in (*table.attention, table.mlp))
+        seconds = table.seconds(2, 2, attention=1, mlp=1, head_rows=1)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    usable = {known.forms.narrow, known.forms.wide} <= set(candidates(dtype))
+    return known if usable and whole and 0 < seconds < math.inf else None

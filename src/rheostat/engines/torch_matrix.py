@@ -40,13 +40,14 @@ class Forms:
 
 
 def candidates(dtype: torch.dtype) -> tuple[FormName, ...]:
-    """Return the forms that this build of torch can multiply in this number format."""
-    names: list[FormName] = ["plain", "transposed"]
-    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
-        names.append("packed")
-        if dtype == torch.bfloat16:
-            names.append("packed32")
-    return tuple(names)
+    """Return the forms that torch can multiply in this number format on this processor."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
+        return ("plain", "transposed")
+    if dtype != torch.bfloat16:
+        return ("plain", "transposed", "packed")
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return ("plain", "transposed", "packed", "packed32")
+    return ("plain", "transposed", "packed32")
 
 
 def laid_out(weight: torch.Tensor, form: FormName) -> torch.Tensor:
