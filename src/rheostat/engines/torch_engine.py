@@ -13,7 +13,8 @@ from rheostat.engines.base import EngineCard, Scored
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache
-from rheostat.errors import WorkloadError
+from rheostat.errors import ModelError, WorkloadError
+from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import Work, work_cost
 from rheostat.kernel.seams import Depth, Installed, Layout
 from rheostat.kernel.trace import Trace
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_model import Llama
     from rheostat.engines.weights_cache import LoadedModel
-    from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import PriceTable
 
@@ -60,17 +60,17 @@ class TorchEngine:
         return self._prices
 
     def encode(self, request: Request, *, raw: bool = False) -> list[int]:
-        """Return the prompt's token ids.
+        """Return the prompt's token ids; `raw` puts messages behind each other without template.
 
         Raises:
             WorkloadError: the prompt is empty, or leaves no room in the context.
         """
-        if request.messages:
+        if request.messages and raw:
+            text = "\n".join(message["content"] for message in request.messages)
+        elif request.messages:
             text = self.tokenizer.chat(request.messages)
-        elif raw or request.prompt is None:
-            text = request.prompt or ""
         else:
-            text = request.prompt
+            text = request.prompt or ""
         ids = self.tokenizer.encode(text)
         if not ids:
             raise WorkloadError(
@@ -108,9 +108,17 @@ class TorchEngine:
 
         Returns:
             One entry a continuation token, [n].
+
+        Raises:
+            WorkloadError: the prompt is empty, or the two do not fit the context.
+            ModelError: the model's logits are not numbers.
         """
         depth = installed.depth or self._base
         tokens = [*prompt, *continuation][:-1]
+        _check_length(len(prompt), len(tokens), self.shape.context)
+        if not continuation:
+            none = np.empty(0)
+            return Scored(nats=none, choice=none.astype(np.int64), margin=none, cost=Cost())
         cache = empty_cache(self.llama, depth.layout, capacity=len(tokens))
         work, trace, rows = Work(), Trace(), []
         start = time.perf_counter()
@@ -153,13 +161,13 @@ class TorchEngine:
         for feed, indices in zip(feeds, wanted, strict=True):
             rows += [start + i for i in indices]
             start += len(feed.tokens)
+        held = sum(feed.cache.length for feed in feeds) // len(feeds)
         passed = self.llama.forward(feeds, depth, logit_rows=rows)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
-        any_mlp = float(passed.mlp_runs.max(initial=0))
         price = self._prices.seconds(
             total,
-            sum(f.cache.length for f in feeds) // len(feeds),
+            held,
             attention=attentions,
             mlp=float(passed.mlp_runs.mean()),
             head_rows=len(rows),
@@ -177,14 +185,34 @@ class TorchEngine:
                     scores=attentions * n * feed.cache.length,
                     keys_read=attentions * feed.cache.length,
                     attention_reads=attentions * share,
-                    mlp_reads=any_mlp * share,
+                    mlp_reads=passed.mlp_reads * share,
                     head_reads=share if rows else 0.0,
                     calls=1,
                     price=price * n / total,
                 )
             )
             trace.mlp_skipped += mlps * n - runs
+        _check_numbers(passed.logits)
         return passed.logits
+
+
+def _check_length(prompt: int, tokens: int, context: int) -> None:
+    if not prompt:
+        raise WorkloadError("there is no prompt to score after", hint="give at least one token")
+    if tokens > context:
+        raise WorkloadError(
+            f"the text to score has {tokens + 1} tokens, the model's context holds {context}",
+            hint="shorten it",
+        )
+
+
+def _check_numbers(logits: torch.Tensor) -> None:
+    """Raise `ModelError` for a row whose largest logit is NaN or infinite."""
+    if not logits.amax(dim=-1).isfinite().all():
+        raise ModelError(
+            "the model's logits are not numbers",
+            hint="its weights may be damaged: fetch the model again, or try another `--dtype`",
+        )
 
 
 def _read(

@@ -49,6 +49,8 @@ class Passed(NamedTuple):
     """[rows asked for, vocabulary]."""
     mlp_runs: NDArray[np.int64]
     """MLPs executed for each new token, [n]."""
+    mlp_reads: int
+    """MLPs executed for any of them."""
 
 
 class Resume(NamedTuple):
@@ -116,15 +118,13 @@ class Llama:
         """
         tokens = [t for feed in feeds for t in feed.tokens]
         rows = self._rows(feeds)
-        if resume is None:
-            x = F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
-        else:
-            x = resume.stream
+        x = self._embedded(tokens) if resume is None else resume.stream
         positions = [i for r in rows for i in _span(r)]
         turns = self._turns[positions].unsqueeze(1)
         policy = depth.policy
         state = policy.begin(_generated(feeds)) if policy else None
         skipped = np.zeros(len(tokens), dtype=np.int64)
+        mlp_reads = 0
         first = resume.layer if resume else 0
         slot = sum(depth.layout.attention[:first])
         for index, layer in enumerate(self._layers[first:], start=first):
@@ -139,6 +139,7 @@ class Llama:
             before = x
             ran = policy.runs(index, state) if policy else None
             x = self._mlp(layer, x, ran)
+            mlp_reads += ran is None or bool(ran.any())
             if ran is not None:
                 skipped += ~ran
             if policy and policy.watches(index) and (ran is None or ran.any()):
@@ -149,8 +150,15 @@ class Llama:
             row.cache.advance(row.end - row.start)
         if logit_rows is not None:
             x = x[list(logit_rows)]
-        logits = self._head(F.rms_norm(x, (x.shape[1],), self._norm, self._eps))
-        return Passed(logits, sum(depth.layout.mlp) - skipped)
+        return Passed(self._logits(x), sum(depth.layout.mlp) - skipped, mlp_reads)
+
+    def _embedded(self, tokens: Sequence[int]) -> torch.Tensor:
+        return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+        if not len(x):  # the head is not read for nothing
+            return x.new_empty(0, self.shape.vocabulary)
+        return self._head(F.rms_norm(x, (self.shape.width,), self._norm, self._eps))
 
     def _rows(self, feeds: Sequence[Feed]) -> list[_Row]:
         rows, start = [], 0
