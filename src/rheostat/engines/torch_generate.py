@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_model import Feed
-from rheostat.engines.torch_prices import empty_cache, step_seconds
+from rheostat.engines.torch_prices import empty_cache, most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.transcript import Transcript
-from rheostat.kernel.cost import Cost
 from rheostat.kernel.policies.sampling import distribution
 from rheostat.kernel.policies.verify import verify_greedy, verify_sampled
-from rheostat.kernel.records import Refusal
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
 
 if TYPE_CHECKING:
@@ -27,7 +25,8 @@ if TYPE_CHECKING:
 
     from rheostat.engines.base import OnToken, Output, Request, Sampling, StopReason
     from rheostat.engines.torch_engine import TorchEngine
-    from rheostat.kernel.ledger import Ledger, Reservation
+    from rheostat.kernel.cost import Cost
+    from rheostat.kernel.ledger import Ledger
 
 CHUNK = 256
 """Prompt tokens of one forward pass."""
@@ -49,23 +48,32 @@ class Run:
         self.sampling = sampling
         self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
         self.drafter = installed.draft
-        self.ledger = ledger
         self.on_token = on_token
-        self.step_seconds = step_seconds(engine.prices(), engine.shape, self.depth.layout)
+        prices, shape, layout = engine.prices(), engine.shape, self.depth.layout
+        self.step_seconds = step_seconds(prices, shape, layout)
+        self.budget = Budget(
+            ledger=ledger,
+            chunk=CHUNK,
+            drafts=installed.draft is not None,
+            most_seconds=most_seconds(prices, shape, layout),
+        )
 
     def outputs(self, requests: Sequence[Request]) -> Iterator[Output]:
         """Yield each output when it is finished; closing the iterator cancels the rest."""
-        rows = [self._admitted(request) for request in requests]
+        rows: list[Row] = []
         try:
+            for request in requests:
+                rows.append(self._admitted(request))
+                self._start_drafting(rows[-1])
             yield from (self._finished(row) for row in rows if row.stop_reason)
             rows = [row for row in rows if not row.stop_reason]
             self._read_prompts(rows)
             while rows:
+                self._stop_overdue(rows)
                 yield from (self._finished(row) for row in rows if row.stop_reason)
                 rows = [row for row in rows if not row.stop_reason]
                 if rows:
                     self._step(rows)
-            rows = []
         finally:
             for row in rows:
                 if row.reservation is not None and row.reservation.open:
@@ -78,58 +86,55 @@ class Run:
         fits = engine.shape.context - len(prompt)
         wanted = self.sampling.max_new_tokens
         full: StopReason = "length" if wanted <= fits else "context"
-        granted, reservation = self._reserved(request.id, len(prompt), min(wanted, fits))
-        if granted < min(wanted, fits):
+        grant = self.budget.grant(request.id, prompt=len(prompt), wanted=min(wanted, fits))
+        if grant.new_tokens < min(wanted, fits):
             full = "budget"
         row = Row(
             id=request.id,
             prompt=prompt,
-            cache=empty_cache(engine.llama, self.depth.layout, capacity=len(prompt) + granted),
-            max_new=granted,
+            cache=empty_cache(
+                engine.llama, self.depth.layout, capacity=len(prompt) + grant.new_tokens
+            ),
+            max_new=grant.new_tokens,
             full=full,
-            rng=np.random.default_rng([self.sampling.seed, zlib.crc32(request.id.encode())]),
+            rng=_generator(self.sampling.seed, request.id),
             decoder=engine.tokenizer.stream(),
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
-            reservation=reservation,
+            reservation=grant.reservation,
         )
-        if granted < 1:
+        if grant.new_tokens < 1:
             row.stop_reason = "budget"
-        elif self.drafter is not None:
-            row.drafting = self.drafter.start(
-                DraftStart(prompt=prompt, special=engine.special, step_seconds=self.step_seconds)
-            )
         return row
+
+    def _start_drafting(self, row: Row) -> None:
+        if self.drafter is not None and not row.stop_reason:
+            special, seconds = self.engine.special, self.step_seconds
+            row.drafting = self.drafter.start(
+                DraftStart(prompt=row.prompt, special=special, step_seconds=seconds)
+            )
 
     def _show(self, name: str) -> Callable[[str], None] | None:
         on_token = self.on_token
         return None if on_token is None else lambda piece: on_token(name, piece)
 
-    def _reserved(self, name: str, prompt: int, wanted: int) -> tuple[int, Reservation | None]:
-        """Reserve what the budget still holds of the wanted new tokens."""
-        if self.ledger is None:
-            return wanted, None
-        left = min(self.ledger.remaining("tokens") - prompt, self.ledger.remaining("new_tokens"))
-        granted = int(min(wanted, left))
-        if granted < 1:
-            return 0, None
-        bound = Cost(prompt_tokens=prompt, new_tokens=granted, calls=prompt // CHUNK + 1 + granted)
-        answer = self.ledger.try_reserve(bound, note=f"request {name}")
-        return (0, None) if isinstance(answer, Refusal) else (granted, answer)
-
     def _read_prompts(self, rows: Sequence[Row]) -> None:
         """Read all prompts, up to `CHUNK` tokens a pass, and take every row's first token."""
         waiting = [(row, at) for row in rows for at in range(0, len(row.prompt), CHUNK)]
         while waiting:
-            chosen: dict[str, tuple[Row, int]] = {}
+            self._stop_overdue(rows)
+            waiting = [part for part in waiting if not part[0].stop_reason]
+            chosen: list[tuple[Row, int]] = []
             size = 0
             for row, at in waiting:
                 n = min(CHUNK, len(row.prompt) - at)
-                if (size and size + n > CHUNK) or row.id in chosen:
+                # the parts of one prompt lie behind each other, each needs the one before
+                if chosen and (size + n > CHUNK or chosen[-1][0] is row):
                     break
-                chosen[row.id] = (row, at)
+                chosen.append((row, at))
                 size += n
             waiting = waiting[len(chosen) :]
-            self._read(list(chosen.values()))
+            if chosen:
+                self._read(chosen)
 
     def _read(self, parts: Sequence[tuple[Row, int]]) -> None:
         start = time.perf_counter()
@@ -206,17 +211,29 @@ class Run:
             row.drafting = self.drafter.commit(row.drafting, tokens)
             row.trace.seconds_deciding += time.perf_counter() - start
 
+    def _stop_overdue(self, rows: Sequence[Row]) -> None:
+        """Stop all rows when the deadline and its grace have passed."""
+        if self.budget.overdue(sum(row.seconds for row in rows)):
+            for row in rows:
+                row.stop_reason = row.stop_reason or "budget"
+
     def _charge_time(self, rows: Sequence[Row], start: float) -> None:
         seconds = (time.perf_counter() - start) / len(rows)
         for row in rows:
             row.seconds += seconds
 
     def _cost(self, row: Row) -> Cost:
-        counted = self.engine.cost(row.work, prompt_tokens=len(row.prompt), new_tokens=len(row.new))
+        read = min(len(row.prompt), row.cache.length)
+        counted = self.engine.cost(row.work, prompt_tokens=read, new_tokens=len(row.new))
         return replace(counted, seconds=row.seconds)
 
     def _finished(self, row: Row) -> Output:
-        cost = self._cost(row) if row.work.calls else Cost()
+        cost = self._cost(row)
         if row.reservation is not None:
             row.reservation.settle(cost)
         return row.output(cost)
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    """Return a row's own source of chance, from the seed and the request's id."""
+    return np.random.default_rng(list(f"{seed}\n{name}".encode(errors="surrogatepass")))

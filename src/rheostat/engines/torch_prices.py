@@ -9,6 +9,8 @@ counts, because everything that disturbs a measurement makes it longer.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rheostat.engines.torch_cache import RowCache
@@ -87,3 +89,37 @@ def step_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Calla
         )
 
     return seconds
+
+
+def most_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Callable[[int], float]:
+    """Return a bound on a row's share of a pass that reads n of its tokens, whatever else it reads.
+
+    A pass over m >= n tokens costs f(m), and the row's share is f(m) n / m. With tables made
+    monotone f is piecewise linear, so f(m) / m is largest at n, at a measured point or at infinity.
+    """
+    rising = replace(
+        prices,
+        attention=tuple(map(_rising, prices.attention)),
+        mlp=_rising(prices.mlp),
+        head=_rising(prices.head),
+    )
+    attentions, mlps = sum(layout.attention), sum(layout.mlp)
+
+    def passes(n: int) -> list[float]:
+        return [
+            rising.seconds(n, context, attention=attentions, mlp=mlps, head_rows=n)
+            for context in (*prices.contexts, shape.context)
+        ]
+
+    last = prices.tokens[-1]
+    measured = [(m, max(passes(m)) / m) for m in prices.tokens]
+    slopes = [b - a for a, b in zip(passes(last), passes(last + 1), strict=True)]
+
+    def most(n: int) -> float:
+        return max(max(passes(n)), *(n * each for m, each in measured if m > n), n * max(slopes))
+
+    return most
+
+
+def _rising(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(accumulate(values, max))

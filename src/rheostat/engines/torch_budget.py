@@ -1,0 +1,76 @@
+"""What a request of the `torch` engine may take: reserved on the ledger before work starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, final
+
+from rheostat.kernel.cost import Cost
+from rheostat.kernel.records import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rheostat.kernel.ledger import Ledger, Reservation
+
+
+class Grant(NamedTuple):
+    """What the budget allows a request."""
+
+    new_tokens: int
+    """0 = the request cannot start."""
+    reservation: Reservation | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The ledger of one call of `generate`, if it has one."""
+
+    ledger: Ledger | None
+    chunk: int
+    """Prompt tokens of one forward pass."""
+    drafts: bool
+    """Whether steps may carry drafts."""
+    most_seconds: Callable[[int], float]
+    """Bound on the price of a pass that reads so many of a row's tokens."""
+
+    def grant(self, name: str, *, prompt: int, wanted: int) -> Grant:
+        """Reserve what the budget still holds of the wanted new tokens."""
+        ledger = self.ledger
+        if ledger is None:
+            return Grant(wanted)
+        reading = -(-prompt // self.chunk)  # the last of these passes writes the first token
+        left = min(
+            wanted,
+            ledger.remaining("tokens") - prompt,
+            ledger.remaining("new_tokens"),
+            ledger.remaining("calls") - reading + 1,
+        )
+        if left < 1:
+            return Grant(0)
+        new = int(left)
+        bound = Cost(
+            prompt_tokens=prompt,
+            new_tokens=new,
+            calls=reading + new - 1,
+            price=self._most_price(ledger, prompt, new),
+        )
+        elapsed = ledger.root.spent.seconds
+        answer = ledger.try_reserve(bound, elapsed=elapsed, note=f"request {name}")
+        return Grant(0) if isinstance(answer, Refusal) else Grant(new, answer)
+
+    def overdue(self, unsettled: float) -> bool:
+        """Return whether running rows must stop, `unsettled` seconds after the last settlement."""
+        if self.ledger is None:
+            return False
+        return self.ledger.overdue(self.ledger.root.spent.seconds + unsettled)
+
+    def _most_price(self, ledger: Ledger, prompt: int, new: int) -> float:
+        """Bound the price where a cap counts it: a token a step, with every draft in vain."""
+        if math.isinf(ledger.remaining("price")):
+            return 0.0
+        parts = [min(self.chunk, prompt - at) for at in range(0, prompt, self.chunk)]
+        steps = range(1, new) if self.drafts else [1] * (new - 1)
+        return sum(self.most_seconds(n) for n in (*parts, *steps))
