@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from contract.tiny_engine import LAYERS, PROMPTS, Bench, named, tiny_engine, tokens_of
 from rheostat.engines.base import Request, Sampling
-from rheostat.errors import WorkloadError
+from rheostat.errors import ModelError, WorkloadError
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.seams import Installed
@@ -46,11 +49,35 @@ def test_a_prompt_of_one_token_is_answered(bench, name):
     assert len(output.token_ids) <= 16
 
 
-def test_a_signal_that_is_not_a_number_ends_within_the_limit(bench, deep_gguf, name):
+def test_a_damaged_model_is_refused_in_words_and_holds_no_budget(bench, deep_gguf, name):
     broken = tiny_engine(deep_gguf, factors={f"layers.{LAYERS // 3}.down.weight": math.nan})
-    outputs = Bench(broken, bench.profile).outputs(bench.installed(**{name: 1.0}))
-    assert all(len(o.token_ids) <= 16 for o in outputs)
-    assert all(o.trace.mlp_skipped == 0 for o in outputs)
+    ledger = Ledger(Caps(tokens=1000))
+    with pytest.raises(ModelError, match="not numbers"):
+        Bench(broken, bench.profile).outputs(bench.installed(**{name: 1.0}), ledger=ledger)
+    assert ledger.reserved.tokens == 0
+    assert ledger.spent.tokens <= 1000
+
+
+@dataclass(frozen=True)
+class Blinded:
+    """A policy whose signal arrives as NaN."""
+
+    policy: Any
+
+    def __getattr__(self, name):
+        return getattr(self.policy, name)
+
+    def observe(self, layer, ran, cosine, state):
+        return self.policy.observe(layer, ran, np.full_like(cosine, np.nan), state)
+
+
+def test_a_signal_that_is_not_a_number_skips_nothing(bench, name):
+    installed = bench.installed(**{name: 1.0})
+    if installed.depth is None or installed.depth.policy is None:
+        pytest.skip("reads no signal of the model")
+    blind = replace(installed.depth, policy=Blinded(installed.depth.policy))
+    outputs = bench.outputs(replace(installed, depth=blind))
+    assert tokens_of(outputs) == tokens_of(bench.reference())
 
 
 def test_a_stop_in_the_middle_of_a_step_ends_the_answer_there(bench, name):
