@@ -1,0 +1,170 @@
+"""Stage `run`: answers a file of requests under a plan and a ledger, resumable at any moment."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rheostat import catalog
+from rheostat.engines.machine import machine
+from rheostat.errors import UserError
+from rheostat.kernel.cost import Cost, total
+from rheostat.kernel.ledger import Ledger
+from rheostat.stages.run_folder import PLAN, open_run
+from rheostat.stages.settings import ready
+from rheostat.workloads.items import load_requests
+from rheostat.workloads.load import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rheostat.engines.base import Engine, Output, Request, Sampling
+    from rheostat.kernel.budget import Caps
+    from rheostat.kernel.plan import Plan
+    from rheostat.stages.run_folder import RunFolder
+
+VERSION = 1
+_SECONDS_BETWEEN = 2.0
+"""Least seconds between two reports of progress."""
+
+
+def run(  # noqa: PLR0913  # the options of the command of the same name
+    plan: Plan,
+    requests_path: str | Path,
+    out: str | Path,
+    *,
+    sampling: Sampling,
+    engine: Engine,
+    batch: int = 1,
+    label: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    budget: Caps | None = None,
+) -> dict[str, Any]:
+    """Answer every request that the folder does not hold yet; return totals of all of them.
+
+    Args:
+        requests_path: a JSONL file of requests.
+        out: a new folder, or that of the same run (plan, requests and sampling), which resumes.
+        batch: requests that run together.
+        label: the run's name in reports; None = the folder's name.
+        budget: hard caps over all requests, those of earlier starts included.
+
+    Raises:
+        UserError: something in the plan, the requests or the folder that the user can mend.
+        KeyboardInterrupt: Ctrl-C; its message says what is kept and how to go on.
+    """
+    if batch < 1:
+        raise UserError(f"`--batch` must be at least 1, got `{batch}`")
+    requests, path = load_requests(requests_path), Path(out)
+    own = ready(plan, engine)
+    installed = catalog.installed(own, engine.shape, engine.card.offers)
+    for request in requests:
+        engine.encode(request)  # refuses a prompt that cannot be run before any work is done
+    header = {
+        "version": VERSION,
+        "plan": own.to_json(),
+        "label": label,
+        "requests": {
+            "path": str(requests_path),
+            "digest": digest_of(tuple(requests)),
+            "count": len(requests),
+        },
+        "sampling": asdict(sampling),
+        "budget": None if budget is None else budget.to_json(),
+        "machine": _machine_facts(),
+        "command": _command(requests_path, path, sampling, batch),
+    }
+    with open_run(path, header, [request.id for request in requests]) as folder:
+        left = [request for request in requests if request.id not in folder.finished]
+        ledger = _ledger(budget, folder)
+        generate = partial(engine.generate, sampling=sampling, installed=installed, ledger=ledger)
+        _keep(_outputs(generate, left, batch), folder, len(requests), progress)
+        resumed = len(requests) - len(left)
+        return {"out": str(path), "resumed": resumed, **_summary(folder, ledger)}
+
+
+def _outputs(
+    generate: Callable[[Sequence[Request]], Iterator[Output]],
+    requests: Sequence[Request],
+    batch: int,
+) -> Iterator[Output]:
+    for at in range(0, len(requests), batch):
+        yield from generate(requests[at : at + batch])
+
+
+def _keep(
+    outputs: Iterator[Output],
+    folder: RunFolder,
+    count: int,
+    progress: Callable[[str], None] | None,
+) -> None:
+    """Keep every output when it comes, and say now and then how far the run is."""
+    said = float("-inf")
+    try:
+        while True:
+            now = time.monotonic()
+            if progress is not None and now - said >= _SECONDS_BETWEEN:
+                progress(f"answered {len(folder.finished)} of {count} requests")
+                said = now
+            output = next(outputs, None)
+            if output is None:
+                break
+            folder.add(output)
+        folder.complete()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted: {len(folder.finished)} of {count} requests are answered and kept, "
+            "the same command goes on from there"
+        ) from None
+
+
+def _ledger(budget: Caps | None, folder: RunFolder) -> Ledger:
+    """Open the books with what earlier starts of this run have spent."""
+    ledger = Ledger(budget, name="run")
+    if folder.finished:
+        lines = folder.finished.values()
+        spent = total(Cost.from_json(line["output"]["cost"]) for line in lines)
+        # Their seconds were spent under an earlier deadline.
+        ledger.child("earlier").reserve(replace(spent, seconds=0.0)).settle(spent)
+    return ledger
+
+
+def _summary(folder: RunFolder, ledger: Ledger) -> dict[str, Any]:
+    plan = folder.header["plan"]
+    reasons = Counter(line["output"]["stop_reason"] for line in folder.finished.values())
+    return {
+        "label": folder.header["label"],
+        "model": plan["model"],
+        "dtype": plan["dtype"],
+        "methods": [{"name": s["name"], "dial": s["dial"]} for s in plan["methods"]],
+        "requests": len(folder.finished),
+        "stop_reasons": dict(reasons),
+        "cost": ledger.spent.to_json(),
+    }
+
+
+def _machine_facts() -> dict[str, Any]:
+    """Return the machine and the versions that the seconds depend on."""
+    versions = {}
+    for package in ("torch", "rheostat"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = ""
+    return machine().to_json() | versions
+
+
+def _command(requests: str | Path, out: Path, sampling: Sampling, batch: int) -> str:
+    """Return the command that makes this run, or goes on with it, from its own plan."""
+    parts: list[Any] = ["rheostat", "run", out / PLAN, "--requests", requests, "--out", out]
+    for name, value in asdict(sampling).items():
+        values = value if name == "stop" else [value]
+        for one in values:
+            parts += [f"--{name.replace('_', '-')}", one]
+    return shlex.join(str(part) for part in [*parts, "--batch", batch])
