@@ -1,0 +1,204 @@
+"""The Python interface: load a model, plan, generate, report, list the methods.
+
+    import rheostat
+
+    engine = rheostat.load("smollm2")
+    output = rheostat.generate(engine, "Why is the sky blue?", max_new_tokens=64)
+    print(output.text, output.cost.price)
+
+Everything that a caller can cause raises a `rheostat.RheostatError` with a sentence and a hint.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from rheostat import catalog
+from rheostat.engines.base import Request, Sampling
+from rheostat.engines.load import load_engine, torch_extra
+from rheostat.errors import WorkloadError
+from rheostat.kernel.plan import Plan
+from rheostat.stages.settings import BASE, plan_of, ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rheostat.engines.base import Engine, OnToken, Output
+    from rheostat.stages.losses import LossKind
+
+__all__ = ["generate", "list_methods", "load", "plan", "report"]
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `rheostat.Sampling`; what is left out keeps its default there."""
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    stop: tuple[str, ...]
+
+
+class PlanOptions(TypedDict, total=False):
+    """How `plan` measures; what is left out keeps the command's default."""
+
+    dtype: str
+    """`float32` or `bfloat16`."""
+    threads: int | None
+    """None = the cores that this process may use."""
+    seed: int
+    max_new_tokens: int
+    items: int | None
+    """Items of each part of the workload; None = 12."""
+    confidence: float | None
+    """Refused: certified plans do not exist in this version."""
+    progress: Callable[[str], None] | None
+
+
+def load(
+    model: str | Path,
+    *,
+    dtype: str = "float32",
+    threads: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Engine:
+    """Load a model; the first time it is fetched, converted and measured, and that is cached.
+
+    Args:
+        model: an embedded name such as `smollm2`, a .gguf file, or `scripted:SPEC.json`.
+        dtype: `float32` or `bfloat16`.
+        threads: threads of one forward pass; None = the cores that this process may use.
+        progress: called with a line of text when something takes a while.
+
+    Raises:
+        ModelError: the model is unknown, damaged or out of reach.
+        UserError: the number format or the thread count is not one, or an extra is missing.
+    """
+    return load_engine(str(model), dtype=dtype, threads=threads, progress=progress)
+
+
+def plan(  # noqa: PLR0913  # the three goals, of which exactly one is given
+    model: Engine | str | Path,
+    workload: str | Path,
+    *,
+    lossless: bool = False,
+    max_loss: float | None = None,
+    loss: LossKind | None = None,
+    max_cost: float | None = None,
+    **options: Unpack[PlanOptions],
+) -> Plan:
+    """Find the cheapest setting of all methods together that keeps the quality asked for.
+
+    Args:
+        model: a model's name or path, as for `load`, or an engine that `load` returned.
+        workload: `edit`, `copy`, `summarise`, `chat`, `prose`, or the path of a .jsonl file.
+        lossless: keep the answers as they are (methods that change no output).
+        max_loss: the largest mean loss allowed; `loss` says in which measure.
+        loss: `disagree`, `score` or `nats`.
+        max_cost: the largest price allowed, as a share of the base's.
+        **options: how to measure, see `PlanOptions`.
+
+    Raises:
+        UserError: not exactly one goal, or something in the model or workload to mend.
+    """
+    with torch_extra():
+        from rheostat.stages.plan import make_plan
+
+    return make_plan(
+        str(model) if isinstance(model, Path) else model,
+        str(workload),
+        lossless=lossless,
+        max_loss=max_loss,
+        loss=loss,
+        max_cost=max_cost,
+        **options,
+    )
+
+
+def generate(
+    plan_or_model: Plan | Engine | str | Path,
+    prompt: str,
+    *,
+    engine: Engine | None = None,
+    raw: bool = False,
+    on_token: OnToken | None = None,
+    **sampling: Unpack[SamplingOptions],
+) -> Output:
+    """Answer one prompt.
+
+    Args:
+        plan_or_model: a plan or the path of a `plan.json`, an engine of `load`, or a model's name.
+        prompt: the user's message; with `raw` the very text that the model continues.
+        engine: the loaded model to run a plan on; None loads the plan's model for this call.
+        raw: leave out the model's chat template.
+        on_token: called with (request id, new text) while the answer is written.
+        **sampling: fields of `Sampling`, such as `max_new_tokens=64`.
+
+    Returns:
+        The answer with its new tokens, why it ended, and what it cost.
+
+    Raises:
+        WorkloadError: the prompt is empty or longer than the context.
+        PlanError: the plan is of another model or number format.
+        ModelError, MethodError, UserError: as for `load` and the plan's methods.
+    """
+    settled = Sampling(**sampling)
+    request = prompt_request(prompt, raw=raw)
+    chosen, model = _resolved(plan_or_model, engine)
+    own = ready(chosen, model, notice=_warn)
+    installed = catalog.installed(own, model.shape, model.card.offers)
+    (output,) = model.generate([request], settled, installed=installed, on_token=on_token)
+    return output
+
+
+def report(
+    folders: Sequence[str | Path],
+    out: str | Path = "report.html",
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Compare run folders on one self-contained page; return its figures as plain data.
+
+    Raises:
+        OutputError: a folder is of no run, the runs answered other requests, or `out` cannot be
+            written.
+        UserError: matplotlib is missing.
+    """
+    from rheostat.stages.report import write_report  # imports matplotlib
+
+    return write_report([Path(folder) for folder in folders], Path(out), progress=progress)
+
+
+def list_methods() -> list[dict[str, Any]]:
+    """Return a record a method: name, seam, exactness, dial, paper, status and needs."""
+    return catalog.listing()
+
+
+def prompt_request(prompt: str, *, raw: bool) -> Request:
+    """Return a prompt as a request; raise `WorkloadError` when it is empty."""
+    if not prompt.strip():
+        raise WorkloadError("the prompt is empty", hint="write at least one word")
+    if raw:
+        return Request(id="1", prompt=prompt)
+    return Request(id="1", messages=({"role": "user", "content": prompt},))
+
+
+def _resolved(
+    plan_or_model: Plan | Engine | str | Path, engine: Engine | None
+) -> tuple[Plan, Engine]:
+    if isinstance(plan_or_model, str | Path):
+        text = str(plan_or_model)
+        is_plan = text.endswith(".json") and not text.startswith("scripted:")
+        chosen = plan_of(text if is_plan else f"{BASE}{text.removeprefix(BASE)}")
+    elif isinstance(plan_or_model, Plan):
+        chosen = plan_or_model
+    else:
+        return Plan(model=plan_or_model.model, dtype=plan_or_model.dtype), plan_or_model
+    return chosen, engine or load_engine(chosen.model, dtype=chosen.dtype)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=4)

@@ -1,0 +1,297 @@
+"""The command `rheostat`: profile, plan, run, report, generate, methods, bench, demo."""
+# ruff: noqa: PLR0913  # a command takes its options one by one
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+import rheostat
+from rheostat import api, catalog
+from rheostat import cli_console as console
+from rheostat import cli_options as options
+from rheostat import cli_tables as tables
+from rheostat.cli_console import guarded
+from rheostat.engines.base import Sampling
+from rheostat.engines.load import DTYPES, load_engine, torch_extra
+from rheostat.errors import PlanError, WorkloadError
+from rheostat.kernel.plan import Plan
+from rheostat.stages.profile_files import write_profile
+from rheostat.stages.run import run as run_requests
+from rheostat.stages.settings import BASE, changed, parse_changes, plan_of, read_plan, ready
+from rheostat.workloads.load import load_workload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rheostat.stages.losses import LossKind
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: options.Version = False,
+) -> None:
+    """Spend a language model's computation where it changes the answer."""
+    if version:
+        console.write(f"rheostat {rheostat.__version__}\n")
+        raise typer.Exit
+
+
+@app.command()
+@guarded
+def profile(
+    model: options.Model,
+    out: options.OutFile,
+    workload: options.SomeWorkload = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure this machine and a model: costs, redundancy, entropy, copy rate."""
+    console.writable(out)
+    if workload is not None:
+        load_workload(workload, part="calibration", limit=1)  # fails before minutes of measuring
+    with console.progress() as say:
+        engine = load_engine(model, dtype=dtype or DTYPES[0], threads=threads, progress=say)
+        with torch_extra():
+            from rheostat.stages.profile import make_profile
+        made = make_profile(engine, workload=workload, seed=seed, progress=say)
+        made["command"] = shlex.join(["rheostat", *sys.argv[1:]])
+        plots = write_profile(made, out)
+    if not plots:
+        console.note('no plots: they need matplotlib, pip install "rheostat[plots]"')
+    files = [str(path) for path in (out, *plots)]
+    console.result(made | {"files": files}, tables.profile_lines(made, files), as_json=as_json)
+
+
+@app.command()
+@guarded
+def plan(
+    model: options.Model,
+    workload: options.Workload,
+    out: options.OutFile,
+    lossless: options.Lossless = False,
+    max_loss: options.MaxLoss = None,
+    loss: options.Loss = None,
+    max_cost: options.MaxCost = None,
+    confidence: options.Confidence = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    max_new_tokens: options.MaxNewTokens = 128,
+    items: options.Items = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Find the cheapest setting of all methods that keeps the quality asked for."""
+    Sampling(max_new_tokens=max_new_tokens)
+    console.writable(out)
+    with console.progress() as say:
+        made = api.plan(
+            model,
+            workload,
+            lossless=lossless,
+            max_loss=max_loss,
+            loss=cast("LossKind | None", loss),  # checked there
+            max_cost=max_cost,
+            dtype=dtype or DTYPES[0],
+            threads=threads,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            items=items,
+            confidence=confidence,
+            progress=say,
+        )
+    data = made.to_json()
+    console.write_json(out, data)
+    shown = tables.plan_lines(made, str(out))
+    console.result(data | {"out": str(out)}, shown, as_json=as_json)
+
+
+@app.command()
+@guarded
+def run(
+    plan: options.PlanName,
+    requests: options.Requests,
+    out: options.OutFolder,
+    plan_file: options.PlanFile = None,
+    sets: options.Set = None,
+    params: options.Param = None,
+    batch: options.Batch = 1,
+    label: options.Label = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    max_new_tokens: options.MaxNewTokens = 128,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    stop: options.Stop = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Answer a file of requests under a plan; the same command resumes after a stop."""
+    settled = Sampling(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    changes = parse_changes(sets or [], params or [])
+    named = plan_of(plan, dtype=dtype)
+    chosen = changed(named if plan_file is None else _other_plan(plan, plan_file), changes)
+    with console.progress() as say:
+        engine = load_engine(
+            named.model, dtype=dtype or chosen.dtype, threads=threads, progress=say
+        )
+        chosen = ready(chosen, engine, notice=console.note)
+        summary = run_requests(
+            chosen,
+            requests,
+            out,
+            sampling=settled,
+            engine=engine,
+            batch=batch,
+            label=label,
+            progress=say,
+        )
+    console.result(summary, tables.run_lines(summary), as_json=as_json)
+
+
+@app.command()
+@guarded
+def generate(
+    model: options.Model,
+    prompt: options.Prompt,
+    plan_file: options.PlanFile = None,
+    sets: options.Set = None,
+    params: options.Param = None,
+    raw: options.Raw = False,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    max_new_tokens: options.MaxNewTokens = 128,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    stop: options.Stop = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Answer one prompt, shown while it is written."""
+    settled = Sampling(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    changes = parse_changes(sets or [], params or [])
+    request = api.prompt_request(_read_stdin() if prompt == "-" else prompt, raw=raw)
+    base = Plan(model=model, dtype=dtype or DTYPES[0])
+    chosen = changed(base if plan_file is None else read_plan(plan_file), changes)
+    with console.progress() as say:
+        engine = load_engine(model, dtype=dtype or chosen.dtype, threads=threads, progress=say)
+        chosen = ready(chosen, engine, notice=console.note)
+    installed = catalog.installed(chosen, engine.shape, engine.card.offers)
+    show = None if as_json else lambda _, piece: console.write(piece)
+    (output,) = engine.generate([request], settled, installed=installed, on_token=show)
+    if not as_json:
+        console.write("\n")
+    console.note(tables.output_line(output))
+    console.result(output.to_json(), [], as_json=as_json)
+
+
+@app.command()
+@guarded
+def report(
+    folders: options.Folders,
+    out: options.OutFile,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Compare runs on one page that needs no network."""
+    console.writable(out)
+    with console.progress() as say:
+        summary = api.report(folders, out, progress=say)
+    console.result(summary, tables.report_lines(summary), as_json=as_json)
+
+
+@app.command()
+@guarded
+def methods(as_json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the methods: what each decides, whether it is exact, whether it is proven."""
+    console.result({"methods": api.list_methods()}, [tables.methods_table()], as_json=as_json)
+
+
+@app.command()
+@guarded
+def bench(
+    suite: options.Suite,
+    out: options.OutFolder,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Run a benchmark and write its result file."""
+    with torch_extra():
+        from rheostat.bench.suites import run_suite
+    with console.progress() as say:
+        summary = run_suite(suite, out, progress=say)
+    console.result(summary, [f"wrote {out}"], as_json=as_json)
+
+
+@app.command()
+@guarded
+def demo(
+    out: options.OutFolder,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Run the main job on the embedded model: profile, plan, run and report."""
+    with torch_extra():
+        from rheostat.stages.demo import run_demo
+    with console.progress() as say:
+        summary = run_demo(out, threads=threads, progress=say)
+    console.result(summary, tables.report_lines(summary), as_json=as_json)
+
+
+def _other_plan(named: str, file: Path) -> Plan:
+    if not named.startswith(BASE):
+        raise PlanError(
+            f"`{named}` and `--plan {file}` are two plans",
+            hint=f"give one of them, or `{BASE}MODEL` with `--plan`",
+        )
+    return read_plan(file)
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise WorkloadError(
+            "the prompt on standard input is not valid UTF-8", hint="save the text as UTF-8"
+        ) from error

@@ -1,0 +1,85 @@
+"""The options of the command line, under the names that scripts rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model's name, such as smollm2, or a .gguf file.")
+]
+PlanName = Annotated[
+    str, typer.Argument(metavar="PLAN", help="A plan's file, or base:MODEL for no methods.")
+]
+Prompt = Annotated[
+    str, typer.Argument(metavar="PROMPT", help="The user's message; - reads standard input.")
+]
+Suite = Annotated[str, typer.Argument(metavar="SUITE", help="The benchmark to run.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
+
+Requests = Annotated[Path, typer.Option("--requests", help="JSONL file, a request a line.")]
+Workload = Annotated[
+    str,
+    typer.Option("--workload", help="edit, copy, summarise, chat, prose, or a .jsonl file."),
+]
+SomeWorkload = Annotated[
+    str | None,
+    typer.Option("--workload", help="Where to measure the copy rate. [default: all built in]"),
+]
+OutFile = Annotated[Path, typer.Option("--out", help="The file to write.")]
+OutFolder = Annotated[
+    Path, typer.Option("--out", help="The folder to write; the same folder resumes.")
+]
+
+Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", help="float32 or bfloat16. [default: the plan's, else float32]"),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")]
+Items = Annotated[
+    int | None, typer.Option("--items", min=2, help="Items of each part to measure on.")
+]
+Temperature = Annotated[float, typer.Option("--temperature", max=1e6, help="0 = greedy.")]
+TopK = Annotated[int, typer.Option("--top-k", help="Draw among the k likeliest; 0 = all.")]
+TopP = Annotated[float, typer.Option("--top-p", help="Draw among the likeliest share; 1 = all.")]
+Stop = Annotated[
+    list[str] | None, typer.Option("--stop", help="Text that ends an answer (repeatable).")
+]
+PlanFile = Annotated[Path | None, typer.Option("--plan", help="The plan to run.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="METHOD=DIAL", help="Set a method; =off removes it."),
+]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="METHOD.FIELD=VALUE", help="Set a method's parameter."),
+]
+Batch = Annotated[int, typer.Option("--batch", help="Requests that run together.")]
+Label = Annotated[
+    str | None, typer.Option("--label", help="The run's name in reports. [default: the folder's]")
+]
+
+Lossless = Annotated[bool, typer.Option("--lossless", help="Keep the answers as they are.")]
+MaxLoss = Annotated[float | None, typer.Option("--max-loss", help="Largest mean loss.")]
+Loss = Annotated[
+    str | None, typer.Option("--loss", help="Measure of --max-loss: disagree, score or nats.")
+]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", help="Largest price, as a share of the base's.")
+]
+Confidence = Annotated[
+    float | None, typer.Option("--confidence", help="Certified plans: not in this version.")
+]
+
+Raw = Annotated[bool, typer.Option("--raw", help="Leave out the chat template.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Last line of stdout is one JSON object, the rest stderr.")
+]
+Version = Annotated[bool, typer.Option("--version", help="Show the version and exit.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

@@ -1,0 +1,136 @@
+"""Results of commands as lines and tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from rheostat import catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rheostat.engines.base import Output
+    from rheostat.kernel.plan import Plan
+
+MOST_POINTS = 24
+"""Points of a frontier that are shown; the plan's file holds all of them."""
+
+
+def profile_lines(profile: Mapping[str, Any], files: Sequence[str]) -> list[str | Table]:
+    """Show what a profile found, and where it is."""
+    ranking = profile["redundancy"]["ranking"]
+    copied = ", ".join(f"{name} {rate:.2f}" for name, rate in profile["copy_rate"].items())
+    curve = profile["cost"]["curves"][0]
+    costs = zip(curve["tokens"], curve["seconds"], strict=True)
+    relative = ", ".join(f"{n}: {s / curve['seconds'][0]:.2f}" for n, s in costs if n in {2, 8, 32})
+    return [
+        f"{profile['model']} in {profile['dtype']} with {profile['threads']} threads on "
+        f"{profile['machine']['name']}",
+        f"a pass over one token after {curve['context']}: {1e3 * curve['seconds'][0]:.1f} ms; "
+        f"over n tokens, relative to that: {relative}",
+        f"most droppable attentions: {_first(ranking['attention'])}; MLPs: "
+        f"{_first(ranking['mlp'])}",
+        f"entropy of the next token: {profile['entropy']['mean']:.2f} nats; copied: {copied}",
+        f"wrote {', '.join(files)}",
+    ]
+
+
+def plan_lines(plan: Plan, out: str) -> list[str | Table]:
+    """Show the frontier, the choice, the reasons, and what was measured on held-out items."""
+    points = sorted(plan.predicted.get("frontier", []), key=lambda point: point["price_ratio"])
+    shown = points[:MOST_POINTS]
+    shown += [point for point in points[MOST_POINTS:] if point["kept"]]
+    frontier = _table("", "price", "loss", "95 % interval", "methods")
+    for point in shown:
+        low, high = point["loss_interval"]
+        frontier.add_row(
+            "->" if point["kept"] else "",
+            f"{point['price_ratio']:.3f}",
+            f"{point['loss']:.4f}",
+            f"{low:.4f} to {high:.4f}",
+            _methods(point["methods"]),
+        )
+    left_out = len(points) - len(shown)
+    more = [f"{left_out} dearer settings are in the plan's file"] if left_out else []
+    return [
+        *([frontier] if shown else []),
+        *more,
+        *plan.why,
+        *_measured(plan),
+        f"wrote {out}: {_methods([setting.to_json() for setting in plan.methods])}",
+    ]
+
+
+def run_lines(summary: Mapping[str, Any]) -> list[str | Table]:
+    """Show what a run answered and what it cost."""
+    cost = summary["cost"]
+    resumed = f" ({summary['resumed']} of them before)" if summary["resumed"] else ""
+    reasons = ", ".join(f"{count} {name}" for name, count in summary["stop_reasons"].items())
+    return [
+        f"{summary['model']} in {summary['dtype']}, {_methods(summary['methods'])}",
+        f"{summary['requests']} requests answered{resumed}: {reasons}",
+        _cost(cost),
+        f"wrote {summary['out']}/outputs.jsonl and trace.jsonl",
+    ]
+
+
+def output_line(output: Output) -> str:
+    """Show why an answer ended and what it cost."""
+    return f"ended by {output.stop_reason}; {_cost(output.cost.to_json())}"
+
+
+def methods_table() -> Table:
+    """Show every method: its seam, exactness, status, paper and title."""
+    listed = _table("name", "seam", "exactness", "status", "paper", "title")
+    titles = {name: method.card.title for name, method in catalog.methods().items()}
+    for record in catalog.listing():
+        columns = ("name", "seam", "exactness", "status", "paper")
+        listed.add_row(*(str(record[column]) for column in columns), titles[record["name"]])
+    return listed
+
+
+def report_lines(summary: Mapping[str, Any]) -> list[str | Table]:
+    """Show the headlines and where the page is."""
+    return [*summary["headlines"], *summary["notices"], f"wrote {summary['report']}"]
+
+
+def _measured(plan: Plan) -> list[str]:
+    measured = plan.measured
+    if not measured:
+        return []
+    low, high = measured["loss_interval"]
+    return [
+        f"on {measured['items']} held-out items: loss ({measured['loss_kind']}) "
+        f"{measured['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"{100 * measured['exact_match']:.0f} % of the answers the same, price "
+        f"{measured['price_ratio']:.3f} and seconds {measured['seconds_ratio']:.3f} of the base's"
+    ]
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    seconds = cost["seconds"]
+    speed = f" ({cost['new_tokens'] / seconds:.1f} new tokens/s)" if seconds else ""
+    return (
+        f"{cost['prompt_tokens']} prompt and {cost['new_tokens']} new tokens, "
+        f"{cost['flops'] / 1e9:.2f} GFLOP and {cost['bytes'] / 1e9:.2f} GB in {cost['calls']} "
+        f"passes, price {cost['price']:.2f} s, measured {seconds:.2f} s{speed}"
+    )
+
+
+def _methods(settings: Sequence[Mapping[str, Any]]) -> str:
+    named = " + ".join(f"{setting['name']}={setting['dial']:g}" for setting in settings)
+    return named or "base (no methods)"
+
+
+def _first(indices: Sequence[int]) -> str:
+    return ", ".join(str(index) for index in indices[:5])
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table without lines around its cells."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for at, column in enumerate(columns):
+        made.add_column(column, no_wrap=at < len(columns) - 1)
+    return made
