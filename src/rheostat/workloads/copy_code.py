@@ -24,10 +24,10 @@ def items(seed: int) -> list[Item]:
 
 
 def request_text(code: str, old: str, new: str) -> str:
-    """Return the request for a snippet."""
+    """Return the request for a snippet, said before and behind it as in `edit`."""
     return (
-        f"Rewrite this code with `{old}` renamed to `{new}`:\n\n```python\n{code}\n```\n\n"
-        "Answer with the code only."
+        f"Copy this code with `{old}` renamed to `{new}`:\n\n```python\n{code}\n```\n\n"
+        f"Answer with the whole code only, with `{old}` renamed to `{new}`."
     )
 
 

@@ -54,10 +54,13 @@ def mistyped(word: str, generator: random.Random) -> str:
 
 
 def request_text(passage: str) -> str:
-    """Return the request for a passage with errors."""
+    """Return the request for a passage with errors.
+
+    Small models need to be told to copy, and told again behind the text.
+    """
     return (
-        f"Correct the spelling mistakes in this text:\n\n{passage}\n\n"
-        "Answer with the corrected text only."
+        f"Copy this text and correct the spelling mistakes in it:\n\n{passage}\n\n"
+        "Answer with the whole text only, with the spelling mistakes corrected."
     )
 
 

@@ -1,4 +1,4 @@
-"""Short functions of the standard library, their docstrings left out."""
+"""Short functions of the standard library without comments; docstrings and blank lines left out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LINES = (8, 25)
-"""Least and most lines of a snippet that are not blank."""
-CHARACTERS = (220, 480)
-"""Least and most characters: about 70 to 150 tokens, most of which 128 new tokens can hold."""
+"""Least and most lines of a snippet."""
+CHARACTERS = (200, 440)
+"""Least and most characters: about 60 to 140 tokens, most of which 128 new tokens can hold."""
 PER_MODULE = 12
 """Most snippets of one module, so that none sets the tone."""
 
@@ -53,9 +53,9 @@ def _snippets(source: SourceFile) -> Iterator[str]:
     functions = (node for node in ast.walk(source.tree) if isinstance(node, ast.FunctionDef))
     for function in sorted(functions, key=lambda node: node.lineno):
         code = _without_docstring(function, source.lines)
-        written = sum(bool(line.strip()) for line in code.split("\n"))
+        lines = code.count("\n") + 1
         if (
-            LINES[0] <= written <= LINES[1]
+            LINES[0] <= lines <= LINES[1]
             and CHARACTERS[0] <= len(code) <= CHARACTERS[1]
             and _is_plain(code)
         ):
@@ -68,7 +68,7 @@ def _without_docstring(function: ast.FunctionDef, lines: tuple[str, ...]) -> str
     if ast.get_docstring(function) is not None and len(function.body) > 1:
         offset = function.lineno - 1
         del kept[first.lineno - 1 - offset : (first.end_lineno or first.lineno) - offset]
-    return textwrap.dedent("\n".join(line.rstrip() for line in kept))
+    return textwrap.dedent("\n".join(line.rstrip() for line in kept if line.strip()))
 
 
 def _is_plain(code: str) -> bool:
@@ -79,6 +79,8 @@ def _is_plain(code: str) -> bool:
         ast.parse(code)
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
     except (SyntaxError, tokenize.TokenError):
+        return False
+    if any(token.type == tokenize.COMMENT for token in tokens):
         return False
     # Dedenting may have changed a text of several lines.
     whole = all(token.start[0] == token.end[0] for token in tokens if token.type == tokenize.STRING)
