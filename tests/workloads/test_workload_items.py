@@ -53,7 +53,7 @@ BAD_LINES = {
     "empty prompt": (b'{"prompt": ""}', "the prompt is empty"),
     "blank prompt": (b'{"prompt": " \\n"}', "the prompt is empty"),
     "blank messages": (b'{"messages": [{"role": "user", "content": " "}]}', "the prompt is empty"),
-    "not UTF-8": (b'{"prompt": "caf\xe9"}', "byte 16 is not valid UTF-8"),
+    "not UTF-8": (b'{"prompt": "\xff"}', "byte 13 is not valid UTF-8"),
     "half a surrogate": (b'{"prompt": "\\ud800"}', "half of a surrogate pair"),
 }
 

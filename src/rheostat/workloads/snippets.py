@@ -83,7 +83,7 @@ def _is_plain(code: str) -> bool:
     if any(token.type == tokenize.COMMENT for token in tokens):
         return False
     # Dedenting may have changed a text of several lines.
-    whole = all(token.start[0] == token.end[0] for token in tokens if token.type == tokenize.STRING)
+    whole = all(token.start[0] == token.end[0] for token in tokens)
     return whole and not repeats(
         [token.string for token in tokens if token.string.strip()], REPEATED_TOKENS
     )
