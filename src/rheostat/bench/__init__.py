@@ -1,0 +1,1 @@
+"""Benchmarks: each suite answers one question and writes one result file."""

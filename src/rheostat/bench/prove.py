@@ -1,0 +1,125 @@
+"""Suite `prove`: identity at the counts that the claims state.
+
+Float32, greedy: the engine against `transformers` on the same token ids, and every lossless draft
+source at several dials against the engine's own base. Bfloat16: answers may part where the two
+largest logits are closer than rounding; every first difference is held against that margin.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+from rheostat.bench.peer import Transformers
+from rheostat.bench.result import envelope
+from rheostat.catalog import installed as install
+from rheostat.catalog import methods
+from rheostat.engines.base import Output, Request, Sampling
+from rheostat.engines.torch_load import DTYPES, load_torch
+from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.seams import Installed
+from rheostat.workloads.load import load_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rheostat.engines.torch_engine import TorchEngine
+
+SEED = 500000
+PER_WORKLOAD = 25
+WORKLOADS = ("edit", "copy", "summarise", "chat")
+PEER_PER_WORKLOAD = 10
+NEW_TOKENS = 64
+DIALS = (0.25, 1.0)
+
+
+def bench_prove(say: Callable[[str], None]) -> dict[str, Any]:
+    """Count identical answers."""
+    result = envelope("prove", "do the lossless claims hold at the counts they state?", seed=SEED)
+    items = {
+        name: load_workload(name, part="test", limit=PER_WORKLOAD, seed=SEED).items
+        for name in WORKLOADS
+    }
+    engine = load_torch("smollm2", progress=say)
+    every = [item for group in items.values() for item in group]
+    base = _answers(engine, every, Installed(), "base", say)
+    drafts = [_drafts(engine, every, base, say)]
+    some = [item for group in items.values() for item in group[:PEER_PER_WORKLOAD]]
+    peer = _peer(engine, some, base, say)
+    del engine
+    gc.collect()
+    narrow = load_torch("smollm2", dtype="bfloat16", progress=say)
+    drafts.append(_drafts(narrow, some, _answers(narrow, some, Installed(), "base", say), say))
+    return result | {"new_tokens": NEW_TOKENS, "transformers": peer, "drafts": drafts}
+
+
+def _drafts(
+    engine: TorchEngine,
+    items: Sequence[Request],
+    base: dict[str, Output],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Compare every lossless draft source at every dial with the base's answers."""
+    cells = []
+    for name, found in methods().items():
+        if found.card.seam != "draft" or found.card.exactness == "lossy":
+            continue
+        for dial in DIALS:
+            plan = Plan(model=engine.model, methods=(Setting(name=name, dial=dial),))
+            decision = install(plan, engine.shape, engine.card.offers)
+            own = _answers(engine, items, decision, f"{name} at {dial:g}", say)
+            parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
+            margins = [_margin_where_parted(engine, i, base[i.id], own[i.id]) for i in parted]
+            cells.append(
+                {
+                    "method": name,
+                    "dial": dial,
+                    "identical": len(items) - len(parted),
+                    "accepted_drafts": sum(o.trace.accepted for o in own.values()),
+                    "largest_margin_where_parted": max(margins, default=None),
+                }
+            )
+    return {"dtype": engine.dtype, "answers": len(items), "cells": cells}
+
+
+def _answers(
+    engine: TorchEngine,
+    items: Sequence[Request],
+    decision: Installed,
+    label: str,
+    say: Callable[[str], None],
+) -> dict[str, Output]:
+    answers: dict[str, Output] = {}
+    sampling = Sampling(max_new_tokens=NEW_TOKENS)
+    for i, item in enumerate(items):
+        say(f"{engine.dtype}, {label}: answer {i + 1} of {len(items)}")
+        answers[item.id] = next(iter(engine.generate([item], sampling, installed=decision)))
+    return answers
+
+
+def _margin_where_parted(engine: TorchEngine, item: Request, base: Output, own: Output) -> float:
+    """Return the gap of the two largest logits at the first token that differs."""
+    pairs = zip(base.token_ids, own.token_ids, strict=False)
+    at = next(
+        (i for i, (a, b) in enumerate(pairs) if a != b),
+        min(len(base.token_ids), len(own.token_ids)),
+    )
+    longer = max(base.token_ids, own.token_ids, key=len)
+    scored = engine.score(engine.encode(item), longer[: at + 1], installed=Installed())
+    return float(scored.margin[-1])
+
+
+def _peer(
+    engine: TorchEngine,
+    items: Sequence[Request],
+    base: dict[str, Output],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    peer = Transformers("smollm2", DTYPES[engine.dtype], say)
+    eos = sorted(engine.eos)
+    same = 0
+    for i, item in enumerate(items):
+        say(f"transformers: answer {i + 1} of {len(items)}")
+        theirs = peer.generate([engine.encode(item)], new_tokens=NEW_TOKENS, eos=eos)
+        same += theirs.rows[0] == list(base[item.id].token_ids)
+    return {"dtype": engine.dtype, "answers": len(items), "identical": same}

@@ -1,0 +1,57 @@
+"""Suite `startup`: what importing Rheostat and starting a model a second time cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rheostat.bench.result import envelope, spread
+from rheostat.engines.embedded import EMBEDDED, embedded_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPEATS = 7
+IMPORT = """
+import time
+start = time.perf_counter()
+import rheostat
+print(time.perf_counter() - start)
+"""
+START = """
+import time
+import rheostat.engines.torch_load, torch
+start = time.perf_counter()
+rheostat.engines.torch_load.load_torch("smollm2", dtype="{dtype}")
+print(time.perf_counter() - start)
+"""
+LOADED = """
+import sys
+import rheostat
+print(float(any(name in sys.modules for name in ("torch", "numpy", "matplotlib"))))
+"""
+
+
+def bench_startup(say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure in fresh processes: `import rheostat`, and a second start beyond the imports."""
+    embedded_file(EMBEDDED["smollm2"], progress=say)
+    result = envelope("startup", "how long until one can work?", seed=0)
+    result["import_loads_torch_or_numpy"] = bool(_seconds(LOADED))
+    say("importing rheostat in fresh processes")
+    result["import_seconds"] = spread([_seconds(IMPORT) for _ in range(REPEATS)])
+    for dtype in ("float32", "bfloat16"):
+        program = START.format(dtype=dtype)
+        say(f"starting smollm2 in {dtype} in fresh processes")
+        _seconds(program)  # the first start fetches, converts and measures
+        result[f"second_start_seconds_{dtype}"] = spread(
+            [_seconds(program) for _ in range(REPEATS)]
+        )
+    return result
+
+
+def _seconds(program: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.split()[-1])

@@ -1,0 +1,49 @@
+"""The suites by name."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from rheostat.bench.base import bench_base
+from rheostat.bench.depth import bench_depth
+from rheostat.bench.draft import bench_draft
+from rheostat.bench.prove import bench_prove
+from rheostat.bench.result import write_result
+from rheostat.bench.startup import bench_startup
+from rheostat.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    Suite = Callable[[Callable[[str], None]], dict[str, Any]]
+
+SUITES: Mapping[str, Suite] = MappingProxyType(
+    {
+        "base": bench_base,
+        "depth": bench_depth,
+        "draft": bench_draft,
+        "prove": bench_prove,
+        "startup": bench_startup,
+    }
+)
+
+
+def run_suite(
+    name: str, out: Path, *, progress: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Run a suite, write its result file and return the result.
+
+    Raises:
+        UserError: there is no such suite.
+    """
+    if name not in SUITES:
+        raise UserError(f"there is no suite `{name}`", hint=f"suites: {', '.join(SUITES)}")
+    result = SUITES[name](progress or _silent)
+    write_result(result, out)
+    return result
+
+
+def _silent(_: str) -> None:
+    return

@@ -1,0 +1,139 @@
+"""Stage `profile`: what a step costs on this machine, and where this model repeats itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rheostat.engines.base import Sampling
+from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.machine import machine
+from rheostat.engines.torch_engine import TorchEngine
+from rheostat.errors import ModelError
+from rheostat.kernel.seams import Installed
+from rheostat.kernel.signals import copy_rate
+from rheostat.stages.profile_cost import cost_curves
+from rheostat.stages.profile_redundancy import redundancy
+from rheostat.workloads.load import load_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rheostat.engines.base import Engine
+
+VERSION = 1
+DOCUMENT_TOKENS = 192
+RANK_DOCUMENTS = 3
+SCORE_DOCUMENTS = 3
+COPY_ITEMS = 3
+COPY_TOKENS = 48
+BUILT_IN = ("edit", "copy", "summarise", "chat")
+
+
+def make_profile(
+    engine: Engine,
+    *,
+    workload: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Measure a model on this machine and return what `profile.json` holds; it is cached too.
+
+    Args:
+        workload: where to measure the copy rate; None = the built-in workloads.
+
+    Raises:
+        ModelError: the engine shows nothing of a model's inside.
+    """
+    inside = _inside(engine)
+    say = progress or _silent
+    start = time.perf_counter()
+    measured = redundancy(
+        inside.llama,
+        _documents(inside, "calibration", RANK_DOCUMENTS, seed),
+        _documents(inside, "test", SCORE_DOCUMENTS, seed),
+        say,
+    )
+    entropy = measured.pop("entropy")
+    names = [workload] if workload else list(BUILT_IN)
+    profile = {
+        "version": VERSION,
+        "model": engine.model,
+        "digest": engine.digest,
+        "dtype": engine.dtype,
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "machine": machine_facts(),
+        "shape": engine.shape.to_json(),
+        "cost": {"prices": engine.prices().to_json(), "curves": cost_curves(inside, say)},
+        "redundancy": measured,
+        "entropy": entropy,
+        "copy_rate": {name: _copy_rate(inside, name, seed, say) for name in names},
+    }
+    profile["seconds"] = time.perf_counter() - start
+    path = _path(inside)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(profile), encoding="utf-8")
+    return profile
+
+
+def cached_profile(engine: Engine) -> dict[str, Any] | None:
+    """Return the profile last made of this model, format and thread count on this machine."""
+    try:
+        data = json.loads(_path(_inside(engine)).read_text(encoding="utf-8"))
+    except (OSError, ValueError, ModelError):
+        return None
+    return data if isinstance(data, dict) and data.get("version") == VERSION else None
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return the machine and the versions that a result depends on."""
+    return machine().to_json() | {
+        "torch": torch.__version__,
+        "rheostat": metadata.version("rheostat"),
+    }
+
+
+def _inside(engine: Engine) -> TorchEngine:
+    if not isinstance(engine, TorchEngine):
+        raise ModelError(
+            f"`{engine.model}` runs on the engine `{engine.card.name}`, which shows nothing of a "
+            "model's inside to profile",
+            hint="profile a model that runs in this process, such as `smollm2`",
+        )
+    return engine
+
+
+def _documents(engine: TorchEngine, part: Any, count: int, seed: int) -> list[list[int]]:
+    """Return documents of running text, cut to one length."""
+    texts = load_workload("prose", part=part, seed=seed).items
+    ids = (engine.tokenizer.encode(item.prompt or "") for item in texts)
+    longest = min(DOCUMENT_TOKENS, engine.shape.context)
+    long_enough = (document[:longest] for document in ids if len(document) >= longest // 2)
+    return [document for document, _ in zip(long_enough, range(count), strict=False)]
+
+
+def _copy_rate(engine: TorchEngine, workload: str, seed: int, say: Callable[[str], None]) -> float:
+    say(f"measuring how much the answers of `{workload}` copy")
+    items = load_workload(workload, part="calibration", limit=COPY_ITEMS, seed=seed).items
+    sampling = Sampling(max_new_tokens=COPY_TOKENS)
+    prompts = {item.id: engine.encode(item) for item in items}
+    outputs = engine.generate(items, sampling, installed=Installed())
+    rates = [copy_rate(prompts[o.id], list(o.token_ids)) for o in outputs]
+    return sum(rates) / len(rates)
+
+
+def _path(engine: TorchEngine) -> Path:
+    key = [VERSION, machine().name, torch.get_num_threads(), engine.digest, engine.dtype]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return cache_folder() / "profiles" / f"{digest}.json"
+
+
+def _silent(_: str) -> None:
+    return
