@@ -9,23 +9,24 @@ counts, because everything that disturbs a measurement makes it longer.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rheostat.engines.torch_cache import RowCache
 from rheostat.engines.torch_model import Feed, Llama
-from rheostat.kernel.model_cost import PriceTable
+from rheostat.kernel.model_cost import PriceTable, interpolated
 from rheostat.kernel.seams import Depth, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from rheostat.kernel.model_cost import ModelShape
 
 TOKENS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 CONTEXTS = (32, 512, 1536)
 REPEATS = 3
+MOST_TOKENS = 1 << 20
+"""No pass reads more new tokens."""
 
 
 def measured_prices(model: Llama, *, progress: Callable[[str], None] | None = None) -> PriceTable:
@@ -76,10 +77,18 @@ def _difference(longer: Sequence[float], shorter: Sequence[float], units: int) -
     return tuple(max((a - b) / units, 1e-9) for a, b in zip(longer, shorter, strict=True))
 
 
-def step_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Callable[[int], float]:
-    """Return the price of one row's step over n new tokens under a layout, at a short context."""
+def step_seconds(
+    prices: PriceTable, shape: ModelShape, layout: Layout, *, rows: int = 1
+) -> Callable[[int], float]:
+    """Return what a step over n new tokens of one row costs, at a short context.
 
-    def seconds(n: int) -> float:
+    Beside other rows, each of which brings one token, a step has to pay for the time that the
+    others lose as well. With c the cost of a pass and b rows, a row that writes e tokens raises
+    the tokens a second of all exactly when e exceeds c(b - 1 + n) b / c(b) - (b - 1); that is
+    what is returned, times c(b), and for b = 1 it is c(n).
+    """
+
+    def passed(n: int) -> float:
         return prices.seconds(
             n,
             prices.contexts[0],
@@ -88,7 +97,8 @@ def step_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Calla
             head_rows=n,
         )
 
-    return seconds
+    ordinary = passed(rows)
+    return lambda n: passed(rows - 1 + n) * rows - (rows - 1) * ordinary
 
 
 def most_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Callable[[int], float]:
