@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the `torch` extra")
+pytest.importorskip("torch", reason="needs the `torch` extra")
 
 from itertools import product
+
+import torch
 
 from rheostat.engines.torch_forms import NARROW_ROWS, choose
 from rheostat.engines.torch_matrix import Forms, Matrix, candidates, laid_out, multiplied

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the `torch` extra")
+pytest.importorskip("torch", reason="needs the `torch` extra")
 
+from itertools import pairwise
+
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -256,7 +259,7 @@ def test_an_observer_sees_the_stream_around_every_executed_sub_layer(deep):
     parts = [(i, kind) for i in range(LAYERS) for kind in ("attention", "mlp")]
     parts = [(i, kind) for i, kind in parts if getattr(layout, kind)[i]]
     assert [name for name, _, _ in seen] == parts
-    assert all(torch.equal(a[2], b[1]) for a, b in zip(seen, seen[1:], strict=False))
+    assert all(torch.equal(a[2], b[1]) for a, b in pairwise(seen))
 
 
 @pytest.mark.parametrize("layer", [0, 2, LAYERS])

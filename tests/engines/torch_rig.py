@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -57,7 +58,7 @@ def read(model, tokens, *, depth=None, split=(), generated=0):
     depth = depth or full(model)
     cache = empty_cache(model, depth.layout, capacity=1)
     parts, borders = [], [0, *sorted(split), len(tokens)]
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         if start < end:
             feed = Feed(cache, tokens[start:end], generated + start)
             parts.append(model.forward([feed], depth, logit_rows=None).logits)
