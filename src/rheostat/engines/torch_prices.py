@@ -104,32 +104,40 @@ def step_seconds(
 def most_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Callable[[int], float]:
     """Return a bound on a row's share of a pass that reads n of its tokens, whatever else it reads.
 
-    A pass over m >= n tokens costs f(m), and the row's share is f(m) n / m. With tables made
-    monotone f is piecewise linear, so f(m) / m is largest at n, at a measured point or at infinity.
+    A pass over m >= n tokens costs f(m), and the row's share is f(m) n / m. With a table that only
+    rises f is piecewise linear, so f(m) / m is largest at n or at a measured point.
     """
-    rising = replace(
-        prices,
-        attention=tuple(map(_rising, prices.attention)),
-        mlp=_rising(prices.mlp),
-        head=_rising(prices.head),
-    )
+    table = _rising_table(prices, shape.context)
     attentions, mlps = sum(layout.attention), sum(layout.mlp)
 
-    def passes(n: int) -> list[float]:
-        return [
-            rising.seconds(n, context, attention=attentions, mlp=mlps, head_rows=n)
-            for context in (*prices.contexts, shape.context)
-        ]
+    def passes(n: int) -> float:
+        return table.seconds(n, 0, attention=attentions, mlp=mlps, head_rows=n)
 
-    last = prices.tokens[-1]
-    measured = [(m, max(passes(m)) / m) for m in prices.tokens]
-    slopes = [b - a for a, b in zip(passes(last), passes(last + 1), strict=True)]
+    measured = [(m, passes(m) / m) for m in table.tokens]
 
     def most(n: int) -> float:
-        return max(max(passes(n)), *(n * each for m, each in measured if m > n), n * max(slopes))
+        return max(passes(n), *(n * each for m, each in measured if m > n))
 
     return most
 
 
-def _rising(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(accumulate(values, max))
+def _rising_table(prices: PriceTable, context: int) -> PriceTable:
+    """Return a table over the given one at every context: the dearest context, never falling."""
+    tokens = (*prices.tokens, MOST_TOKENS)
+    contexts = (*prices.contexts, context)
+
+    def attention(n: int) -> float:
+        at_contexts = [interpolated(prices.tokens, row, n) for row in prices.attention]
+        return max(interpolated(prices.contexts, at_contexts, c) for c in contexts)
+
+    def rising(values: Iterable[float]) -> tuple[float, ...]:
+        return tuple(accumulate(values, max))
+
+    return PriceTable(
+        tokens=tokens,
+        contexts=(0,),
+        attention=(rising(attention(n) for n in tokens),),
+        mlp=rising(interpolated(prices.tokens, prices.mlp, n) for n in tokens),
+        head=rising(interpolated(prices.tokens, prices.head, n) for n in tokens),
+        fixed=prices.fixed,
+    )
