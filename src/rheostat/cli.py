@@ -260,7 +260,7 @@ def bench(
         from rheostat.bench.suites import run_suite
     with console.progress() as say:
         summary = run_suite(suite, out, progress=say)
-    console.result(summary, [f"wrote {out}"], as_json=as_json)
+    console.result(summary, [f"wrote {out / suite}.json"], as_json=as_json)
 
 
 @app.command()
@@ -276,7 +276,7 @@ def demo(
         from rheostat.stages.demo import run_demo
     with console.progress() as say:
         summary = run_demo(out, threads=threads, progress=say)
-    console.result(summary, tables.report_lines(summary), as_json=as_json)
+    console.result(summary, tables.demo_lines(summary), as_json=as_json)
 
 
 def _other_plan(named: str, file: Path) -> Plan:

@@ -92,8 +92,32 @@ def methods_table() -> Table:
 
 
 def report_lines(summary: Mapping[str, Any]) -> list[str | Table]:
-    """Show the headlines and where the page is."""
-    return [*summary["headlines"], *summary["notices"], f"wrote {summary['report']}"]
+    """Show the runs side by side with their three costs, and where the page is."""
+    compared = _table(
+        "run", "new tokens", "GFLOP", "GB", "price s", "seconds", "speed", "same answers", "methods"
+    )
+    for one in summary["runs"]:
+        cost, speed, same = one["cost"], one["speed_ratio"], one["exact_match"]
+        low, high = one["speed_interval"] or (None, None)
+        between = "" if low is None else f" ({low:.2f} to {high:.2f})"
+        compared.add_row(
+            one["label"],
+            str(cost["new_tokens"]),
+            f"{cost['flops'] / 1e9:.1f}",
+            f"{cost['bytes'] / 1e9:.1f}",
+            f"{cost['price']:.2f}",
+            f"{cost['seconds']:.2f}",
+            "" if speed is None else f"{speed:.2f}{between}",
+            "" if same is None else f"{100 * same:.0f} %",
+            _methods(one["methods"]),
+        )
+    return [compared, *summary["headlines"], *summary["notices"], f"wrote {summary['report']}"]
+
+
+def demo_lines(summary: Mapping[str, Any]) -> list[str | Table]:
+    """Show what a report shows, and the seconds of each stage."""
+    stages = ", ".join(f"{name} {took:.0f}" for name, took in summary["stage_seconds"].items())
+    return [*report_lines(summary), f"seconds: {stages}"]
 
 
 def _measured(plan: Plan) -> list[str]:
