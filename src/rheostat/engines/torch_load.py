@@ -90,7 +90,7 @@ def _chosen(
     loaded: LoadedModel, dtype: torch.dtype, progress: Callable[[str], None] | None
 ) -> Forms:
     """Time the weight forms on some layers, more than a processor's caches hold."""
-    if progress:
+    if progress is not None:
         progress("choosing the fastest layout of the weights on this machine")
     layers = range(min(8, loaded.shape.layers))
     weights = [w for i in layers for w in fused_weights(loaded, i, dtype).values() if w.ndim == 2]

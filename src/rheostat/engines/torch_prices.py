@@ -31,7 +31,7 @@ MOST_TOKENS = 1 << 20
 
 def measured_prices(model: Llama, *, progress: Callable[[str], None] | None = None) -> PriceTable:
     """Time the parts of a pass and return the table; takes some seconds."""
-    if progress:
+    if progress is not None:
         progress("measuring what a forward pass costs on this machine")
     layers = model.shape.layers
     full, off = (True,) * layers, (False,) * layers
