@@ -9,11 +9,19 @@ and the journal is removed when every request is in the other two.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, final
 
 from rheostat.errors import OutputError
+from rheostat.stages.durable_files import (
+    OTHER_FOLDER,
+    dumped,
+    indented,
+    json_lines,
+    replace_file,
+    to_disk,
+    writing,
+)
 from rheostat.stages.folder_lock import locked
 
 if TYPE_CHECKING:
@@ -26,7 +34,6 @@ if TYPE_CHECKING:
 Line = dict[str, Any]
 RUN, PLAN = "run.json", "plan.json"
 OUTPUTS, TRACE, JOURNAL = "outputs.jsonl", "trace.jsonl", "journal.jsonl"
-_OTHER = "name another folder with `--out`, or delete this one"
 
 
 @contextmanager
@@ -40,7 +47,7 @@ def open_run(folder: Path, header: Mapping[str, Any], ids: Sequence[str]) -> Ite
     Raises:
         OutputError: the folder is of another run, in use, damaged or cannot be written.
     """
-    with _writing(folder):
+    with writing(folder):
         _refuse_other_files(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = ExitStack()
@@ -71,9 +78,9 @@ class RunFolder:
         done = [self._finished[i] for i in ids[: self._published]]
         waiting = [self._finished[i] for i in ids[self._published :] if i in self._finished]
         # The journal last: at every moment each finished request is in one of the files.
-        _replace(folder / OUTPUTS, "".join(_dumped(line["output"]) for line in done))
-        _replace(folder / TRACE, "".join(_dumped(line["trace"]) for line in done))
-        _replace(folder / JOURNAL, "".join(_dumped(line) for line in waiting))
+        replace_file(folder / OUTPUTS, "".join(dumped(line["output"]) for line in done))
+        replace_file(folder / TRACE, "".join(dumped(line["trace"]) for line in done))
+        replace_file(folder / JOURNAL, "".join(dumped(line) for line in waiting))
         self._outputs, self._trace, self._journal = (
             self._appending(name) for name in (OUTPUTS, TRACE, JOURNAL)
         )
@@ -87,18 +94,18 @@ class RunFolder:
         """Keep a finished request."""
         trace = {"id": output.id, **output.trace.to_json()}
         line = {"output": output.to_json(), "trace": trace}
-        with _writing(self._folder):
-            self._journal.write(_dumped(line))
-            _to_disk(self._journal)
+        with writing(self._folder):
+            self._journal.write(dumped(line))
+            to_disk(self._journal)
             self._finished[output.id] = line
             self._publish()
 
     def complete(self) -> None:
         """Remove the journal once every request is in the other files."""
         assert self._published == len(self._ids)
-        with _writing(self._folder):
-            _to_disk(self._outputs)
-            _to_disk(self._trace)
+        with writing(self._folder):
+            to_disk(self._outputs)
+            to_disk(self._trace)
             (self._folder / JOURNAL).unlink()
 
     def close(self) -> None:
@@ -108,7 +115,7 @@ class RunFolder:
 
     def _appending(self, name: str) -> IO[str]:
         path = self._folder / name
-        with _writing(path):
+        with writing(path):
             return self._files.enter_context(path.open("a", encoding="utf-8", newline="\n"))
 
     def _publish(self) -> None:
@@ -117,8 +124,8 @@ class RunFolder:
             line = self._finished.get(name)
             if line is None:
                 break
-            self._outputs.write(_dumped(line["output"]))
-            self._trace.write(_dumped(line["trace"]))
+            self._outputs.write(dumped(line["output"]))
+            self._trace.write(dumped(line["trace"]))
             self._published += 1
         self._outputs.flush()
         self._trace.flush()
@@ -132,7 +139,8 @@ def _refuse_other_files(folder: Path) -> None:
     others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if others:
         raise OutputError(
-            f"`{folder}` holds files that are not of a run, such as `{others[0]}`", hint=_OTHER
+            f"`{folder}` holds files that are not of a run, such as `{others[0]}`",
+            hint=OTHER_FOLDER,
         )
 
 
@@ -145,12 +153,13 @@ def _agreed(folder: Path, header: Mapping[str, Any]) -> Mapping[str, Any]:
         differs = next((key for key in _SAME if _part(held, key) != _part(header, key)), None)
         if differs is not None:
             raise OutputError(
-                f"`{folder}` holds another run: its {_SAME[differs]} differ from these", hint=_OTHER
+                f"`{folder}` holds another run: its {_SAME[differs]} differ from these",
+                hint=OTHER_FOLDER,
             )
         header, label = held, label or held.get("label")
     header = {**header, "label": label or folder.resolve().name}
-    _replace(path, _indented(header))
-    _replace(folder / PLAN, _indented(header["plan"]))
+    replace_file(path, indented(header))
+    replace_file(folder / PLAN, indented(header["plan"]))
     return header
 
 
@@ -177,81 +186,24 @@ def _read_header(path: Path) -> Line:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise OutputError(f"`{path}` cannot be read: {error}", hint=_OTHER) from error
+        raise OutputError(f"`{path}` cannot be read: {error}", hint=OTHER_FOLDER) from error
     if not isinstance(held, dict):
-        raise OutputError(f"`{path}` is not of a run", hint=_OTHER)
+        raise OutputError(f"`{path}` is not of a run", hint=OTHER_FOLDER)
     return held
 
 
 def _recovered(folder: Path) -> dict[str, Line]:
     """Return every finished request; one whose trace is lost counts as unfinished."""
-    traces = {line.get("id"): line for line in _lines(folder / TRACE)}
+    traces = {line.get("id"): line for line in json_lines(folder / TRACE)}
     lines = [
         {"output": output, "trace": traces[output.get("id")]}
-        for output in _lines(folder / OUTPUTS)
+        for output in json_lines(folder / OUTPUTS)
         if output.get("id") in traces
     ]
-    lines += _lines(folder / JOURNAL)
+    lines += json_lines(folder / JOURNAL)
     try:
         return {str(line["output"]["id"]): line for line in lines if line["trace"]}
     except (KeyError, TypeError) as error:
         raise OutputError(
-            f"`{folder / JOURNAL}` is damaged: a line lacks {error}", hint=_OTHER
-        ) from error
-
-
-def _lines(path: Path) -> list[Line]:
-    """Return a file's JSON lines; the last one may have been cut off and is then left out."""
-    if not path.exists():
-        return []
-    try:
-        texts = [text for text in path.read_bytes().split(b"\n") if text.strip()]
-    except OSError as error:
-        raise OutputError(f"`{path}` cannot be read: {error.strerror}") from error
-    lines: list[Line] = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            if number == len(texts):
-                break
-            raise OutputError(f"`{path}` line {number} is not JSON", hint=_OTHER) from error
-        if not isinstance(line, dict):
-            raise OutputError(f"`{path}` line {number} is not a JSON object", hint=_OTHER)
-        lines.append(line)
-    return lines
-
-
-def _dumped(line: Mapping[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False) + "\n"
-
-
-def _indented(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or as it was before."""
-    partial = path.with_name(f".partial-{path.name}")
-    with _writing(path):
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            _to_disk(file)
-        partial.replace(path)
-
-
-def _to_disk(file: IO[str]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"`{path}` cannot be written: {error.strerror or error}",
-            hint="free some space or name another folder with `--out`; what is finished is kept, "
-            "and the same command goes on from there",
+            f"`{folder / JOURNAL}` is damaged: a line lacks {error}", hint=OTHER_FOLDER
         ) from error
