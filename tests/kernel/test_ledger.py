@@ -169,7 +169,7 @@ def assert_same(a: Cost, b: Cost) -> None:
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestBooks.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 
 
 def test_reserved_falls_as_work_is_charged_and_the_rest_is_released() -> None:
