@@ -10,6 +10,7 @@ import pytest
 
 from contract.tiny_engine import DIALS, PROMPTS, counted, decisions, named, tokens_of
 from rheostat import catalog
+from rheostat.catalog import methods
 from rheostat.kernel.plan import Plan
 from rheostat.kernel.seams import DraftStart, Installed
 
@@ -67,7 +68,8 @@ def test_a_row_is_not_changed_by_its_neighbours(bench, name):
     together = bench.reference(**{name: 1.0})
     alone = [bench.outputs(installed, [prompt])[0] for prompt in PROMPTS]
     assert tokens_of(together) == tokens_of(alone)
-    assert [decisions(o) for o in together] == [decisions(o) for o in alone]
+    if methods()[name.partition("#")[0]].card.seam != "draft":  # a draft's length pays for the pass that rows share
+        assert [decisions(o) for o in together] == [decisions(o) for o in alone]
 
 
 @pytest.mark.parametrize("name", named())

@@ -231,7 +231,7 @@ def test_the_count_of_a_pass_tells_runs_from_reads(deep):
     cache = empty_cache(deep, depth.layout, capacity=3)
     passed = deep.forward([Feed(cache, TEXT[:3], 0)], depth, logit_rows=[])
     assert passed.mlp_runs.tolist() == [2, 2, 2]
-    assert passed.mlp_reads == 4  # each of the first three once, the last for all
+    assert len(passed.mlp_widths) == 4  # each of the first three once, the last for all
 
 
 def test_a_policy_sees_the_cosine_of_the_tokens_that_ran(deep):

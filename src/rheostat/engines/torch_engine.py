@@ -169,9 +169,9 @@ class TorchEngine:
             total,
             held,
             attention=attentions,
-            mlp=float(passed.mlp_runs.mean()),
+            mlp=0,
             head_rows=len(rows),
-        )
+        ) + self._prices.mlp_seconds(passed.mlp_widths)
         start = 0
         for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
             n = len(feed.tokens)
@@ -185,7 +185,7 @@ class TorchEngine:
                     scores=attentions * n * feed.cache.length,
                     keys_read=attentions * feed.cache.length,
                     attention_reads=attentions * share,
-                    mlp_reads=passed.mlp_reads * share,
+                    mlp_reads=len(passed.mlp_widths) * share,
                     head_reads=share if rows else 0.0,
                     calls=1,
                     price=price * n / total,

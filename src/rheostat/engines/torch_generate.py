@@ -50,7 +50,6 @@ class Run:
         self.drafter = installed.draft
         self.on_token = on_token
         prices, shape, layout = engine.prices(), engine.shape, self.depth.layout
-        self.step_seconds = step_seconds(prices, shape, layout)
         self.budget = Budget(
             ledger=ledger,
             chunk=CHUNK,
@@ -64,7 +63,7 @@ class Run:
         try:
             for request in requests:
                 rows.append(self._admitted(request))
-                self._start_drafting(rows[-1])
+                self._start_drafting(rows[-1], len(requests))
             yield from (self._finished(row) for row in rows if row.stop_reason)
             rows = [row for row in rows if not row.stop_reason]
             self._read_prompts(rows)
@@ -106,12 +105,14 @@ class Run:
             row.stop_reason = "budget"
         return row
 
-    def _start_drafting(self, row: Row) -> None:
-        if self.drafter is not None and not row.stop_reason:
-            special, seconds = self.engine.special, self.step_seconds
-            row.drafting = self.drafter.start(
-                DraftStart(prompt=row.prompt, special=special, step_seconds=seconds)
-            )
+    def _start_drafting(self, row: Row, rows: int) -> None:
+        if self.drafter is None or row.stop_reason:
+            return
+        engine = self.engine
+        seconds = step_seconds(engine.prices(), engine.shape, self.depth.layout, rows=rows)
+        row.drafting = self.drafter.start(
+            DraftStart(prompt=row.prompt, special=engine.special, step_seconds=seconds)
+        )
 
     def _show(self, name: str) -> Callable[[str], None] | None:
         on_token = self.on_token

@@ -49,8 +49,8 @@ class Passed(NamedTuple):
     """[rows asked for, vocabulary]."""
     mlp_runs: NDArray[np.int64]
     """MLPs executed for each new token, [n]."""
-    mlp_reads: int
-    """MLPs executed for any of them."""
+    mlp_widths: tuple[int, ...]
+    """For each MLP that was executed, for how many of them."""
 
 
 class Resume(NamedTuple):
@@ -124,7 +124,7 @@ class Llama:
         policy = depth.policy
         state = policy.begin(_generated(feeds)) if policy else None
         skipped = np.zeros(len(tokens), dtype=np.int64)
-        mlp_reads = 0
+        widths: list[int] = []
         first = resume.layer if resume else 0
         slot = sum(depth.layout.attention[:first])
         for index, layer in enumerate(self._layers[first:], start=first):
@@ -139,10 +139,10 @@ class Llama:
             before = x
             ran = policy.runs(index, state) if policy else None
             x = self._mlp(layer, x, ran)
-            mlp_reads += ran is None or bool(ran.any())
+            widths.append(len(tokens) if ran is None else int(ran.sum()))
             if ran is not None:
                 skipped += ~ran
-            if policy and policy.watches(index) and (ran is None or ran.any()):
+            if policy and policy.watches(index) and widths[-1]:
                 state = _observed(policy, index, ran, before, x, state)
             if observer:
                 observer(index, "mlp", before, x)
@@ -150,7 +150,9 @@ class Llama:
             row.cache.advance(row.end - row.start)
         if logit_rows is not None:
             x = x[list(logit_rows)]
-        return Passed(self._logits(x), sum(depth.layout.mlp) - skipped, mlp_reads)
+        return Passed(
+            self._logits(x), sum(depth.layout.mlp) - skipped, tuple(w for w in widths if w)
+        )
 
     def _embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)

@@ -8,6 +8,7 @@ interpolated in a measured table, so skipped sub-layers are priced at what they 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,12 @@ class PriceTable:
             + attention * one_attention
             + mlp * interpolated(self.tokens, self.mlp, n)
             + head
+        )
+
+    def mlp_seconds(self, widths: Sequence[int]) -> float:
+        """Price MLPs of which each is run for its own number of tokens."""
+        return sum(
+            count * interpolated(self.tokens, self.mlp, n) for n, count in Counter(widths).items()
         )
 
     def to_json(self) -> dict[str, Any]:
