@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LossKind = Literal["disagree", "score", "nats"]
 BATCH = 8
 DOCUMENT_TOKENS = 192
+END = -1
+"""Stands for the end token in `Sample.written`; no draft source proposes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +38,23 @@ class Sample:
     request: Request
     prompt: list[int]
     output: Output
+    limit: int
+    """How many new tokens were allowed."""
 
     @property
     def answer(self) -> list[int]:
-        """The tokens that the base wrote."""
+        """The tokens that the base wrote, without the end token."""
         return list(self.output.token_ids)
+
+    @property
+    def written(self) -> list[int]:
+        """The answer, and an entry for the end token, which took a step as well."""
+        return [*self.answer, END] if self.output.stop_reason == "eos" else self.answer
+
+    @property
+    def room(self) -> int:
+        """How far drafts could reach: to the end of an answer that was cut off, else the limit."""
+        return self.limit if self.output.stop_reason == "eos" else len(self.answer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +90,10 @@ def base_samples(
         for output in engine.generate(list(batch.values()), sampling, installed=Installed()):
             request = batch[output.id]
             samples[output.id] = Sample(
-                request=request, prompt=engine.encode(request), output=output
+                request=request,
+                prompt=engine.encode(request),
+                output=output,
+                limit=sampling.max_new_tokens,
             )
     kept = [samples[item.id] for item in workload.items if samples[item.id].output.token_ids]
     if not kept:
@@ -95,12 +112,18 @@ def evaluator(
         return lambda installed: disagree(engine, samples, installed)
     if kind == "nats":
         return _nats(engine, part)
-    if any(s.request.reference is None for s in samples):
-        raise PlanError(
-            f"`--loss score` needs a reference in every item of `{workload.name}`",
-            hint='add "reference" to every line, or use `--loss disagree`',
-        )
+    check_references(kind, workload)
     return lambda installed: score(engine, workload, samples, installed)
+
+
+def check_references(kind: LossKind, *workloads: Workload) -> None:
+    """Raise `PlanError` when a loss needs references that a workload does not have."""
+    for workload in workloads:
+        if kind == "score" and any(item.reference is None for item in workload.items):
+            raise PlanError(
+                f"`--loss score` needs a reference in every item of `{workload.name}`",
+                hint='add "reference" to every line, or use `--loss disagree`',
+            )
 
 
 def disagree(engine: Engine, samples: Sequence[Sample], installed: Installed) -> Loss:
@@ -118,8 +141,7 @@ def score(
     engine: Engine, workload: Workload, samples: Sequence[Sample], installed: Installed
 ) -> Loss:
     """Answer freely and compare scores with the base's."""
-    longest = max(len(s.answer) for s in samples)
-    sampling = Sampling(max_new_tokens=max(longest, 1))
+    sampling = Sampling(max_new_tokens=max(s.limit for s in samples))
     outputs: dict[str, Output] = {}
     for at in range(0, len(samples), BATCH):
         batch = [s.request for s in samples[at : at + BATCH]]

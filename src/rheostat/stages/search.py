@@ -8,11 +8,12 @@ the finished plan is measured as a whole, on other items.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 from rheostat.catalog import installed as install
 from rheostat.catalog import methods
+from rheostat.errors import MethodError
 from rheostat.kernel.method import with_params
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.policies.replay import replayed
@@ -50,7 +51,7 @@ class Point:
     @property
     def cautious(self) -> float:
         """Mean loss plus one standard error: what the search compares with the limit."""
-        return self.loss + (standard_error(self.losses) if len(set(self.losses)) > 1 else 0.0)
+        return self.loss + standard_error(self.losses)
 
     def to_json(self, *, kept: bool) -> dict[str, Any]:
         """Return the frontier's entry."""
@@ -82,7 +83,9 @@ class Search:
         self.samples = samples
         self.say = say
         self.base_price = self._price(Installed(), 1.0)
-        self.base = Point(loss=neutral, losses=(neutral,))
+        self.base = Point(loss=neutral, losses=(neutral,) * len(samples))
+        self.left_out: list[str] = []
+        """Sentences: which methods this model cannot have, and why."""
 
     def draft_points(self, under: Point | None = None) -> Iterator[Point]:
         """Price every draft source at every dial, over the base or over a depth point."""
@@ -109,18 +112,26 @@ class Search:
         for name in self._searched("depth"):
             for variant in methods()[name].card.variants:
                 fitted = with_params(methods()[name], variant).fit(profile)
-                seen: list[Depth] = [Depth(Layout.full(self.engine.shape.layers))]
-                for dial in DEPTH_DIALS:
-                    setting = Setting(name=name, dial=dial, params=variant, fitted=fitted)
-                    decision = self._installed((setting,))
-                    if decision.depth is None or decision.depth in seen:
-                        continue
-                    seen.append(decision.depth)
-                    self.say(f"measuring what {setting_name(setting)} loses")
-                    point = self._point((setting,), decision, evaluate(decision))
-                    yield point
-                    if point.loss - self.base.loss > FAR_BEYOND * (limit - self.base.loss):
-                        break
+                of = Setting(name=name, dial=1.0, params=variant, fitted=fitted)
+                yield from self._sweep(of, evaluate, limit)
+
+    def _sweep(self, of: Setting, evaluate: Evaluate, limit: float) -> Iterator[Point]:
+        seen: list[Depth] = [Depth(Layout.full(self.engine.shape.layers))]
+        for dial in DEPTH_DIALS:
+            setting = replace(of, dial=dial)
+            try:
+                decision = self._installed((setting,))
+            except MethodError as error:  # such as a model with too few layers for it
+                self.left_out.append(f"left {of.name} out: {error.message}")
+                return
+            if decision.depth is None or decision.depth in seen:
+                continue
+            seen.append(decision.depth)
+            self.say(f"measuring what {setting_name(setting)} loses")
+            point = self._point((setting,), decision, evaluate(decision))
+            yield point
+            if point.loss - self.base.loss > FAR_BEYOND * (limit - self.base.loss):
+                return
 
     def _point(self, settings: tuple[Setting, ...], decision: Installed, loss: Loss) -> Point:
         price = self._price(decision, loss.mlp_share)
@@ -147,20 +158,21 @@ class Search:
         layout = decision.depth.layout if decision.depth else Layout.full(self.engine.shape.layers)
         attention, mlp = sum(layout.attention), sum(layout.mlp)
 
-        def step(n: int, context: int) -> float:
-            return prices.seconds(n, context, attention=attention, mlp=mlp * mlp_share, head_rows=n)
+        def step(n: int, context: int, share: float = mlp_share) -> float:
+            return prices.seconds(n, context, attention=attention, mlp=mlp * share, head_rows=n)
 
         total = 0.0
         for sample in self.samples:
             start = DraftStart(
                 prompt=sample.prompt,
                 special=self.engine.special,
-                step_seconds=lambda n: step(n, prices.contexts[0]),
+                # as the engines tell it: what a dynamic decision saves is not known beforehand
+                step_seconds=lambda n: step(n, prices.contexts[0], 1.0),
             )
             total += prices.seconds(
                 len(sample.prompt), 0, attention=attention, mlp=mlp, head_rows=1
             )
-            total += replayed(decision.draft, start, sample.answer, step).price
+            total += replayed(decision.draft, start, sample.written, step, sample.room).price
         return total
 
 

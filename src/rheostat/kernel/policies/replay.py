@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 StepPrice = Callable[[int, int], float]
 """Price of a forward pass over n new tokens after a context: (n, context) -> seconds."""
+_NO_TOKEN = -1
+"""Stands for what the model would have written after its answer: no draft agrees with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,11 @@ class Replay:
 
 
 def replayed(
-    drafter: Drafter | None, start: DraftStart, answer: Sequence[int], step_price: StepPrice
+    drafter: Drafter | None,
+    start: DraftStart,
+    answer: Sequence[int],
+    step_price: StepPrice,
+    limit: int | None = None,
 ) -> Replay:
     """Walk a source along an answer.
 
@@ -41,19 +47,25 @@ def replayed(
         start: what it sees when the row starts, with the prompt.
         answer: every token written, the end token included if the model wrote it.
         step_price: price of one step.
+        limit: how many new tokens were allowed, which bounds the drafts; None = those written.
     """
+    read = len(start.prompt)
     if drafter is None:
-        prices = [step_price(1, len(start.prompt) + i) for i in range(len(answer) - 1)]
+        prices = [step_price(1, read + i) for i in range(len(answer) - 1)]
         return Replay(price=sum(prices), steps=len(prices), proposed=0, accepted=0)
+    most = len(answer) if limit is None else limit
     state = drafter.commit(drafter.start(start), answer[:1])
     price, steps, proposed, accepted, written = 0.0, 0, 0, 0, 1
     while written < len(answer):
-        room = len(answer) - written - 1
-        draft = tuple(drafter.propose(state, room))[:room] if room else ()
-        step = verify_greedy(answer[written : written + len(draft) + 1], draft)
-        price += step_price(1 + len(draft), len(start.prompt) + written - 1)
-        state = drafter.commit(state, step.tokens)
-        written += len(step.tokens)
+        room = most - written - 1
+        draft = tuple(drafter.propose(state, room))[:room] if room > 0 else ()
+        known = answer[written : written + len(draft) + 1]
+        beyond = (_NO_TOKEN,) * (len(draft) + 1 - len(known))
+        step = verify_greedy((*known, *beyond), draft)
+        price += step_price(1 + len(draft), read + written - 1)
+        tokens = step.tokens[: len(answer) - written]
+        state = drafter.commit(state, tokens)
+        written += len(tokens)
         steps += 1
         proposed += len(draft)
         accepted += step.accepted

@@ -1,0 +1,61 @@
+"""What a plan is asked for: every token kept, a largest loss, or a largest price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rheostat.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rheostat.stages.losses import LossKind
+
+Aim = Literal["lossless", "max_loss", "max_cost"]
+NEUTRAL: Mapping[LossKind, float] = {"disagree": 0.0, "score": 0.5, "nats": 0.0}
+"""What the base loses against itself in each unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What the user asked for."""
+
+    aim: Aim
+    limit: float = 0.0
+    """Largest loss, or the price as a share of the base's."""
+    loss: LossKind = "disagree"
+
+
+def checked_goal(
+    *, lossless: bool, max_loss: float | None, loss: LossKind | None, max_cost: float | None
+) -> Goal:
+    """Return the goal, or raise `PlanError` when it is not exactly one, in its range."""
+    given = [lossless, max_loss is not None, max_cost is not None]
+    if sum(given) != 1:
+        raise PlanError(
+            "a plan needs exactly one of `--lossless`, `--max-loss` and `--max-cost`",
+            hint="`--lossless` keeps every token; `--max-loss 0.05 --loss disagree` allows 5 %",
+        )
+    if loss is not None and loss not in ("disagree", "score", "nats"):
+        raise PlanError(f"there is no loss `{loss}`", hint="choose `disagree`, `score` or `nats`")
+    if max_loss is not None:
+        if not 0 <= max_loss <= 1:
+            raise PlanError(f"`--max-loss` must be from 0 to 1, got `{max_loss}`")
+        if loss is None:
+            raise PlanError("`--max-loss` needs `--loss`", hint="add `--loss disagree`")
+        if max_loss < NEUTRAL[loss]:
+            raise PlanError(
+                f"`--max-loss {max_loss:g} --loss {loss}` is under what the base itself loses, "
+                f"{NEUTRAL[loss]:g}",
+                hint=f"a `{loss}` of {NEUTRAL[loss]:g} is the base's quality, more is worse",
+            )
+        return Goal(aim="max_loss", limit=max_loss, loss=loss)
+    if max_cost is not None:
+        if not 0 < max_cost <= 1:
+            raise PlanError(
+                f"`--max-cost` must be over 0 and at most 1, got `{max_cost}`",
+                hint="it is a share of the base's price, such as 0.8",
+            )
+        return Goal(aim="max_cost", limit=max_cost, loss=loss or "disagree")
+    return Goal(aim="lossless")
