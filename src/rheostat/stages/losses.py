@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rheostat.engines.base import Sampling
-from rheostat.errors import PlanError
+from rheostat.errors import PlanError, WorkloadError
 from rheostat.kernel.seams import Installed
 from rheostat.workloads.load import load_workload
 from rheostat.workloads.scoring import score_text
@@ -164,7 +164,7 @@ def score(
 
 def _nats(engine: Engine, part: Part) -> Evaluate:
     items = load_workload("prose", part=part, limit=8).items
-    documents = [engine.encode(item)[:DOCUMENT_TOKENS] for item in items]
+    documents = [_beginning(engine, item)[:DOCUMENT_TOKENS] for item in items]
     base = [engine.score(d[:1], d[1:], installed=Installed()).nats.mean() for d in documents]
 
     def measured(installed: Installed) -> Loss:
@@ -177,6 +177,17 @@ def _nats(engine: Engine, part: Part) -> Evaluate:
         return Loss(values=tuple(values), mlp_share=_share(installed, skipped, tokens))
 
     return measured
+
+
+def _beginning(engine: Engine, item: Request) -> list[int]:
+    """Return the tokens of a text, or of as much of it as the model's context takes."""
+    text = item.prompt or ""
+    try:
+        return engine.encode(item)
+    except WorkloadError:
+        if len(text) < 2:
+            raise
+    return _beginning(engine, replace(item, prompt=text[: len(text) // 2]))
 
 
 def _share(installed: Installed, skipped: int, tokens: int) -> float:
