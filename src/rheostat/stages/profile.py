@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from rheostat.engines.base import Sampling
 from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_engine import TorchEngine
-from rheostat.errors import ModelError
+from rheostat.errors import ModelError, WorkloadError
 from rheostat.kernel.seams import Installed
 from rheostat.kernel.signals import copy_rate
 from rheostat.stages.profile_cost import cost_curves
@@ -54,6 +55,7 @@ def make_profile(
     inside = _inside(engine)
     say = progress or _silent
     start = time.perf_counter()
+    rates = _copy_rates(inside, workload, seed, say)  # first, because it may refuse the workload
     measured = redundancy(
         inside.llama,
         _documents(inside, "calibration", RANK_DOCUMENTS, seed),
@@ -61,7 +63,6 @@ def make_profile(
         say,
     )
     entropy = measured.pop("entropy")
-    names = [workload] if workload else list(BUILT_IN)
     profile = {
         "version": VERSION,
         "model": engine.model,
@@ -69,18 +70,20 @@ def make_profile(
         "dtype": engine.dtype,
         "threads": torch.get_num_threads(),
         "seed": seed,
+        "command": _command(engine, workload, seed),
         "machine": machine_facts(),
         "shape": engine.shape.to_json(),
         "cost": {"prices": engine.prices().to_json(), "curves": cost_curves(inside, say)},
         "redundancy": measured,
         "entropy": entropy,
-        "copy_rate": {name: _copy_rate(inside, name, seed, say) for name in names},
+        "copy_rate": rates,
     }
     profile["seconds"] = time.perf_counter() - start
-    path = _path(inside)
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(profile), encoding="utf-8")
-    return profile
+    text = json.dumps(profile)
+    with whole_file(_path(inside)) as partial:
+        partial.write_text(text, encoding="utf-8")
+    kept: dict[str, Any] = json.loads(text)
+    return kept
 
 
 def cached_profile(engine: Engine) -> dict[str, Any] | None:
@@ -119,6 +122,20 @@ def _documents(engine: TorchEngine, part: Any, count: int, seed: int) -> list[li
     return [document for document, _ in zip(long_enough, range(count), strict=False)]
 
 
+def _copy_rates(
+    engine: TorchEngine, workload: str | None, seed: int, say: Callable[[str], None]
+) -> dict[str, float]:
+    if workload is not None:
+        return {workload: _copy_rate(engine, workload, seed, say)}
+    rates = {}
+    for name in BUILT_IN:
+        try:
+            rates[name] = _copy_rate(engine, name, seed, say)
+        except WorkloadError as error:  # such as a prompt over a small model's context
+            say(f"left `{name}` out: {error.message}")
+    return rates
+
+
 def _copy_rate(engine: TorchEngine, workload: str, seed: int, say: Callable[[str], None]) -> float:
     say(f"measuring how much the answers of `{workload}` copy")
     items = load_workload(workload, part="calibration", limit=COPY_ITEMS, seed=seed).items
@@ -127,6 +144,14 @@ def _copy_rate(engine: TorchEngine, workload: str, seed: int, say: Callable[[str
     outputs = engine.generate(items, sampling, installed=Installed())
     rates = [copy_rate(prompts[o.id], list(o.token_ids)) for o in outputs]
     return sum(rates) / len(rates)
+
+
+def _command(engine: Engine, workload: str | None, seed: int) -> str:
+    """Return the command that measures the same."""
+    own = ["--workload", workload] if workload else []
+    where = ["--dtype", engine.dtype, "--threads", torch.get_num_threads(), "--seed", seed]
+    parts = ["rheostat", "profile", engine.model, *own, *where, "--out", "profile.json"]
+    return shlex.join(str(part) for part in parts)
 
 
 def _path(engine: TorchEngine) -> Path:
