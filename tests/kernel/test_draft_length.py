@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rheostat.kernel.policies.draft_length import best_length, expected_tokens
+from rheostat.kernel.policies.draft_length import LengthTable, best_length, expected_tokens
 
 TABLES = st.lists(st.floats(0.1, 5), min_size=9, max_size=9)
 """Seconds of a pass over 1..9 tokens, rising or not."""
@@ -61,3 +61,17 @@ def test_a_cheap_place_behind_a_dear_one_is_found() -> None:
 
 def test_no_room_is_no_draft() -> None:
     assert best_length(1.0, 0, lambda n: 1.0) == 0
+
+
+@given(st.integers(0, 64), st.integers(0, 8), TABLES)
+def test_a_length_table_repeats_the_best_length(level: int, limit: int, table: list[float]) -> None:
+    lengths = LengthTable.up_to(8, lambda n: table[n - 1])
+    expected = best_length(level / 64, limit, lambda n: table[n - 1])
+    assert [lengths.best(level / 64, limit) for _ in range(2)] == [expected] * 2
+
+
+def test_a_length_table_reads_each_cost_once() -> None:
+    asked: list[int] = []
+    lengths = LengthTable.up_to(3, lambda n: asked.append(n) or 1.0)
+    assert [lengths.best(p, 3) for p in (0.2, 0.9, 0.9)] == [3, 3, 3]
+    assert asked == [1, 2, 3, 4]

@@ -9,7 +9,8 @@ of a constant is ours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from rheostat.kernel.seams import StepSeconds
@@ -28,3 +29,30 @@ def best_length(p: float, limit: int, step_seconds: StepSeconds) -> int:
         if rate > best_rate:
             best, best_rate = k, rate
     return best
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LengthTable:
+    """The best lengths of one cost table, filled as they are asked for."""
+
+    seconds: tuple[float, ...]
+    """Seconds of a pass over 1, 2, ... new tokens."""
+    levels: int = 64
+    """Resolution of the acceptance: it is rounded down to a multiple of 1 / levels."""
+    known: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(level of acceptance, limit) -> best length."""
+
+    @staticmethod
+    def up_to(longest: int, step_seconds: StepSeconds) -> LengthTable:
+        """Read the costs of drafts of at most `longest` tokens."""
+        return LengthTable(seconds=tuple(step_seconds(n) for n in range(1, longest + 2)))
+
+    def best(self, p: float, limit: int) -> int:
+        """Return `best_length`, remembered."""
+        level = int(p * self.levels)
+        length = self.known.get((level, limit))
+        if length is None:
+            length = best_length(level / self.levels, limit, lambda n: self.seconds[n - 1])
+            self.known[level, limit] = length
+        return length

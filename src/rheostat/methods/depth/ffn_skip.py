@@ -11,7 +11,6 @@ the measured (token, middle layer) pairs exceeds.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -19,10 +18,11 @@ import numpy as np
 
 from rheostat.errors import MethodError
 from rheostat.kernel.method import Card
+from rheostat.kernel.policies.quantiles import threshold
 from rheostat.kernel.seams import Depth, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rheostat.kernel.method import Fitted
     from rheostat.kernel.model_cost import ModelShape
@@ -93,7 +93,10 @@ class FfnSkip:
                 f"{self.cold_first} and the last {self.cold_last} always run",
                 hint="lower `ffn_skip.cold_first` and `ffn_skip.cold_last` with `--param`",
             )
-        tau = threshold(quantiles[first:end], dial * self.max_rate)
+        middle = quantiles[first:end]
+        if not all(np.isfinite(layer).all() for layer in middle):
+            raise MethodError("`ffn_skip` found a quantile that is not a finite number")
+        tau = threshold(middle, dial * self.max_rate)
         return Depth(layout, SkipPolicy(method=self, tau=tau, first=first, end=end))
 
 
@@ -122,10 +125,8 @@ class SkipPolicy:
 
     def begin(self, generated: Ints) -> SkipState:
         """Start a pass in which every token still runs."""
-        return SkipState(
-            warm=np.asarray(generated) >= self.method.warmup,
-            resumes=np.zeros(len(generated), dtype=np.int64),
-        )
+        warm = np.asarray(generated) >= self.method.warmup
+        return SkipState(warm=warm, resumes=np.zeros(len(generated), dtype=np.int64))
 
     def runs(self, layer: int, state: SkipState) -> Bools | None:
         """Return which tokens run this MLP."""
@@ -147,26 +148,3 @@ class SkipPolicy:
         last = self.end if self.method.skip == 0 else min(layer + 1 + self.method.skip, self.end)
         state.resumes[tokens[state.warm[tokens]]] = last
         return state
-
-
-def threshold(quantiles: Sequence[Sequence[float]], share: float) -> float:
-    """Return the cosine that a share of all pairs exceeds, by halving over the pooled law.
-
-    Each layer's quantiles stand at even levels from 0 to 1; in between the law is linear.
-    """
-    rows = [np.asarray(layer, dtype=np.float64) for layer in quantiles]
-    if not all(np.isfinite(row).all() for row in rows):
-        raise MethodError("`ffn_skip` found a quantile that is not a finite number")
-    if share <= 0.0:
-        return math.inf
-    low = min(float(row[0]) for row in rows)
-    high = max(float(row[-1]) for row in rows)
-    for _ in range(50):
-        middle = (low + high) / 2
-        over = 1.0 - np.mean([np.interp(middle, row, _levels(row)) for row in rows])
-        low, high = (middle, high) if over > share else (low, middle)
-    return high
-
-
-def _levels(row: Floats) -> Floats:
-    return np.linspace(0.0, 1.0, len(row))

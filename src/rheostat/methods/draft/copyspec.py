@@ -1,7 +1,6 @@
 """CopySpec: draft what followed an earlier occurrence of the last gamma tokens (arXiv 2502.08923).
 
-With the rolling hash H_t = (H_{t-1} - x_{t-gamma} B^(gamma-1)) B + x_t mod 2^61-1, a match costs
-O(1) a token. The paper copies a fixed number of tokens from the earliest occurrence.
+The paper copies a fixed number of tokens from the earliest occurrence.
 
 Ours: the occurrence with the longest backward extension among the few most recent ones; a copy
 that runs into its own end goes on with itself, so loops give full drafts; after a changed token
@@ -21,22 +20,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from rheostat.errors import MethodError
 from rheostat.kernel.dial import steps
 from rheostat.kernel.method import Card
-from rheostat.kernel.policies.draft_length import best_length
+from rheostat.kernel.policies.acceptance import moved, outcomes_of
+from rheostat.kernel.policies.draft_length import LengthTable
+from rheostat.kernel.policies.gram_index import GramIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rheostat.kernel.method import Fitted
     from rheostat.kernel.model_cost import ModelShape
-    from rheostat.kernel.seams import DraftStart, StepSeconds
+    from rheostat.kernel.seams import DraftStart
 
-_BASE = 1_000_003  # larger than any vocabulary, so gamma tokens are the digits of one number
 _EXTENSION = 16  # longer common pasts say no more
-_BUCKETS = (0, 0, 0, 0, 1, 1, 2, 2, 2) + (3,) * (_EXTENSION - 8)  # match length -> bucket
 _RESUMED = 4  # bucket of a copy that goes on behind a changed token
+_BUCKETS = (_RESUMED, 0, 0, 0, 1, 1, 2, 2, 2) + (3,) * (_EXTENSION - 8)  # match length -> bucket
 _PRIOR = (0.2, 0.45, 0.65, 0.8, 0.2)  # acceptance before anything was seen, a bucket each
 _PRIOR_WEIGHT = 2  # a prior counts as much as so many scored tokens
-_LEVELS = 64  # resolution of the acceptance in the table of lengths
 
 
 @final
@@ -85,19 +84,13 @@ class CopySpec:
 
 @dataclass(kw_only=True)
 class CopyState:
-    """A row's text, where its gamma-grams ended, and how lookups fared."""
+    """A row's text, and how its lookups fared."""
 
     special: frozenset[int]
-    step_seconds: StepSeconds
-    text: list[int] = field(default_factory=list)
-    key: int = 0
-    """Hash of the last gamma tokens (of fewer at the start)."""
-    latest: dict[int, int] = field(default_factory=dict)
-    """Hash -> the most recent end of an earlier gamma-gram that has it."""
-    earlier: list[int] = field(default_factory=list)
-    """End -> the end before it with the same hash, -1 at the first."""
-    special_run: int = 0
-    """How many of the last tokens are special without a gap."""
+    index: GramIndex
+    text: list[int]
+    """Every token read and written: the list that the index grows."""
+    lengths: LengthTable
     pending: tuple[int, int] | None = None
     """The lookup to be scored: where the copied text starts, and its bucket."""
     resume: int = -1
@@ -106,9 +99,8 @@ class CopyState:
     """Lookups in a row whose first token was wrong."""
     accept: list[float] = field(default_factory=lambda: list(_PRIOR))
     """Acceptance of one more copied token, a bucket each."""
-    scored: list[int] = field(default_factory=lambda: [0] * len(_PRIOR))
-    lengths: dict[tuple[int, int], int] = field(default_factory=dict)
-    """(level of acceptance, limit) -> best draft length, filled as it is asked."""
+    weights: list[int] = field(default_factory=lambda: [_PRIOR_WEIGHT] * len(_PRIOR))
+    """Scored tokens that it counts as, a bucket each."""
 
 
 @final
@@ -122,98 +114,37 @@ class CopyDrafter:
 
     def start(self, start: DraftStart) -> CopyState:
         """Index the prompt."""
-        known = [start.step_seconds(n) for n in range(1, self.cap + 2)]
-        state = CopyState(special=start.special, step_seconds=lambda n: known[n - 1])
-        if self.cap:
-            self._append(state, start.prompt)
-        return state
+        index = GramIndex(gamma=self.method.gamma, modulus=self.method.modulus)
+        lengths = LengthTable.up_to(self.cap, start.step_seconds)
+        state = CopyState(special=start.special, index=index, text=index.text, lengths=lengths)
+        return self.commit(state, start.prompt)
 
     def propose(self, state: CopyState, limit: int) -> Sequence[int]:
         """Look the last gamma tokens up; return as much of what followed as pays."""
         limit = min(limit, self.cap)
         if limit <= 0:
             return ()
-        start, length = self._match(state)
-        bucket = _BUCKETS[length] if length else _RESUMED
-        start = start if length else state.resume
+        among, special = self.method.candidates, state.special
+        match = state.index.longest(among=among, most=_EXTENSION, ignored=special)
+        start, bucket = match.end if match.length else state.resume, _BUCKETS[match.length]
         if start < 0:
             return ()
         state.pending = (start, bucket)
-        count = _length(state, state.accept[bucket], limit)
-        copied = state.text[start : start + count]
-        if len(copied) < count:
-            copied = (copied * count)[:count]
-        return copied
+        return state.index.copied(start, state.lengths.best(state.accept[bucket], limit))
 
     def commit(self, state: CopyState, tokens: Sequence[int]) -> CopyState:
-        """Score the last lookup against what was written, then index it."""
+        """Score the last lookup up to its first wrong token, then index what was written."""
         if not self.cap:
             return state
         state.resume = -1
         if state.pending is not None:
-            self._score(state, tokens)
+            (start, bucket), state.pending = state.pending, None
+            outcomes = outcomes_of(state.index.copied(start, len(tokens)), tokens)
+            average, weight = state.accept[bucket], state.weights[bucket]
+            state.accept[bucket] = moved(average, outcomes, weight=weight, rate=self.method.rate)
+            state.weights[bucket] = weight + len(outcomes)
+            state.strays = state.strays + 1 if outcomes[:1] == [False] else 0
             if state.strays < self.method.gamma:
-                state.resume = state.pending[0] + len(tokens)
-            state.pending = None
-        self._append(state, tokens)
+                state.resume = start + len(tokens)
+        state.index.append(tokens)
         return state
-
-    def _match(self, state: CopyState) -> tuple[int, int]:
-        """Return the best occurrence's end and length; length 0 = there is none."""
-        text, gamma = state.text, self.method.gamma
-        size = len(text)
-        best_end, best = -1, 0
-        end = state.latest.get(state.key, -1) if size >= gamma else -1
-        for _ in range(self.method.candidates):
-            if end < 0:
-                break
-            length, most = 0, min(end, _EXTENSION)
-            while length < most and text[end - 1 - length] == text[size - 1 - length]:
-                length += 1
-            if length > best and length >= gamma and length > state.special_run:
-                best_end, best = end, length
-            end = state.earlier[end]
-        return best_end, best
-
-    def _score(self, state: CopyState, tokens: Sequence[int]) -> None:
-        """Move the bucket's average by each copied token up to the first that was wrong."""
-        start, bucket = state.pending or (0, 0)
-        text, period = state.text, len(state.text) - start
-        p, count = state.accept[bucket], state.scored[bucket]
-        for i, token in enumerate(tokens):
-            hit = token == text[start + i % period]
-            count += 1
-            p += (hit - p) * max(self.method.rate, 1.0 / (count + _PRIOR_WEIGHT))
-            if not hit:
-                state.strays = state.strays + 1 if i == 0 else 0
-                break
-        else:
-            state.strays = 0
-        state.accept[bucket], state.scored[bucket] = p, count
-
-    def _append(self, state: CopyState, tokens: Sequence[int]) -> None:
-        """Extend the text and the index; the last gamma-gram waits until a token follows it."""
-        gamma, modulus = self.method.gamma, self.method.modulus
-        out = pow(_BASE, gamma, modulus)
-        text, latest, earlier, key = state.text, state.latest, state.earlier, state.key
-        for token in tokens:
-            size = len(text)
-            if size >= gamma:
-                earlier.append(latest.get(key, -1))
-                latest[key] = size
-                key = (key * _BASE + token - text[size - gamma] * out) % modulus
-            else:
-                earlier.append(-1)
-                key = (key * _BASE + token) % modulus
-            text.append(token)
-            state.special_run = state.special_run + 1 if token in state.special else 0
-        state.key = key
-
-
-def _length(state: CopyState, p: float, limit: int) -> int:
-    level = int(p * _LEVELS)
-    known = state.lengths.get((level, limit))
-    if known is None:
-        known = best_length(level / _LEVELS, limit, state.step_seconds)
-        state.lengths[level, limit] = known
-    return known
