@@ -84,7 +84,7 @@ def _profile_for(runs: Sequence[Run]) -> tuple[Mapping[str, Any] | None, list[st
     """Return the first profile beside the runs that is of their model, and what to warn of."""
     places = dict.fromkeys(place for run in runs for place in (run.folder, run.folder.parent))
     digest = runs[0].plan.digest
-    notices = []
+    notices: list[str] = []
     for path in (place / "profile.json" for place in places):
         if not path.is_file():
             continue

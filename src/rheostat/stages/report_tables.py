@@ -172,7 +172,8 @@ def _requests_of(run: Run, base: Run, ids: Sequence[str]) -> Html:
     rows = [_request_row(base.outputs[i], run.outputs[i]) for i in ids[:ROWS]]
     name = f"{run.label}: {counted(len(ids), 'request')}"
     more = f"The first {ROWS} of {len(ids)}; outputs.jsonl has them all."
-    return folded(name, table(name, columns, rows), h("p", more) if len(ids) > ROWS else "")
+    left_out = [h("p", more)] if len(ids) > ROWS else []
+    return folded(name, table(name, columns, rows), *left_out)
 
 
 def _request_row(base: Output, own: Output) -> list[str]:
