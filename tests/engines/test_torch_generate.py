@@ -26,7 +26,10 @@ from engines.torch_rig import (
 )
 from rheostat.engines import torch_generate
 from rheostat.engines.base import Request, Sampling
+from rheostat.engines.torch_row import Row
+from rheostat.engines.transcript import Transcript
 from rheostat.errors import ModelError, WorkloadError
+from rheostat.kernel.cost import Cost
 from rheostat.kernel.policies.sampling import distribution
 from rheostat.kernel.seams import Depth, Installed, Layout
 
@@ -169,35 +172,31 @@ def test_the_cache_holds_what_was_written_except_the_newest_token(
 
 @pytest.mark.parametrize("drafts", [False, True])
 def test_sampled_texts_have_the_models_law(engine, drafts):
-    prompt, n = "a", 1500
-    law = {"temperature": 1.3, "top_k": 3}
-    guess = ToyDrafter(lambda tokens, limit: [*likely(tokens), 5][:2])
-
-    def likely(tokens):
-        return [int(read(engine.llama, tokens)[-1].topk(2).indices[1])]
-
-    made = outputs(
-        engine,
-        [prompt] * n,
-        installed=Installed(draft=guess) if drafts else Installed(),
-        max_new_tokens=2,
-        **law,
-    )
-    expected = pair_law(engine, engine.encode(Request(id="", prompt=prompt)), **law)
-    counts = Counter(output.token_ids for output in made)
+    prompt, n, law = "a", 1500, {"temperature": 1.3, "top_k": 3}
+    expected = texts_law(engine, tuple(engine.encode(Request(id="", prompt=prompt))), 3, **law)
+    second = {text[:1]: text[1] for text in expected}
+    guess = ToyDrafter(lambda tokens, limit: [second.get(tuple(tokens[1:]), 5), 7][:limit])
+    installed = Installed(draft=guess) if drafts else None
+    made = outputs(engine, [prompt] * n, installed=installed, max_new_tokens=4, **law)
+    counts = Counter(output.token_ids[:3] for output in made)
+    often = [text for text, p in expected.items() if n * p >= 5]
+    observed, likely = [counts[t] for t in often], [n * expected[t] for t in often]
+    rest = (n - sum(observed) + 1e-9, n - sum(likely) + 1e-9)
+    assert chisquare([*observed, rest[0]], [*likely, rest[1]]).pvalue > 0.001
     assert set(counts) <= set(expected)
-    pairs = list(expected)
-    statistic = chisquare([counts[p] for p in pairs], [n * expected[p] for p in pairs])
-    assert statistic.pvalue > 0.001
+    assert (0 < sum(o.trace.accepted for o in made) < sum(o.trace.proposed for o in made)) == drafts
 
 
-def pair_law(engine, tokens, **law):
-    pairs = {}
+def texts_law(engine, tokens, n, **law):
+    """Probability of every text of n tokens."""
+    if n == 0:
+        return {(): 1.0}
     first = distribution(read(engine.llama, tokens)[-1].double().numpy(), **law)
-    for a in np.flatnonzero(first):
-        second = distribution(read(engine.llama, [*tokens, int(a)])[-1].double().numpy(), **law)
-        pairs |= {(int(a), int(b)): first[a] * second[b] for b in np.flatnonzero(second)}
-    return pairs
+    return {
+        (int(token), *rest): first[token] * p
+        for token in np.flatnonzero(first)
+        for rest, p in texts_law(engine, (*tokens, int(token)), n - 1, **law).items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -307,6 +306,27 @@ def test_a_stop_string_cuts_the_text_and_no_part_of_it_is_shown(engine, base, da
     assert output.text == text[: text.index(stop)]
     assert "".join(shown) == output.text
     assert output.token_ids == base[2].token_ids[: len(output.token_ids)]
+
+
+@pytest.mark.parametrize(
+    ("written", "stop", "kept"),
+    [("ab漢字", "漢", "ab"), ("ab漢字", "字", "ab漢"), ("漢", "漢", ""), ("ab漢c", "c", "ab漢")],
+)
+def test_tokens_of_a_character_that_is_cut_off_are_left_out(engine, written, stop, kept):
+    row = Row(
+        id="1",
+        prompt=[],
+        cache=None,
+        max_new=99,
+        full="length",
+        rng=None,
+        decoder=engine.tokenizer.stream(),
+        transcript=Transcript([stop]),
+    )
+    row.take(engine.tokenizer.encode(written), engine.eos)
+    output = row.output(Cost())
+    assert (output.text, output.stop_reason) == (kept, "stop")
+    assert engine.tokenizer.decode(output.token_ids) == kept
 
 
 def test_streamed_pieces_are_the_text(engine, base):

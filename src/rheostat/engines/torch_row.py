@@ -79,7 +79,7 @@ class Row:
     def output(self, cost: Cost) -> Output:
         """Return what came of the row; tokens that reach beyond a stop string are left out."""
         text = self.transcript.finish()
-        ended = zip(self.new, self.ends, strict=True)
+        ended = zip(self.new, self._whole_ends(), strict=True)
         return Output(
             id=self.id,
             text=text,
@@ -88,3 +88,11 @@ class Row:
             cost=cost,
             trace=self.trace,
         )
+
+    def _whole_ends(self) -> list[int]:
+        """Let tokens that only begin a character end where the token that completes it ends."""
+        ends = [0, *self.ends]
+        for i in range(len(ends) - 2, 0, -1):
+            if ends[i] == ends[i - 1]:
+                ends[i] = ends[i + 1]
+        return ends[1:]
