@@ -68,7 +68,8 @@ def test_a_row_is_not_changed_by_its_neighbours(bench, name):
     together = bench.reference(**{name: 1.0})
     alone = [bench.outputs(installed, [prompt])[0] for prompt in PROMPTS]
     assert tokens_of(together) == tokens_of(alone)
-    if methods()[name.partition("#")[0]].card.seam != "draft":  # a draft's length pays for the pass that rows share
+    # a draft's length pays for the pass that rows share
+    if methods()[name.partition("#")[0]].card.seam != "draft":
         assert [decisions(o) for o in together] == [decisions(o) for o in alone]
 
 
