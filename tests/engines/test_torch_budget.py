@@ -31,7 +31,7 @@ from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.model_cost import PriceTable
 from rheostat.kernel.seams import Depth, Installed, Layout
 
-few = settings(max_examples=25)
+few = settings(max_examples=15)
 LONG = "the cat and the hat or a star " * 24
 PROMPTS = ("the cat and the hat", "z", LONG, "or is it a planet?")
 REPEATING = ToyDrafter(lambda tokens, limit: tokens[-5:])

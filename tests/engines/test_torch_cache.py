@@ -72,7 +72,7 @@ class ForkedRows(RuleBasedStateMachine):
 
 
 TestForkedRows = ForkedRows.TestCase
-TestForkedRows.settings = settings(max_examples=30, stateful_step_count=20)
+TestForkedRows.settings = settings(max_examples=20, stateful_step_count=20)
 
 
 @pytest.fixture(scope="module")

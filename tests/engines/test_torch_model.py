@@ -28,7 +28,7 @@ LAYOUTS = st.builds(
     lambda kept: Layout(tuple(kept[:LAYERS]), tuple(kept[LAYERS:])),
     st.lists(st.booleans(), min_size=2 * LAYERS, max_size=2 * LAYERS),
 )
-few = settings(max_examples=25)
+few = settings(max_examples=15)
 PARTS = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj"} | {
     "o": "self_attn.o_proj",
     "gate": "mlp.gate_proj",
