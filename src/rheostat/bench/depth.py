@@ -24,7 +24,7 @@ from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Installed
 from rheostat.methods.depth.llm_drop import units_of
 from rheostat.stages.intervals import mean_interval
-from rheostat.stages.losses import DOCUMENT_TOKENS
+from rheostat.stages.losses import DOCUMENT_TOKENS, beginning
 from rheostat.stages.profile import cached_profile, make_profile
 from rheostat.workloads.load import load_workload
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.kernel.model_cost import ModelShape
 
 SEED = 500000
 DOCUMENTS = 8
@@ -49,21 +50,29 @@ def bench_depth(say: Callable[[str], None]) -> dict[str, Any]:
     result = envelope("depth", "which sub-layers can this model spare?", seed=SEED)
     engine = load_torch("smollm2", progress=say)
     profile = cached_profile(engine) or make_profile(engine, progress=say)
+    return result | measured_depth(engine, profile, say)
+
+
+def measured_depth(
+    engine: TorchEngine, profile: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the losses of all settings on one engine, and the verdicts."""
     reader = _Reader(engine, profile)
     static = [
         _static_cell(reader, unit, k, say)
         for unit in ("attention", "mlp", "joint")
         for k in DROPPED
+        if k <= _most_dropped(unit, engine.shape)
     ]
     mlp = {c["dropped"]: c for c in static if c["unit"] == "mlp"}
     dynamic = [_dynamic_cell(reader, dial, mlp, say) for dial in SKIP_DIALS]
-    return result | {
+    return {
         "base_loss": reader.base_loss,
         "documents": DOCUMENTS,
         "tokens": sum(len(d) - 1 for d in reader.documents),
         "static": static,
         "dynamic": dynamic,
-        "verdicts": {"llm_drop": _static_verdict(static), "ffn_skip": _dynamic_verdict(dynamic)},
+        "verdicts": {"llm_drop": static_verdict(static), "ffn_skip": dynamic_verdict(dynamic)},
     }
 
 
@@ -75,7 +84,7 @@ class _Reader:
         self.engine = engine
         self.profile = profile
         items = load_workload("prose", part="test", limit=DOCUMENTS, seed=SEED).items
-        self.documents = [engine.encode(item)[:DOCUMENT_TOKENS] for item in items]
+        self.documents = [beginning(engine, item)[:DOCUMENT_TOKENS] for item in items]
         self.base = [self._nats(d, Installed()) for d in self.documents]
         self.base_loss = float(np.mean(self.base))
 
@@ -117,9 +126,14 @@ class _Excess:
         return {"loss": self.mean, "interval": list(mean_interval(self.values))}
 
 
+def _most_dropped(unit: str, shape: ModelShape) -> int:
+    """Return how many units dial 1 leaves out."""
+    return math.floor(MAX_SHARE * len(units_of(unit, shape)))
+
+
 def _static_cell(reader: _Reader, unit: str, k: int, say: Callable[[str], None]) -> dict[str, Any]:
     say(f"leaving out {k} of kind {unit}")
-    dial = k / math.floor(MAX_SHARE * len(units_of(unit, reader.engine.shape)))
+    dial = k / _most_dropped(unit, reader.engine.shape)
     kind = {"unit": unit, "max_share": MAX_SHARE}
 
     def read(name: str, **params: Any) -> _Excess:
@@ -186,24 +200,25 @@ def _seconds_a_token(engine: TorchEngine, item: Request, decision: Installed) ->
     return output.cost.seconds / max(output.cost.new_tokens, 1)
 
 
-def _static_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def static_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """LLM-Drop holds where its loss is under the random mean and every constant order."""
     controls = ("random", "constant_first", "constant_last", "constant_spread")
     wins = sum(
         all(c["llm_drop_similarity"]["loss"] < c[name]["loss"] for name in controls) for c in cells
     )
     return {
-        "beats_controls": wins >= 0.8 * len(cells),
+        "beats_controls": 0 < 0.8 * len(cells) <= wins,
         "evidence": f"similarity order under random and every constant order in {wins} of "
         f"{len(cells)} cells of equal dropped units",
     }
 
 
-def _dynamic_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def dynamic_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """FFN-SkipLLM holds where it loses less than static sets of its price, and saves time."""
     better = sum(c["ffn_skip"]["loss"] < c["static_similarity_at_equal_skips"] for c in cells)
     faster = sum(c["seconds_a_token_over_base"] < 1 for c in cells)
     return {
-        "beats_controls": better == len(cells) and faster == len(cells),
+        "beats_controls": 0 < len(cells) == better == faster,
         "evidence": f"under the static set of equal skips in {better} of {len(cells)} dials, "
         f"faster than the base in {faster}",
     }

@@ -47,20 +47,21 @@ def bench_draft(say: Callable[[str], None]) -> dict[str, Any]:
     for dtype in ("float32", "bfloat16"):
         engine = load_torch("smollm2", dtype=dtype, threads=machine().cores, progress=say)
         for workload, limit in ITEMS.items():
-            cells.append(_cell(engine, workload, limit, say))
+            cells.append(draft_cell(engine, workload, limit, say))
         del engine
         gc.collect()
     return result | {
         "new_tokens": NEW_TOKENS,
         "threads": torch.get_num_threads(),
         "cells": cells,
-        "verdicts": {"copyspec": _verdict(cells)},
+        "verdicts": {"copyspec": draft_verdict(cells)},
     }
 
 
-def _cell(
+def draft_cell(
     engine: TorchEngine, workload: str, limit: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
+    """Let every contestant answer the items of one workload, each of them first in turn."""
     items = load_workload(workload, part="test", limit=limit, seed=SEED).items
     answers: dict[str, list[Output]] = {name: [] for name in CONTESTANTS}
     for i, item in enumerate(items):
@@ -78,8 +79,11 @@ def _cell(
         "workload": workload,
         "items": len(items),
         "counted": len(counted),
-        "claim": workload not in ("edit", "copy")
-        or (len(counted) >= FEWEST and 2 * len(counted) >= len(items)),
+        "claim": bool(counted)
+        and (
+            workload not in ("edit", "copy")
+            or (len(counted) >= FEWEST and 2 * len(counted) >= len(items))
+        ),
         "base_tokens_per_second": _rate([answers["base"][i] for i in counted]),
         **{
             name: _against(answers["base"], answers[name], counted)
@@ -121,11 +125,13 @@ def _against(
         if len(fast)
         else None,
         "predicted_ratio": sum(base[i].cost.price for i in counted)
-        / max(sum(own[i].cost.price for i in counted), 1e-9),
+        / sum(own[i].cost.price for i in counted)
+        if counted
+        else None,
     }
 
 
-def _verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def draft_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Copied drafts beat the fixed lookup when they are faster in all cells taken together."""
     ratios = [
         (c["copyspec"]["speed_ratio"], c["fixed_lookup"]["speed_ratio"])

@@ -42,18 +42,20 @@ def bench_prove(say: Callable[[str], None]) -> dict[str, Any]:
     }
     engine = load_torch("smollm2", progress=say)
     every = [item for group in items.values() for item in group]
-    base = _answers(engine, every, Installed(), "base", say)
-    drafts = [_drafts(engine, every, base, say)]
+    base = all_answers(engine, every, Installed(), "base", say)
+    drafts = [compared_drafts(engine, every, base, say)]
     some = [item for group in items.values() for item in group[:PEER_PER_WORKLOAD]]
     peer = _peer(engine, some, base, say)
     del engine
     gc.collect()
     narrow = load_torch("smollm2", dtype="bfloat16", progress=say)
-    drafts.append(_drafts(narrow, some, _answers(narrow, some, Installed(), "base", say), say))
+    drafts.append(
+        compared_drafts(narrow, some, all_answers(narrow, some, Installed(), "base", say), say)
+    )
     return result | {"new_tokens": NEW_TOKENS, "transformers": peer, "drafts": drafts}
 
 
-def _drafts(
+def compared_drafts(
     engine: TorchEngine,
     items: Sequence[Request],
     base: dict[str, Output],
@@ -67,9 +69,9 @@ def _drafts(
         for dial in DIALS:
             plan = Plan(model=engine.model, methods=(Setting(name=name, dial=dial),))
             decision = install(plan, engine.shape, engine.card.offers)
-            own = _answers(engine, items, decision, f"{name} at {dial:g}", say)
+            own = all_answers(engine, items, decision, f"{name} at {dial:g}", say)
             parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
-            margins = [_margin_where_parted(engine, i, base[i.id], own[i.id]) for i in parted]
+            margins = [margin_where_parted(engine, i, base[i.id], own[i.id]) for i in parted]
             cells.append(
                 {
                     "method": name,
@@ -82,13 +84,14 @@ def _drafts(
     return {"dtype": engine.dtype, "answers": len(items), "cells": cells}
 
 
-def _answers(
+def all_answers(
     engine: TorchEngine,
     items: Sequence[Request],
     decision: Installed,
     label: str,
     say: Callable[[str], None],
 ) -> dict[str, Output]:
+    """Answer the items one by one."""
     answers: dict[str, Output] = {}
     sampling = Sampling(max_new_tokens=NEW_TOKENS)
     for i, item in enumerate(items):
@@ -97,7 +100,7 @@ def _answers(
     return answers
 
 
-def _margin_where_parted(engine: TorchEngine, item: Request, base: Output, own: Output) -> float:
+def margin_where_parted(engine: TorchEngine, item: Request, base: Output, own: Output) -> float:
     """Return the gap of the two largest logits at the first token that differs."""
     pairs = zip(base.token_ids, own.token_ids, strict=False)
     at = next(

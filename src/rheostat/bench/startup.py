@@ -23,7 +23,7 @@ START = """
 import time
 import rheostat.engines.torch_load, torch
 start = time.perf_counter()
-rheostat.engines.torch_load.load_torch("smollm2", dtype="{dtype}")
+rheostat.engines.torch_load.load_torch({model}, dtype="{dtype}")
 print(time.perf_counter() - start)
 """
 LOADED = """
@@ -33,19 +33,22 @@ print(float(any(name in sys.modules for name in ("torch", "numpy", "matplotlib")
 """
 
 
-def bench_startup(say: Callable[[str], None]) -> dict[str, Any]:
+def bench_startup(
+    say: Callable[[str], None], *, model: str = "smollm2", repeats: int = REPEATS
+) -> dict[str, Any]:
     """Measure in fresh processes: `import rheostat`, and a second start beyond the imports."""
-    embedded_file(EMBEDDED["smollm2"], progress=say)
+    if model in EMBEDDED:
+        embedded_file(EMBEDDED[model], progress=say)
     result = envelope("startup", "how long until one can work?", seed=0)
     result["import_loads_torch_or_numpy"] = bool(_seconds(LOADED))
     say("importing rheostat in fresh processes")
-    result["import_seconds"] = spread([_seconds(IMPORT) for _ in range(REPEATS)])
+    result["import_seconds"] = spread([_seconds(IMPORT) for _ in range(repeats)])
     for dtype in ("float32", "bfloat16"):
-        program = START.format(dtype=dtype)
-        say(f"starting smollm2 in {dtype} in fresh processes")
+        program = START.format(model=repr(model), dtype=dtype)
+        say(f"starting {model} in {dtype} in fresh processes")
         _seconds(program)  # the first start fetches, converts and measures
         result[f"second_start_seconds_{dtype}"] = spread(
-            [_seconds(program) for _ in range(REPEATS)]
+            [_seconds(program) for _ in range(repeats)]
         )
     return result
 

@@ -164,7 +164,7 @@ def score(
 
 def _nats(engine: Engine, part: Part) -> Evaluate:
     items = load_workload("prose", part=part, limit=8).items
-    documents = [_beginning(engine, item)[:DOCUMENT_TOKENS] for item in items]
+    documents = [beginning(engine, item)[:DOCUMENT_TOKENS] for item in items]
     base = [engine.score(d[:1], d[1:], installed=Installed()).nats.mean() for d in documents]
 
     def measured(installed: Installed) -> Loss:
@@ -179,7 +179,7 @@ def _nats(engine: Engine, part: Part) -> Evaluate:
     return measured
 
 
-def _beginning(engine: Engine, item: Request) -> list[int]:
+def beginning(engine: Engine, item: Request) -> list[int]:
     """Return the tokens of a text, or of as much of it as the model's context takes."""
     text = item.prompt or ""
     try:
@@ -187,7 +187,7 @@ def _beginning(engine: Engine, item: Request) -> list[int]:
     except WorkloadError:
         if len(text) < 2:
             raise
-    return _beginning(engine, replace(item, prompt=text[: len(text) // 2]))
+    return beginning(engine, replace(item, prompt=text[: len(text) // 2]))
 
 
 def _share(installed: Installed, skipped: int, tokens: int) -> float:
