@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
-PER_WORKLOAD = 25
+PER_WORKLOAD = 15
 WORKLOADS = ("edit", "copy", "summarise", "chat")
 PEER_PER_WORKLOAD = 10
 NEW_TOKENS = 64

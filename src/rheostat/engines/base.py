@@ -119,6 +119,8 @@ class Engine(Protocol):
     digest: str
     dtype: str
     shape: ModelShape
+    special: frozenset[int]
+    """Token ids of control tokens."""
 
     def encode(self, request: Request, *, raw: bool = False) -> list[int]:
         """Return the prompt's token ids; raise `WorkloadError` when empty or over the context."""

@@ -67,6 +67,12 @@ class RowCache:
         """Count n tokens that were written into every slot."""
         self._own_length += n
 
+    def pad(self, n: int) -> None:
+        """Hold n more tokens whose keys and values are zero: a context to time a pass after."""
+        self.make_room(n)
+        self._own[:, self._own_length : self._own_length + n] = 0
+        self.advance(n)
+
     def truncate(self, length: int) -> None:
         """Forget all tokens from `length` on; other forks keep theirs."""
         assert 0 <= length <= self.length

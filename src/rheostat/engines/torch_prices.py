@@ -57,7 +57,7 @@ def pass_seconds(
 ) -> list[float]:
     """Return the seconds of a pass over each n of `tokens` after `context` cached tokens."""
     cache = empty_cache(model, depth.layout, capacity=context + max(tokens))
-    cache.advance(context)
+    cache.pad(context)
     best = [float("inf")] * len(tokens)
     for _ in range(REPEATS):
         for i, n in enumerate(tokens):

@@ -1,0 +1,176 @@
+"""Write the tables and figures of the documents from the result files; `--check` only compares.
+
+A part between `<!-- results:NAME -->` and `<!-- end -->` belongs to this program.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "log.md")
+PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def result(suite: str) -> dict:
+    """Read one result file."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"{suite}.json").read_text("utf-8"))
+
+
+def draft_table() -> str:
+    """Speed of copied drafts over the engine's base, per format and kind of text."""
+    data = result("draft")
+    lines = [
+        "| format | text | base, tokens/s | `copyspec` (95 % interval) | fixed lookup | identical answers | answers that count |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        own, control = cell["copyspec"], cell["fixed_lookup"]
+        low, high = own["speed_interval"]
+        claim = "" if cell["claim"] else " (too few: no claim)"
+        lines.append(
+            f"| {cell['dtype']} | `{cell['workload']}` | {cell['base_tokens_per_second']:.1f} "
+            f"| {own['speed_ratio']:.2f}× ({low:.2f}–{high:.2f}) | {control['speed_ratio']:.2f}× "
+            f"| {own['identical_answers']:.0%} | {cell['counted']} of {cell['items']}{claim} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def base_table() -> str:
+    """The engine's base over transformers."""
+    data = result("base")
+    lines = [
+        "| format | threads | batch | Rheostat base, tokens/s | `transformers`, tokens/s | ratio | identical answers |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {c['dtype']} | {c['threads']} | {c['batch']} "
+        f"| {c['engine_tokens_per_second']['median']:.1f} "
+        f"| {c['transformers_tokens_per_second']['median']:.1f} "
+        f"| {c['ratio']['median']:.2f}× | {c['identical_answers']:.0%} |"
+        for c in data["cells"]
+    ]
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def depth_table() -> str:
+    """Excess nats of dropped sub-layers against the controls."""
+    data = result("depth")
+    lines = [
+        "| left out | `llm_drop` by similarity | by loss | random (mean of 3) | first | last | spread |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for c in data["static"]:
+        cells = [
+            c[name]["loss"]
+            for name in (
+                "llm_drop_similarity",
+                "llm_drop_loss",
+                "random",
+                "constant_first",
+                "constant_last",
+                "constant_spread",
+            )
+        ]
+        numbers = " | ".join(f"+{value:.2f}" if value >= 0 else f"−{-value:.2f}" for value in cells)
+        lines.append(f"| {c['dropped']} {c['unit']} | {numbers} |")
+    note = (
+        f"\nExcess nats a token on held-out text of {data['tokens']} tokens; "
+        f"the base loses {data['base_loss']:.2f}.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def skip_table() -> str:
+    """The dynamic skip against static sets of the same number of skipped MLPs."""
+    data = result("depth")
+    lines = [
+        "| dial | MLPs skipped a token | `ffn_skip` | static set, same skips | random set, same skips | seconds a token, over base |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {c['dial']:g} | {c['mlps_skipped_a_token']:.2f} | +{c['ffn_skip']['loss']:.2f} "
+        f"| +{c['static_similarity_at_equal_skips']:.2f} | +{c['random_at_equal_skips']:.2f} "
+        f"| {c['seconds_a_token_over_base']:.2f} |"
+        for c in data["dynamic"]
+    ]
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def prove_table() -> str:
+    """Counts of identical answers."""
+    data = result("prove")
+    peer = data["transformers"]
+    lines = [
+        "| compared | format | identical answers |",
+        "|---|---|---|",
+        f"| base with `transformers` | {peer['dtype']} | {peer['identical']} of {peer['answers']} |",
+    ]
+    for group in data["drafts"]:
+        for cell in group["cells"]:
+            margin = cell["largest_margin_where_parted"]
+            parted = (
+                "" if margin is None else f" (else parted at a top-2 gap of at most {margin:.2f})"
+            )
+            lines.append(
+                f"| `{cell['method']}` at {cell['dial']:g} with base | {group['dtype']} "
+                f"| {cell['identical']} of {group['answers']}{parted} |"
+            )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def startup_line() -> str:
+    """Import and second start."""
+    data = result("startup")
+    return (
+        f"`import rheostat` takes {1e3 * data['import_seconds']['median']:.0f} ms and loads no torch; "
+        f"a second start of `smollm2` takes {data['second_start_seconds_float32']['median']:.1f} s "
+        "beyond the imports.\n" + source(data)
+    )
+
+
+def source(data: dict) -> str:
+    """Name the file, the machine and the command under a table."""
+    machine = data["machine"]
+    return (
+        f"\n<sub>`benchmarks/results/{data['suite']}.json`, {data['date']}: `{data['command']}` on "
+        f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}.</sub>\n"
+    )
+
+
+PARTS = {
+    "base": base_table,
+    "depth": depth_table,
+    "draft": draft_table,
+    "prove": prove_table,
+    "skip": skip_table,
+    "startup": startup_line,
+}
+
+
+def written(text: str) -> str:
+    """Return a document with its parts made anew."""
+    return PART.sub(lambda m: f"{m[1]}{PARTS[m[2]]()}{m[3]}", text)
+
+
+def main() -> int:
+    """Write or check every document."""
+    stale = []
+    for document in DOCUMENTS:
+        text = document.read_text("utf-8")
+        fresh = written(text)
+        if fresh != text:
+            stale.append(document.relative_to(ROOT))
+            if "--check" not in sys.argv:
+                document.write_text(fresh, "utf-8")
+    if stale and "--check" in sys.argv:
+        print(f"out of date, run `make fix`: {', '.join(map(str, stale))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
