@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
-NEW_TOKENS = 96
-ITEMS: Mapping[str, int] = {"edit": 36, "copy": 38, "summarise": 8, "chat": 12}
+NEW_TOKENS = 80
+ITEMS: Mapping[str, int] = {"edit": 35, "copy": 38, "summarise": 6, "chat": 10}
 FEWEST = 30
 """Counting answers below which no claim of speed is made for copy-friendly text."""
 CONTESTANTS: Mapping[str, Setting | None] = {

@@ -1,4 +1,4 @@
-"""The peer: `transformers` running the same file at the same number format and threads."""
+"""The peer: `transformers` running the same file, de-quantised, in the same format and threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Transformers:
     def __init__(self, name: str, dtype: torch.dtype, say: Callable[[str], None]) -> None:
         """Load an embedded model's file."""
         try:
-            from transformers import AutoModelForCausalLM
+            from transformers import AutoModelForCausalLM, GgufConfig
         except ImportError:
             raise UserError(
                 "this suite compares with `transformers`, which is not installed",
@@ -42,7 +42,10 @@ class Transformers:
         path = embedded_file(EMBEDDED[name], progress=say)
         say(f"loading {name} into transformers")
         self._model: Any = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=dtype
+            path.parent,
+            gguf_file=path.name,
+            dtype=dtype,
+            quantization_config=GgufConfig(dequantize=True),
         ).eval()  # type: ignore[no-untyped-call]  # transformers' own
 
     def generate(self, prompts: list[list[int]], *, new_tokens: int, eos: list[int]) -> Timed:

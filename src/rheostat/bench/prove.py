@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
-PER_WORKLOAD = 15
+PER_WORKLOAD = 10
 WORKLOADS = ("edit", "copy", "summarise", "chat")
-PEER_PER_WORKLOAD = 10
+PEER_PER_WORKLOAD = 8
 NEW_TOKENS = 64
 DIALS = (0.25, 1.0)
 
