@@ -30,6 +30,8 @@ def base(real):
 
 @pytest.mark.parametrize("name", named("draft", lossless=True))
 def test_drafts_keep_the_greedy_tokens_of_real_text(real, base, name):
-    outputs = real.outputs(real.installed(**{name: 1.0}), PROMPTS, max_new_tokens=40)
+    installed = real.installed(**{name: 1.0})
+    # one by one: beside other rows a draft has to pay for more, and is made less often
+    outputs = [real.outputs(installed, [prompt], max_new_tokens=40)[0] for prompt in PROMPTS]
     assert tokens_of(outputs) == tokens_of(base)
     assert sum(o.trace.accepted for o in outputs) > 10
