@@ -41,7 +41,7 @@ def machine() -> Machine:
         cpu=cpu,
         cores=cores,
         memory_gib=round(_memory_bytes() / 2**30, 1),
-        os=f"{platform.system()} {platform.release()}",
+        os=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         python=platform.python_version(),
     )
 
