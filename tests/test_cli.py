@@ -278,11 +278,19 @@ def test_ctrl_c_is_exit_code_130_with_one_line(folder):
     (folder / "endless.json").write_text(json.dumps(spec))
     args = ["generate", "scripted:endless.json", "a", "--max-new-tokens", "900000"]
     process = subprocess.Popen(
-        [*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background ignores Ctrl-C, and what it starts would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     process.stdout.read(1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert said.strip() == "interrupted"
 
