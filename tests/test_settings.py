@@ -184,7 +184,8 @@ def tiny(tiny_gguf):
     return tiny_engine(tiny_gguf)
 
 
-def test_a_method_to_be_fitted_needs_a_profile(tiny):
+def test_a_method_to_be_fitted_needs_a_profile(tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("RHEOSTAT_CACHE", str(tmp_path))
     plan = Plan(model=tiny.model, methods=(Setting(name="llm_drop", dial=0.5),))
     with pytest.raises(MethodError, match="has to be fitted") as caught:
         ready(plan, tiny)
