@@ -58,32 +58,59 @@ def load_torch(
         ModelError: the model is unknown, damaged or out of reach.
         UserError: the number format or the thread count is not one.
     """
-    if dtype not in DTYPES:
-        raise UserError(
-            f"there is no dtype `{dtype}` in the `torch` engine",
-            hint="choose `float32` or `bfloat16`",
-        )
-    cores = machine().cores
-    if threads is not None and not 1 <= threads <= 4 * cores:
-        raise UserError(
-            f"`--threads` must be from 1 to {4 * cores} on this machine, got `{threads}`",
-            hint=f"leave it out for {cores}",
-        )
-    torch.set_num_threads(threads or cores)
-    loaded = load_weights(name, progress=progress)
-    stored = _measurements_path(loaded, dtype)
-    format_ = DTYPES[dtype]
-    known = None if remeasure else _read(stored, format_)
-    forms = known.forms if known else _chosen(loaded, format_, progress)
-    model = Llama(loaded, dtype=format_, forms=forms)
+    source = _Source.of(name, dtype, threads, progress)
+    known = None if remeasure else source.known()
+    model = source.model(known, progress)
     if known:
         prices = known.prices
     else:
         prices = measured_prices(model, progress=progress)
-        measured = {"forms": forms.to_json(), "prices": prices.to_json()}
-        with whole_file(stored) as partial:
+        measured = {"forms": model.forms.to_json(), "prices": prices.to_json()}
+        with whole_file(source.measurements) as partial:
             partial.write_text(json.dumps(measured), encoding="utf-8")
-    return TorchEngine(loaded, model, Tokenizer.of(loaded), prices)
+    return TorchEngine(source.loaded, model, Tokenizer.of(source.loaded), prices)
+
+
+def load_llama(
+    name: str, *, dtype: str, threads: int, progress: Callable[[str], None] | None = None
+) -> Llama:
+    """Load the weights alone in their fastest forms; no prices are measured. As `load_torch`."""
+    source = _Source.of(name, dtype, threads, progress)
+    return source.model(source.known(), progress)
+
+
+class _Source(NamedTuple):
+    loaded: LoadedModel
+    dtype: str
+    measurements: Path
+    """Where this machine's measurements of this model, format and thread count are kept."""
+
+    @staticmethod
+    def of(
+        name: str, dtype: str, threads: int | None, progress: Callable[[str], None] | None
+    ) -> _Source:
+        if dtype not in DTYPES:
+            raise UserError(
+                f"there is no dtype `{dtype}` in the `torch` engine",
+                hint="choose `float32` or `bfloat16`",
+            )
+        cores = machine().cores
+        if threads is not None and not 1 <= threads <= 4 * cores:
+            raise UserError(
+                f"`--threads` must be from 1 to {4 * cores} on this machine, got `{threads}`",
+                hint=f"leave it out for {cores}",
+            )
+        torch.set_num_threads(threads or cores)
+        loaded = load_weights(name, progress=progress)
+        return _Source(loaded, dtype, _measurements_path(loaded, dtype))
+
+    def known(self) -> _Known | None:
+        return _read(self.measurements, DTYPES[self.dtype])
+
+    def model(self, known: _Known | None, progress: Callable[[str], None] | None) -> Llama:
+        dtype = DTYPES[self.dtype]
+        forms = known.forms if known else _chosen(self.loaded, dtype, progress)
+        return Llama(self.loaded, dtype=dtype, forms=forms)
 
 
 def _chosen(

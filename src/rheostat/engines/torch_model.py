@@ -85,6 +85,7 @@ class Llama:
         """Lay out the weights; the embedding stays in the memory-mapped file."""
         self.shape = loaded.shape
         self.dtype = dtype
+        self.forms = forms
         self._eps = loaded.norm_eps
         self._embedding = loaded.tensors["embed.weight"]
         self._norm = loaded.tensors["norm.weight"].to(dtype)

@@ -11,7 +11,9 @@ from rheostat.engines.cache_folder import whole_file
 from rheostat.engines.load import load_engine
 from rheostat.errors import OutputError
 from rheostat.kernel.plan import Plan
-from rheostat.stages.plan import make_plan
+from rheostat.stages.goal import checked_goal
+from rheostat.stages.material import Material
+from rheostat.stages.plan import planned
 from rheostat.stages.profile import make_profile
 from rheostat.stages.report import write_report
 from rheostat.stages.run import run
@@ -51,23 +53,17 @@ def run_demo(
     if not profile.exists():
         _write(profile, make_profile(engine, workload=WORKLOAD, progress=say))
     clock.lap("profile")
-    goals: dict[str, dict[str, Any]] = {
-        "lossless": {"lossless": True},
-        f"loss-{MAX_LOSS:g}": {"max_loss": MAX_LOSS, "loss": "disagree"},
+    goals = {
+        "lossless": checked_goal(lossless=True),
+        f"loss-{MAX_LOSS:g}": checked_goal(max_loss=MAX_LOSS, loss="disagree"),
     }
+    sampling = Sampling(max_new_tokens=NEW_TOKENS)
+    material = Material(engine, WORKLOAD, sampling=sampling, items=ITEMS, seed=SEED)
     plans = {"base": Plan(model=MODEL, digest=engine.digest, dtype=engine.dtype)}
     for label, goal in goals.items():
         path = out / f"{label}.plan.json"
         if not path.exists():
-            plan = make_plan(
-                engine,
-                WORKLOAD,
-                **goal,
-                items=ITEMS,
-                max_new_tokens=NEW_TOKENS,
-                seed=SEED,
-                progress=lambda text, label=label: say(f"plan {label}: {text}"),  # type: ignore[misc]  # bound now
-            )
+            plan = planned(material, goal, lambda text, label=label: say(f"plan {label}: {text}"))  # type: ignore[misc]  # bound now
             _write(path, plan.to_json())
         plans[label] = Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
     clock.lap("plan")
@@ -81,7 +77,7 @@ def run_demo(
             plan,
             requests,
             folders[-1],
-            sampling=Sampling(max_new_tokens=NEW_TOKENS),
+            sampling=sampling,
             engine=engine,
             label=label,
             progress=lambda text, label=label: say(f"run {label}: {text}"),  # type: ignore[misc]  # bound now

@@ -28,7 +28,11 @@ class Goal:
 
 
 def checked_goal(
-    *, lossless: bool, max_loss: float | None, loss: LossKind | None, max_cost: float | None
+    *,
+    lossless: bool = False,
+    max_loss: float | None = None,
+    loss: LossKind | None = None,
+    max_cost: float | None = None,
 ) -> Goal:
     """Return the goal, or raise `PlanError` when it is not exactly one, in its range."""
     given = [lossless, max_loss is not None, max_cost is not None]

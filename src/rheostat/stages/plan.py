@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING
 from rheostat.catalog import installed as install
 from rheostat.catalog import methods
 from rheostat.engines.base import Sampling
-from rheostat.engines.load import load_engine
 from rheostat.engines.machine import machine
 from rheostat.errors import PlanError
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.stages.choice import search_dials
 from rheostat.stages.goal import NEUTRAL, checked_goal
 from rheostat.stages.intervals import mean_interval
-from rheostat.stages.losses import base_samples, check_references, evaluator
+from rheostat.stages.losses import evaluator
+from rheostat.stages.material import Material
 from rheostat.stages.search import frontier
-from rheostat.stages.side_by_side import side_by_side
-from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rheostat.engines.base import Engine
     from rheostat.stages.choice import Found
@@ -35,11 +33,8 @@ if TYPE_CHECKING:
     from rheostat.stages.losses import LossKind, Sample
     from rheostat.stages.search import Point
     from rheostat.workloads.load import Workload
-    from rheostat.workloads.parts import Part
 
 Say = Callable[[str], None]
-PARTS: Mapping[Part, int] = {"calibration": 12, "test": 12}
-"""Items of each part unless the user says how many."""
 
 
 def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
@@ -80,31 +75,33 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
             "`--confidence` asks for a certificate, and this version makes none",
             hint="leave it out: the plan then carries a measured loss with its interval",
         )
-    if items is not None and items < 2:
-        raise PlanError(f"`--items` must be at least 2, got `{items}`")
-    calibration, test = (
-        load_workload(workload, part=part, limit=items or most, seed=seed)
-        for part, most in PARTS.items()
-    )
-    check_references(goal.loss, calibration, test)
     say = progress or _silent
-    engine = (
-        load_engine(model, dtype=dtype, threads=threads, progress=say)
-        if isinstance(model, str)
-        else model
+    material = Material(
+        model,
+        workload,
+        sampling=Sampling(max_new_tokens=max_new_tokens),
+        dtype=dtype,
+        threads=threads,
+        seed=seed,
+        items=items,
     )
-    sampling = Sampling(max_new_tokens=max_new_tokens)
-    samples = base_samples(engine, calibration, sampling, say)
+    material.check(goal)
+    return planned(material, goal, say)
+
+
+def planned(material: Material, goal: Goal, say: Say) -> Plan:
+    """Search on the calibration part; measure what was chosen on the test part."""
+    engine, calibration = material.engine(say), material.parts["calibration"]
+    samples = material.samples("calibration", say)
     found = search_dials(engine, goal, calibration, samples, say)
-    return _measured(engine, goal, found, test, sampling, say)
+    return _measured(material, goal, found, say)
 
 
-def _measured(  # noqa: PLR0913  # one value a step of the search
-    engine: Engine, goal: Goal, found: Found, test: Workload, sampling: Sampling, say: Say
-) -> Plan:
+def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
     """Measure the chosen point on the test part; give it up when it loses too much there."""
+    engine, test = material.engine(say), material.parts["test"]
     chosen, why = found.chosen, list(found.why)
-    samples = base_samples(engine, test, sampling, say)
+    samples = material.samples("test", say)
     plan = _plan(engine, chosen)
     values = _losses(engine, goal, chosen, plan, test, samples)
     if goal.aim == "max_loss" and sum(values) / len(values) > goal.limit:
@@ -115,13 +112,12 @@ def _measured(  # noqa: PLR0913  # one value a step of the search
         chosen = found.lossless
         plan = _plan(engine, chosen)
         values = _losses(engine, goal, chosen, plan, test, samples)
-    compared = side_by_side(engine, plan, samples, sampling, say)
     kept = frontier(found.points)
     measured = {
         "loss_kind": goal.loss,
         "loss": sum(values) / len(values),
         "loss_interval": list(mean_interval(values)),
-        **compared.to_json(),
+        **material.compared(plan, say).to_json(),
         "workload": test.name,
         "workload_digest": test.digest,
     }

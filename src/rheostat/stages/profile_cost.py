@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rheostat.engines.torch_load import load_torch
+from rheostat.engines.torch_load import load_llama
 from rheostat.engines.torch_prices import TOKENS, pass_seconds
 from rheostat.kernel.seams import Depth, Layout
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.engines.torch_model import Llama
 
 CONTEXTS = (32, 1024)
 TOKENS_ELSEWHERE = (1, 2, 4, 8, 16, 32)
@@ -31,10 +32,10 @@ def cost_curves(engine: TorchEngine, progress: Callable[[str], None]) -> list[di
     ]:
         own = (dtype, threads) == (engine.dtype, own_threads)
         try:
-            measured = (
-                engine
+            model = (
+                engine.llama
                 if own
-                else load_torch(engine.model, dtype=dtype, threads=threads, progress=progress)
+                else load_llama(engine.model, dtype=dtype, threads=threads, progress=progress)
             )
             for context in CONTEXTS:
                 if context + max(TOKENS) > engine.shape.context:
@@ -47,7 +48,7 @@ def cost_curves(engine: TorchEngine, progress: Callable[[str], None]) -> list[di
                         "threads": threads,
                         "context": context,
                         "tokens": list(tokens),
-                        "seconds": _seconds(measured, context, tokens),
+                        "seconds": _seconds(model, context, tokens),
                     }
                 )
         finally:
@@ -55,6 +56,6 @@ def cost_curves(engine: TorchEngine, progress: Callable[[str], None]) -> list[di
     return curves
 
 
-def _seconds(engine: TorchEngine, context: int, tokens: tuple[int, ...]) -> list[float]:
-    full = Depth(Layout.full(engine.shape.layers))
-    return pass_seconds(engine.llama, full, context, tokens=tokens)
+def _seconds(model: Llama, context: int, tokens: tuple[int, ...]) -> list[float]:
+    full = Depth(Layout.full(model.shape.layers))
+    return pass_seconds(model, full, context, tokens=tokens)
