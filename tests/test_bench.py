@@ -10,12 +10,11 @@ pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat import catalog
 from rheostat.bench import depth, draft, prove
+from rheostat.bench.journal import Journal
 from rheostat.bench.result import envelope, spread, write_result
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.suites import SUITES, run_suite
-from rheostat.engines.base import Output
 from rheostat.errors import UserError
-from rheostat.kernel.cost import Cost
 from rheostat.kernel.seams import Installed
 from rheostat.stages.profile import cached_profile, make_profile
 from rheostat.workloads.load import load_workload
@@ -34,6 +33,42 @@ def nothing_said(_):
 def texts(tmp_path_factory):
     lines = [{"prompt": f"{head} the cat and the hat"} for head in "abcdefghijkl"]
     return write_lines(tmp_path_factory.mktemp("texts") / "texts.jsonl", lines)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(tmp_path / "suite.partial.json")
+
+
+# resuming
+
+
+def test_a_stopped_suite_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "new" / "suite.partial.json"
+    asked = []
+
+    def suite(journal, stop_before=None):
+        for name in "abc":
+            if name == stop_before:
+                raise KeyboardInterrupt
+            yield journal.part(name, lambda name=name: asked.append(name) or {"is": name})
+
+    with pytest.raises(KeyboardInterrupt):
+        list(suite(Journal(path), stop_before="c"))
+    assert list(suite(Journal(path))) == [{"is": "a"}, {"is": "b"}, {"is": "c"}]
+    assert asked == ["a", "b", "c"]
+    last = Journal(path)
+    assert last.part("c", lambda: "measured again") == {"is": "c"}
+    last.done()
+    assert not path.exists()
+
+
+def test_parts_of_another_program_are_measured_again(tmp_path, monkeypatch):
+    path = tmp_path / "suite.partial.json"
+    assert Journal(path).part("a", lambda: 1) == 1
+    monkeypatch.setattr("rheostat.bench.journal.program_digest", lambda: "another")
+    assert Journal(path).part("a", lambda: 2) == 2
+    assert Journal(path).part("a", lambda: 3) == 2
 
 
 # names and files
@@ -61,9 +96,9 @@ def test_repeats_are_summed_up_by_their_median():
 
 
 @pytest.mark.slow
-def test_the_startup_suite_starts_fresh_processes(tiny_gguf, tmp_path, monkeypatch):
+def test_the_startup_suite_starts_fresh_processes(tiny_gguf, tmp_path, monkeypatch, journal):
     monkeypatch.setenv("RHEOSTAT_CACHE", str(tmp_path))
-    result = bench_startup(nothing_said, model=str(tiny_gguf), repeats=1)
+    result = bench_startup(nothing_said, journal, model=str(tiny_gguf), repeats=1)
     assert set(result) > HEAD
     assert result["import_loads_torch_or_numpy"] is False
     for key in ("import_seconds", "second_start_seconds_float32", "second_start_seconds_bfloat16"):
@@ -75,13 +110,14 @@ def test_the_startup_suite_starts_fresh_processes(tiny_gguf, tmp_path, monkeypat
 
 
 @pytest.fixture(scope="module")
-def measured(tiny):
+def measured(tiny, tmp_path_factory):
+    journal = Journal(tmp_path_factory.mktemp("depth") / "depth.partial.json")
     profile = cached_profile(tiny) or make_profile(tiny)
     with pytest.MonkeyPatch.context() as patch:  # a tiny model says all it has to say in little
         patch.setattr(depth, "SKIP_DIALS", (0.2,))
         patch.setattr(depth, "DOCUMENTS", 2)
         patch.setattr(depth, "TIMED_ITEMS", 1)
-        return depth.measured_depth(tiny, profile, nothing_said)
+        return depth.measured_depth(tiny, profile, nothing_said, journal)
 
 
 def test_depth_cells_compare_equal_numbers_of_units(measured):
@@ -155,8 +191,8 @@ def test_a_dynamic_skip_must_lose_less_and_save_time_at_every_dial(cells, beats)
 # draft
 
 
-def test_a_draft_cell_compares_contestants_on_the_same_items(tiny, texts):
-    cell = draft.draft_cell(tiny, texts, 3, nothing_said)
+def test_a_draft_cell_compares_contestants_on_the_same_items(tiny, texts, journal):
+    cell = draft.draft_cell(tiny, texts, 3, nothing_said, journal)
     assert (cell["items"], cell["counted"], cell["claim"]) == (3, 3, True)
     for name in ("copyspec", "fixed_lookup"):
         assert cell[name]["identical_answers"] == 1.0
@@ -164,8 +200,8 @@ def test_a_draft_cell_compares_contestants_on_the_same_items(tiny, texts):
     json.dumps(cell, allow_nan=False)
 
 
-def test_answers_that_earned_nothing_make_no_claim(tiny, questions):
-    cell = draft.draft_cell(tiny, questions, 2, nothing_said)
+def test_answers_that_earned_nothing_make_no_claim(tiny, questions, journal):
+    cell = draft.draft_cell(tiny, questions, 2, nothing_said, journal)
     assert (cell["counted"], cell["claim"]) == (0, False)
     assert cell["copyspec"]["speed_ratio"] is None
     assert cell["copyspec"]["predicted_ratio"] is None
@@ -202,21 +238,21 @@ def test_every_verdict_is_of_a_method():
 # prove
 
 
-def test_drafts_are_compared_with_the_base_at_every_dial(tiny, texts):
+def test_drafts_are_compared_with_the_base_at_every_dial(tiny, texts, journal):
     items = load_workload(texts, part="test", limit=2).items
-    base = prove.all_answers(tiny, items, Installed(), "base", nothing_said)
-    compared = prove.compared_drafts(tiny, items, base, nothing_said)
+    base = prove.all_answers(tiny, items, Installed(), "base", nothing_said, journal)
+    compared = prove.compared_drafts(tiny, items, base, nothing_said, journal)
     cells = {(c["method"], c["dial"]): c["identical"] for c in compared["cells"]}
     assert cells == {(m, d): 2 for m in ("copyspec", "fixed_lookup") for d in prove.DIALS}
     assert all(c["largest_margin_where_parted"] is None for c in compared["cells"])
 
 
-def test_a_difference_is_held_against_the_margin_where_it_begins(tiny, texts):
+def test_a_difference_is_held_against_the_margin_where_it_begins(tiny, texts, journal):
     item, *_ = load_workload(texts, part="test").items
-    base = prove.all_answers(tiny, [item], Installed(), "base", nothing_said)[item.id]
+    base = prove.all_answers(tiny, [item], Installed(), "base", nothing_said, journal)[item.id]
     tokens = list(base.token_ids)
     tokens[2] = (tokens[2] + 1) % 300
-    other = Output(id="", text="", token_ids=tuple(tokens), stop_reason="length", cost=Cost())
+    other = prove.Answer(tokens)
     margin = prove.margin_where_parted(tiny, item, base, other)
     whole = tiny.score(tiny.encode(item), base.token_ids, installed=Installed())
     assert margin == pytest.approx(whole.margin[2], abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from rheostat.workloads.load import load_workload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rheostat.bench.journal import Journal
     from rheostat.engines.torch_engine import TorchEngine
 
 REPEATS = 5
@@ -25,7 +27,7 @@ NEW_TOKENS = 64
 SEED = 500000
 
 
-def bench_base(say: Callable[[str], None]) -> dict[str, Any]:
+def bench_base(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     """Time both number formats, interleaved: batch 1 at 1 and all threads, batch 8 at all."""
     result = envelope("base", "is the engine's base as fast as transformers?", seed=SEED)
     cells = []
@@ -34,8 +36,10 @@ def bench_base(say: Callable[[str], None]) -> dict[str, Any]:
             engine = load_torch("smollm2", dtype=dtype, threads=threads, progress=say)
             peer = Transformers("smollm2", DTYPES[dtype], say)
             for batch in (1, 8) if threads == machine().cores else (1,):
-                say(f"timing {dtype}, threads {threads}, batch {batch}")
-                cells.append(_cell(engine, peer, batch) | {"dtype": dtype, "threads": threads})
+                label = f"{dtype}, threads {threads}, batch {batch}"
+                say(f"timing {label}")
+                cell = journal.part(label, partial(_cell, engine, peer, batch))
+                cells.append(cell | {"dtype": dtype, "threads": threads})
             del engine, peer
             gc.collect()
     torch.set_num_threads(machine().cores)

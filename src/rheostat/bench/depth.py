@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -31,6 +32,7 @@ from rheostat.workloads.load import load_workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rheostat.bench.journal import Journal
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.model_cost import ModelShape
 
@@ -45,27 +47,33 @@ MAX_SHARE = 0.5
 """Of the units of a kind: what dial 1 leaves out, for the methods and the controls alike."""
 
 
-def bench_depth(say: Callable[[str], None]) -> dict[str, Any]:
+def bench_depth(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     """Read held-out text under every setting; time the dynamic one."""
     result = envelope("depth", "which sub-layers can this model spare?", seed=SEED)
     engine = load_torch("smollm2", progress=say)
     profile = cached_profile(engine) or make_profile(engine, progress=say)
-    return result | measured_depth(engine, profile, say)
+    return result | measured_depth(engine, profile, say, journal)
 
 
 def measured_depth(
-    engine: TorchEngine, profile: Mapping[str, Any], say: Callable[[str], None]
+    engine: TorchEngine,
+    profile: Mapping[str, Any],
+    say: Callable[[str], None],
+    journal: Journal,
 ) -> dict[str, Any]:
     """Return the losses of all settings on one engine, and the verdicts."""
     reader = _Reader(engine, profile)
     static = [
-        _static_cell(reader, unit, k, say)
+        journal.part(f"{k} {unit}", partial(_static_cell, reader, unit, k, say))
         for unit in ("attention", "mlp", "joint")
         for k in DROPPED
         if k <= _most_dropped(unit, engine.shape)
     ]
     mlp = {c["dropped"]: c for c in static if c["unit"] == "mlp"}
-    dynamic = [_dynamic_cell(reader, dial, mlp, say) for dial in SKIP_DIALS]
+    dynamic = [
+        journal.part(f"dial {dial:g}", partial(_dynamic_cell, reader, dial, mlp, say))
+        for dial in SKIP_DIALS
+    ]
     return {
         "base_loss": reader.base_loss,
         "documents": DOCUMENTS,

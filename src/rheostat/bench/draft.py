@@ -7,6 +7,8 @@ Copy-friendly text must be earned: on `edit` and `copy` only answers count that 
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +26,9 @@ from rheostat.workloads.counting import counts
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
+    from rheostat.bench.journal import Journal
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
@@ -44,14 +47,14 @@ CONTESTANTS: Mapping[str, Setting | None] = {
 }
 
 
-def bench_draft(say: Callable[[str], None]) -> dict[str, Any]:
+def bench_draft(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     """Answer every item with every contestant in turn, in both formats."""
     result = envelope("draft", "do copied drafts pay, and never cost?", seed=SEED)
     cells = []
     for dtype, workloads in ITEMS.items():
         engine = load_torch("smollm2", dtype=dtype, threads=machine().cores, progress=say)
         for workload, limit in workloads.items():
-            cells.append(draft_cell(engine, workload, limit, say))
+            cells.append(draft_cell(engine, workload, limit, say, journal))
         del engine
         gc.collect()
     return result | {
@@ -63,37 +66,55 @@ def bench_draft(say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def draft_cell(
-    engine: TorchEngine, workload: str, limit: int, say: Callable[[str], None]
+    engine: TorchEngine,
+    workload: str,
+    limit: int,
+    say: Callable[[str], None],
+    journal: Journal,
 ) -> dict[str, Any]:
     """Let every contestant answer the items of one workload, each of them first in turn."""
     items = load_workload(workload, part="test", limit=limit, seed=SEED).items
-    answers: dict[str, list[Output]] = {name: [] for name in CONTESTANTS}
+    answered = []
     for i, item in enumerate(items):
-        say(f"{engine.dtype} {workload}: item {i + 1} of {len(items)}")
-        names = list(CONTESTANTS)
-        for name in names[i % 3 :] + names[: i % 3]:
-            answers[name].append(_answer(engine, item, CONTESTANTS[name]))
-    counted = [
-        i
-        for i, (item, output) in enumerate(zip(items, answers["base"], strict=True))
-        if item.reference is None or counts(output.text, output.token_ids, item.reference)
-    ]
+        name = f"{engine.dtype} {workload}"
+        say(f"{name}: item {i + 1} of {len(items)}")
+        answered.append(
+            journal.part(f"{name}, {item.id}", partial(_answers, engine, item, first=i))
+        )
+    counted = [answers for answers in answered if answers["base"]["counts"]]
+    enough = len(counted) >= FEWEST and 2 * len(counted) >= len(items)
     return {
         "dtype": engine.dtype,
         "workload": workload,
         "items": len(items),
         "counted": len(counted),
-        "claim": bool(counted)
-        and (
-            workload not in ("edit", "copy")
-            or (len(counted) >= FEWEST and 2 * len(counted) >= len(items))
-        ),
-        "base_tokens_per_second": _rate([answers["base"][i] for i in counted]),
-        **{
-            name: _against(answers["base"], answers[name], counted)
-            for name in CONTESTANTS
-            if name != "base"
-        },
+        "claim": bool(counted) and (workload not in ("edit", "copy") or enough),
+        "base_tokens_per_second": _total(counted, "base", "tokens")
+        / max(_total(counted, "base", "seconds"), 1e-9),
+        **{name: _against(answered, counted, name) for name in CONTESTANTS if name != "base"},
+    }
+
+
+def _answers(engine: TorchEngine, item: Request, *, first: int) -> dict[str, dict[str, Any]]:
+    """Let every contestant answer an item; return what is counted of each answer."""
+    names = list(CONTESTANTS)
+    turn = first % len(names)
+    outputs = {n: _answer(engine, item, CONTESTANTS[n]) for n in names[turn:] + names[:turn]}
+    base = outputs["base"]
+    counting = item.reference is None or counts(base.text, base.token_ids, item.reference)
+    return {
+        name: {
+            "counts": counting,
+            "same": output.token_ids == base.token_ids,
+            "tokens": len(output.token_ids),
+            "seconds": output.cost.seconds,
+            "price": output.cost.price,
+            "steps": output.trace.steps,
+            "proposed": output.trace.proposed,
+            "accepted": output.trace.accepted,
+            "deciding": output.trace.seconds_deciding,
+        }
+        for name, output in outputs.items()
     }
 
 
@@ -104,32 +125,32 @@ def _answer(engine: TorchEngine, item: Request, setting: Setting | None) -> Outp
     return next(iter(engine.generate([item], sampling, installed=decision)))
 
 
-def _rate(outputs: Sequence[Output]) -> float:
-    seconds = sum(o.cost.seconds for o in outputs)
-    return sum(len(o.token_ids) for o in outputs) / seconds if seconds else 0.0
+Answered = Mapping[str, Mapping[str, Any]]
+"""What every contestant made of an item."""
+
+
+def _total(answered: Sequence[Answered], name: str, what: str) -> float:
+    return float(sum(answers[name][what] for answers in answered))
 
 
 def _against(
-    base: Sequence[Output], own: Sequence[Output], counted: Sequence[int]
+    answered: Sequence[Answered], counted: Sequence[Answered], name: str
 ) -> dict[str, Any]:
-    """Compare on the items that count; identity is over all items."""
-    slow, fast = (np.array([o[i].cost.seconds for i in counted]) for o in (base, own))
-    traces = [own[i].trace for i in counted]
-    proposed = sum(t.proposed for t in traces)
+    """Compare with the base on the items that count; identity is over all items."""
+    slow, fast = (np.array([a[n]["seconds"] for a in counted]) for n in ("base", name))
     interval = bootstrap_ratio(slow, fast)
+
+    def share(what: str, whole: float) -> float | None:
+        return _total(counted, name, what) / whole if whole else None
+
     return {
         "speed_ratio": slow.sum() / fast.sum() if len(fast) else None,
         "speed_interval": None if interval is None else list(interval),
-        "identical_answers": sum(a.token_ids == b.token_ids for a, b in zip(base, own, strict=True))
-        / len(base),
-        "tokens_per_step": sum(len(own[i].token_ids) for i in counted)
-        / max(sum(t.steps for t in traces), 1),
-        "acceptance": sum(t.accepted for t in traces) / proposed if proposed else None,
-        "deciding_share": sum(t.seconds_deciding for t in traces) / fast.sum()
-        if len(fast)
-        else None,
-        "predicted_ratio": sum(base[i].cost.price for i in counted)
-        / sum(own[i].cost.price for i in counted)
+        "identical_answers": _total(answered, name, "same") / len(answered),
+        "tokens_per_step": share("tokens", _total(counted, name, "steps")),
+        "acceptance": share("accepted", _total(counted, name, "proposed")),
+        "deciding_share": share("deciding", float(fast.sum())),
+        "predicted_ratio": _total(counted, "base", "price") / _total(counted, name, "price")
         if counted
         else None,
     }

@@ -8,21 +8,23 @@ largest logits are closer than rounding; every first difference is held against 
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rheostat.bench.peer import Transformers
 from rheostat.bench.result import envelope
 from rheostat.catalog import installed as install
 from rheostat.catalog import methods
-from rheostat.engines.base import Output, Request, Sampling
+from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_load import DTYPES, load_torch
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Installed
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from rheostat.bench.journal import Journal
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
@@ -33,7 +35,7 @@ NEW_TOKENS = 64
 DIALS = (0.25, 1.0)
 
 
-def bench_prove(say: Callable[[str], None]) -> dict[str, Any]:
+def bench_prove(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     """Count identical answers."""
     result = envelope("prove", "do the lossless claims hold at the counts they state?", seed=SEED)
     items = {
@@ -42,24 +44,32 @@ def bench_prove(say: Callable[[str], None]) -> dict[str, Any]:
     }
     engine = load_torch("smollm2", progress=say)
     every = [item for group in items.values() for item in group]
-    base = all_answers(engine, every, Installed(), "base", say)
-    drafts = [compared_drafts(engine, every, base, say)]
+    base = all_answers(engine, every, Installed(), "base", say, journal)
+    drafts = [compared_drafts(engine, every, base, say, journal)]
     some = [item for group in items.values() for item in group[:PEER_PER_WORKLOAD]]
-    peer = _peer(engine, some, base, say)
+    peer = _peer(engine, some, base, say, journal)
     del engine
     gc.collect()
     narrow = load_torch("smollm2", dtype="bfloat16", progress=say)
-    drafts.append(
-        compared_drafts(narrow, some, all_answers(narrow, some, Installed(), "base", say), say)
-    )
+    base = all_answers(narrow, some, Installed(), "base", say, journal)
+    drafts.append(compared_drafts(narrow, some, base, say, journal))
     return result | {"new_tokens": NEW_TOKENS, "transformers": peer, "drafts": drafts}
+
+
+class Answer(NamedTuple):
+    """What is kept of an answer."""
+
+    token_ids: list[int]
+    accepted: int = 0
+    """Draft tokens that were kept."""
 
 
 def compared_drafts(
     engine: TorchEngine,
     items: Sequence[Request],
-    base: dict[str, Output],
+    base: Mapping[str, Answer],
     say: Callable[[str], None],
+    journal: Journal,
 ) -> dict[str, Any]:
     """Compare every lossless draft source at every dial with the base's answers."""
     cells = []
@@ -69,7 +79,7 @@ def compared_drafts(
         for dial in DIALS:
             plan = Plan(model=engine.model, methods=(Setting(name=name, dial=dial),))
             decision = install(plan, engine.shape, engine.card.offers)
-            own = all_answers(engine, items, decision, f"{name} at {dial:g}", say)
+            own = all_answers(engine, items, decision, f"{name} at {dial:g}", say, journal)
             parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
             margins = [margin_where_parted(engine, i, base[i.id], own[i.id]) for i in parted]
             cells.append(
@@ -77,30 +87,37 @@ def compared_drafts(
                     "method": name,
                     "dial": dial,
                     "identical": len(items) - len(parted),
-                    "accepted_drafts": sum(o.trace.accepted for o in own.values()),
+                    "accepted_drafts": sum(answer.accepted for answer in own.values()),
                     "largest_margin_where_parted": max(margins, default=None),
                 }
             )
     return {"dtype": engine.dtype, "answers": len(items), "cells": cells}
 
 
-def all_answers(
+def all_answers(  # noqa: PLR0913  # what answers, how, and where that is told and kept
     engine: TorchEngine,
     items: Sequence[Request],
     decision: Installed,
     label: str,
     say: Callable[[str], None],
-) -> dict[str, Output]:
+    journal: Journal,
+) -> dict[str, Answer]:
     """Answer the items one by one."""
-    answers: dict[str, Output] = {}
+    answers: dict[str, Answer] = {}
     sampling = Sampling(max_new_tokens=NEW_TOKENS)
+
+    def answer(item: Request) -> Answer:
+        output = next(iter(engine.generate([item], sampling, installed=decision)))
+        return Answer(list(output.token_ids), output.trace.accepted)
+
     for i, item in enumerate(items):
         say(f"{engine.dtype}, {label}: answer {i + 1} of {len(items)}")
-        answers[item.id] = next(iter(engine.generate([item], sampling, installed=decision)))
+        kept = journal.part(f"{engine.dtype}, {label}, {item.id}", partial(answer, item))
+        answers[item.id] = Answer(*kept)
     return answers
 
 
-def margin_where_parted(engine: TorchEngine, item: Request, base: Output, own: Output) -> float:
+def margin_where_parted(engine: TorchEngine, item: Request, base: Answer, own: Answer) -> float:
     """Return the gap of the two largest logits at the first token that differs."""
     pairs = zip(base.token_ids, own.token_ids, strict=False)
     at = next(
@@ -115,14 +132,20 @@ def margin_where_parted(engine: TorchEngine, item: Request, base: Output, own: O
 def _peer(
     engine: TorchEngine,
     items: Sequence[Request],
-    base: dict[str, Output],
+    base: Mapping[str, Answer],
     say: Callable[[str], None],
+    journal: Journal,
 ) -> dict[str, Any]:
     peer = Transformers("smollm2", DTYPES[engine.dtype], say)
     eos = sorted(engine.eos)
+
+    def answer(item: Request) -> list[int]:
+        prompt = engine.encode(item)
+        return peer.generate([prompt], new_tokens=NEW_TOKENS, eos=eos).rows[0]
+
     same = 0
     for i, item in enumerate(items):
         say(f"transformers: answer {i + 1} of {len(items)}")
-        theirs = peer.generate([engine.encode(item)], new_tokens=NEW_TOKENS, eos=eos)
-        same += theirs.rows[0] == list(base[item.id].token_ids)
+        theirs = journal.part(f"transformers, {item.id}", partial(answer, item))
+        same += theirs == base[item.id].token_ids
     return {"dtype": engine.dtype, "answers": len(items), "identical": same}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rheostat.bench.result import envelope, spread
@@ -11,6 +12,8 @@ from rheostat.engines.embedded import EMBEDDED, embedded_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rheostat.bench.journal import Journal
 
 REPEATS = 7
 IMPORT = """
@@ -34,7 +37,11 @@ print(float(any(name in sys.modules for name in ("torch", "numpy", "matplotlib")
 
 
 def bench_startup(
-    say: Callable[[str], None], *, model: str = "smollm2", repeats: int = REPEATS
+    say: Callable[[str], None],
+    journal: Journal,
+    *,
+    model: str = "smollm2",
+    repeats: int = REPEATS,
 ) -> dict[str, Any]:
     """Measure in fresh processes: `import rheostat`, and a second start beyond the imports."""
     if model in EMBEDDED:
@@ -42,15 +49,21 @@ def bench_startup(
     result = envelope("startup", "how long until one can work?", seed=0)
     result["import_loads_torch_or_numpy"] = bool(_seconds(LOADED))
     say("importing rheostat in fresh processes")
-    result["import_seconds"] = spread([_seconds(IMPORT) for _ in range(repeats)])
+    result["import_seconds"] = journal.part(
+        "import", lambda: spread([_seconds(IMPORT) for _ in range(repeats)])
+    )
     for dtype in ("float32", "bfloat16"):
         program = START.format(model=repr(model), dtype=dtype)
         say(f"starting {model} in {dtype} in fresh processes")
-        _seconds(program)  # the first start fetches, converts and measures
-        result[f"second_start_seconds_{dtype}"] = spread(
-            [_seconds(program) for _ in range(repeats)]
+        result[f"second_start_seconds_{dtype}"] = journal.part(
+            dtype, partial(_second_starts, program, repeats)
         )
     return result
+
+
+def _second_starts(program: str, repeats: int) -> dict[str, Any]:
+    _seconds(program)  # the first start fetches, converts and measures
+    return spread([_seconds(program) for _ in range(repeats)])
 
 
 def _seconds(program: str) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rheostat.bench.base import bench_base
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.draft import bench_draft
+from rheostat.bench.journal import Journal
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.startup import bench_startup
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    Suite = Callable[[Callable[[str], None]], dict[str, Any]]
+    Suite = Callable[[Callable[[str], None], Journal], dict[str, Any]]
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
@@ -33,15 +34,17 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
 def run_suite(
     name: str, out: Path, *, progress: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """Run a suite, write its result file and return the result.
+    """Run a suite, write its result file and return the result; a stopped one goes on.
 
     Raises:
         UserError: there is no such suite.
     """
     if name not in SUITES:
         raise UserError(f"there is no suite `{name}`", hint=f"suites: {', '.join(SUITES)}")
-    result = SUITES[name](progress or _silent)
+    journal = Journal(out / f"{name}.partial.json")
+    result = SUITES[name](progress or _silent, journal)
     write_result(result, out)
+    journal.done()
     return result
 
 
