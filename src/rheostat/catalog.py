@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import rheostat.methods
 from rheostat.errors import MethodError, RheostatError
 from rheostat.kernel.method import Card, Method, with_params
+from rheostat.kernel.policies.draft_control import Controlled
 from rheostat.kernel.seams import Installed
 
 if TYPE_CHECKING:
@@ -50,21 +51,27 @@ def method(name: str) -> type[Method]:
 
 
 def installed(plan: Plan, shape: ModelShape, offers: Iterable[str]) -> Installed:
-    """Turn a plan's methods into one decision a seam, or say in words why that cannot be."""
+    """Turn a plan's methods into one decision a seam, or say in words why that cannot be.
+
+    Several draft sources become one decision: a controller chooses among them at every step.
+    """
     offered = frozenset(offers)
     decisions: dict[str, Any] = {}
     deciders: dict[str, str] = {}
     for setting in plan.methods:
         card = method(setting.name).card
-        if card.seam in deciders:
+        _check_needs(card, offered)
+        made, known = _decision(setting, shape), decisions.get(card.seam)
+        if isinstance(made, Controlled) and isinstance(known, Controlled):
+            made = Controlled.joined((known, made))
+        elif known is not None:
             raise MethodError(
                 f"`{deciders[card.seam]}` and `{setting.name}` both decide on the seam "
                 f"`{card.seam}`",
                 hint=f"take one of them off, as in `--set {setting.name}=off`",
             )
         deciders[card.seam] = setting.name
-        _check_needs(card, offered)
-        decisions[card.seam] = _decision(setting, shape)
+        decisions[card.seam] = made
     return Installed(depth=decisions.get("depth"), draft=decisions.get("draft"))
 
 

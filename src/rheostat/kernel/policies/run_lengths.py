@@ -3,17 +3,24 @@
 A mean acceptance a token says too little: copies either break at once or hold for long, and a
 long draft lives on the long ones. What is kept here is the survival curve itself: for each k the
 share of guesses whose first k tokens were all written (ours). It starts at a prior and moves by
-1 / (prior weight + guesses seen), as the mean of a Beta prior does, until that weight falls to a
-fixed rate; from then on it forgets, so a change of text is followed.
+1 / (prior weight + guesses seen), as the mean of a Beta prior does, down to a small weight. When
+what is seen departs from the curve for a while (a two-sided cumulative sum, Page 1954), most of
+the past is forgotten at once, so a change of text is followed within some guesses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+_LEAST_WEIGHT = 0.02
+"""Of a new guess, however many were seen."""
+_SLACK = 0.3
+"""Departure from the expected share of a full length that is put down to chance, a guess."""
+_ALARM = 1.2
+"""Sum of departures beyond the slack at which the past is forgotten."""
+_KEPT = 1.0
+"""Guesses that the curve counts as after that."""
 
 
 @final
@@ -25,47 +32,26 @@ class RunLengths:
     """Entry k - 1: share of guesses that held for at least k tokens; it never rises."""
     seen: float
     """Guesses that the curve counts as: those of the prior and those scored."""
-    rate: float
-    """Least weight of a guess, in (0, 1]."""
+    shorter: float = 0.0
+    """Cumulative departure towards guesses that break earlier,"""
+    longer: float = 0.0
+    """and towards guesses that hold for longer."""
 
     @staticmethod
-    def prior(
-        first: float, further: float, *, longest: int, weight: float, rate: float
-    ) -> RunLengths:
+    def prior(first: float, further: float, *, longest: int, weight: float) -> RunLengths:
         """Start from acceptance `first` of the first token and `further` of each one after it."""
-        curve = [first * further**k for k in range(longest)]
-        return RunLengths(survival=curve, seen=weight, rate=rate)
+        return RunLengths(survival=[first * further**k for k in range(longest)], seen=weight)
 
     def score(self, held: int) -> None:
         """Take in a guess that held for so many tokens; the curve's length means: or for more."""
-        self.seen += 1
-        weight = max(self.rate, 1.0 / self.seen)
         curve = self.survival
+        surprise = (sum(curve) - min(held, len(curve))) / max(len(curve), 1)
+        self.shorter = max(0.0, self.shorter + surprise - _SLACK)
+        self.longer = max(0.0, self.longer - surprise - _SLACK)
+        if max(self.shorter, self.longer) > _ALARM:
+            self.seen = min(self.seen, _KEPT)
+            self.shorter = self.longer = 0.0
+        self.seen += 1
+        weight = max(_LEAST_WEIGHT, 1.0 / self.seen)
         for k in range(len(curve)):
             curve[k] += ((1.0 if k < held else 0.0) - curve[k]) * weight
-
-
-@final
-@dataclass(kw_only=True)
-class CopyGuess:
-    """The guess that a text goes on as it did from `source`, followed until it is settled.
-
-    It is compared with the tokens really written, whether they were drafted or not, and over as
-    many steps as that takes.
-    """
-
-    source: int
-    """Where the copied text starts."""
-    at: int
-    """Where it would be written."""
-    held: int = 0
-    """Tokens that were written as guessed."""
-
-    def settled(self, text: Sequence[int], longest: int) -> bool:
-        """Read on in the text; return whether the guess broke or reached its longest length."""
-        most = min(longest, len(text) - self.at)
-        held = self.held
-        while held < most and text[self.source + held] == text[self.at + held]:
-            held += 1
-        self.held = held
-        return held >= longest or self.at + held < len(text)

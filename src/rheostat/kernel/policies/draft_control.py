@@ -1,0 +1,150 @@
+"""The controller of draft sources: which one drafts the next tokens, and how many.
+
+Each step every source makes its guess; the source and the length with the most expected tokens a
+second in the machine's measured table are drafted, and nothing when no draft pays (ours). How far
+the guesses of a source hold is learnt per kind, such as the length of a match, from the tokens
+really written, also when they were not drafted: so exploring costs nothing. One guess of a source
+is followed at a time, as if each were drafted at full length: guesses inside one that still holds
+would count a long copy as often as it is long.
+
+Whatever the text is, a row's steps cost at most 1 + `ALLOWANCE` of ordinary ones, and `START`
+ordinary steps more: a draft that could cost more than the credit that is left is shortened. What
+drafts save is credit as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from rheostat.kernel.policies.draft_length import best_length
+from rheostat.kernel.policies.run_lengths import RunLengths
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rheostat.kernel.seams import DraftSource, DraftStart
+
+ALLOWANCE = 0.01
+"""Seconds for wrong drafts a second of ordinary steps,"""
+START = 2.5
+"""and ordinary steps for them when a row starts."""
+_PRIOR_WEIGHT = 4
+"""A prior counts as much as so many guesses."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Controlled:
+    """Draft sources under one controller: a `Drafter`."""
+
+    sources: tuple[tuple[DraftSource, int], ...]
+    """Each source and the longest draft that it may make; 0 = none, and it is not asked."""
+
+    @staticmethod
+    def joined(drafters: Sequence[Controlled]) -> Controlled:
+        """Return the sources of several controllers under one."""
+        return Controlled(sources=tuple(pair for drafter in drafters for pair in drafter.sources))
+
+    @property
+    def cap(self) -> int:
+        """Longest draft."""
+        return max((cap for _, cap in self.sources), default=0)
+
+    def start(self, start: DraftStart) -> ControlState:
+        """Let the sources read the prompt."""
+        followed = [
+            Followed(
+                source=source,
+                cap=cap,
+                state=source.start(start),
+                runs=[
+                    RunLengths.prior(*prior, longest=cap, weight=_PRIOR_WEIGHT)
+                    for prior in source.priors
+                ],
+            )
+            for source, cap in self.sources
+            if cap
+        ]
+        seconds = [start.step_seconds(n) for n in range(1, self.cap + 2)] if followed else []
+        credit = START * seconds[0] if followed else 0.0
+        return ControlState(seconds=seconds, followed=followed, credit=credit)
+
+    def propose(self, state: ControlState, limit: int) -> Sequence[int]:
+        """Return the draft that pays best, none when none pays."""
+        if not state.followed:
+            return ()
+        best: Sequence[int] = ()
+        best_rate = 1.0 / state.seconds[0]
+        affordable = state.credit + state.seconds[0]
+        for followed in state.followed:
+            guess = followed.source.guess(followed.state, followed.cap)
+            if guess is None:
+                continue
+            if not followed.guessed:
+                followed.guessed, followed.kind, followed.held = guess.tokens, guess.kind, 0
+            survival = followed.runs[guess.kind].survival
+            most = min(limit, len(guess.tokens))
+            length, rate = best_length(survival, most, state.seconds, affordable)
+            if rate > best_rate:
+                best, best_rate = guess.tokens[:length], rate
+        state.drafted = len(best)
+        return best
+
+    def commit(self, state: ControlState, tokens: Sequence[int]) -> ControlState:
+        """Score the guesses that these tokens settle, and let the sources read them."""
+        if state.followed:
+            ordinary = state.seconds[0] * len(tokens)
+            state.credit += (1 + ALLOWANCE) * ordinary - state.seconds[state.drafted]
+            state.drafted = 0
+        for followed in state.followed:
+            followed.read(tokens)
+            followed.state = followed.source.commit(followed.state, tokens)
+        return state
+
+
+@final
+@dataclass(kw_only=True)
+class ControlState:
+    """A row's sources."""
+
+    seconds: Sequence[float]
+    """Cost of a pass over 1, 2, ... new tokens."""
+    followed: list[Followed]
+    credit: float
+    """Seconds that wrong drafts may cost: what drafts saved, and the allowance."""
+    drafted: int = 0
+    """Tokens of the last draft."""
+
+
+@final
+@dataclass(kw_only=True)
+class Followed:
+    """A source of a row, and how its guesses fared."""
+
+    source: DraftSource
+    cap: int
+    state: Any
+    runs: list[RunLengths]
+    """How far its guesses hold, a kind each."""
+    guessed: Sequence[int] = ()
+    """The guess that is being followed; empty = none."""
+    kind: int = 0
+    held: int = 0
+    """How many of its tokens were written."""
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Follow the guess through written tokens; score it when it breaks or ends."""
+        if not self.guessed:
+            return
+        for token in tokens:
+            if self.guessed[self.held] != token:
+                break
+            self.held += 1
+            if self.held == len(self.guessed):
+                break
+        else:
+            return
+        self.runs[self.kind].score(self.held)
+        self.guessed = ()
