@@ -165,7 +165,7 @@ def test_an_engine_of_a_later_version_is_named_with_those_there_are(name):
     assert "scripted:" in caught.value.hint
 
 
-@pytest.mark.parametrize("dtype", ["float16", "gguf", ""])
+@pytest.mark.parametrize("dtype", ["float16", "int3", ""])
 def test_an_unknown_dtype_is_refused(engine, dtype):
     with pytest.raises(UserError, match="no dtype"):
         load_engine(engine.model, dtype=dtype)

@@ -46,7 +46,7 @@ class PlanOptions(TypedDict, total=False):
     """How `plan` measures; what is left out keeps the command's default."""
 
     dtype: str
-    """`float32` or `bfloat16`."""
+    """`float32`, `bfloat16` or `gguf`."""
     threads: int | None
     """None = the cores that this process may use."""
     seed: int
@@ -69,7 +69,7 @@ def load(
 
     Args:
         model: an embedded name such as `smollm2`, a .gguf file, or `scripted:SPEC.json`.
-        dtype: `float32` or `bfloat16`.
+        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself.
         threads: threads of one forward pass; None = the cores that this process may use.
         progress: called with a line of text when something takes a while.
 

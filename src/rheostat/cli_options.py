@@ -35,7 +35,7 @@ OutFolder = Annotated[
 
 Dtype = Annotated[
     str | None,
-    typer.Option("--dtype", help="float32 or bfloat16. [default: the plan's, else float32]"),
+    typer.Option("--dtype", help="float32, bfloat16 or gguf. [default: the plan's, else float32]"),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")

@@ -12,10 +12,15 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 import torch
 
 from engines.torch_rig import engine_of, read
+from rheostat.bench.prove import margin_where_parted
+from rheostat.catalog import installed
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_generate import CHUNK
+from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_matrix import BFLOAT16_MARGIN, Forms, candidates
+from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Installed
+from rheostat.workloads.load import load_workload
 
 pytestmark = pytest.mark.slow
 
@@ -189,3 +194,28 @@ def test_bfloat16_is_no_further_from_float32_than_transformers(smollm2, ours, th
     for form in candidates(torch.bfloat16):
         engine = engine_of(smollm2, dtype=torch.bfloat16, forms=Forms(form, form, 1))
         assert (read(engine.llama, tokens).float() - exact).abs().mean() < limit.mean()
+
+
+def test_four_bits_read_text_nearly_as_float32(ours, long_text):
+    """The file's own levels, with bfloat16 around the products alone."""
+    own = load_torch("smollm2", dtype="gguf", threads=1)
+    scores = [e.score(long_text[:1], long_text[1:300], installed=Installed()) for e in (own, ours)]
+    assert abs(scores[0].nats.mean() - scores[1].nats.mean()) < 0.02
+    assert (scores[0].choice == scores[1].choice).mean() > 0.95
+
+
+def test_four_bit_drafts_part_from_the_base_at_near_ties_alone(ours):
+    own = load_torch("smollm2", dtype="gguf", threads=1)
+    plan = Plan(model=own.model, methods=(Setting(name="suffix", dial=1.0),))
+    decision = installed(plan, own.shape, own.card.offers)
+    sampling = Sampling(max_new_tokens=48)
+    accepted = 0
+    for item in load_workload("edit", part="calibration", limit=4, seed=100000).items:
+        plain, drafted = (
+            next(iter(own.generate([item], sampling, installed=one)))
+            for one in (Installed(), decision)
+        )
+        accepted += drafted.trace.accepted
+        if drafted.token_ids != plain.token_ids:
+            assert margin_where_parted(own, item, plain, drafted) < BFLOAT16_MARGIN
+    assert accepted > 20

@@ -38,6 +38,9 @@ def test_weights_of_smollm2() -> None:
     assert ModelShape(**json.loads(json.dumps(SMOLLM2.to_json()))) == SMOLLM2
 
 
+WEIGHTS = 30 * (884_736 + 2_654_208) + 28_311_552
+
+
 def test_a_decoding_step_of_smollm2_after_100_tokens() -> None:
     work = Work(
         attention_tokens=30,
@@ -45,30 +48,29 @@ def test_a_decoding_step_of_smollm2_after_100_tokens() -> None:
         head_tokens=1,
         scores=30 * 101,
         keys_read=30 * 100,
-        attention_reads=30,
-        mlp_reads=30,
-        head_reads=1,
+        weight_bytes=4 * WEIGHTS,
         calls=1,
         price=0.02,
     )
-    weights = 30 * (884_736 + 2_654_208) + 28_311_552
-    assert work_cost(SMOLLM2, work, weight_bytes=4, cache_bytes=2) == Cost(
-        flops=2 * weights + 4 * 30 * 101 * 576,
-        bytes=4 * weights + 2 * 2 * 30 * 100 * 192,
+    assert work_cost(SMOLLM2, work, cache_bytes=2) == Cost(
+        flops=2 * WEIGHTS + 4 * 30 * 101 * 576,
+        bytes=4 * WEIGHTS + 2 * 2 * 30 * 100 * 192,
         calls=1,
         price=0.02,
     )
 
 
 def test_shared_reads_round_once() -> None:
-    thirds = Work(mlp_reads=1 / 3)
-    assert work_cost(SMOLLM2, thirds, weight_bytes=3, cache_bytes=2).bytes == 2_654_208
+    thirds = Work()
+    for _ in range(3):
+        thirds.add(Work(weight_bytes=7 / 3))
+    assert work_cost(SMOLLM2, thirds, cache_bytes=2).bytes == 7
 
 
 def test_work_adds_field_by_field() -> None:
-    work = Work(calls=1, price=0.5, attention_reads=0.5)
+    work = Work(calls=1, price=0.5, weight_bytes=0.5)
     work.add(Work(calls=2, price=0.25, mlp_tokens=3))
-    assert work == Work(calls=3, price=0.75, attention_reads=0.5, mlp_tokens=3)
+    assert work == Work(calls=3, price=0.75, weight_bytes=0.5, mlp_tokens=3)
 
 
 def test_the_price_is_the_sum_of_its_parts() -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.model_cost import ModelShape
 
 SEED = 500000
-DOCUMENTS = 8
+DOCUMENTS = 6
 DROPPED = (1, 2, 3, 5, 8)
 SKIP_DIALS = (0.02, 0.05, 0.1, 0.2)
 RANDOM_DRAWS = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rheostat.bench.peer import Transformers
 from rheostat.bench.result import envelope
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SEED = 500000
 PER_WORKLOAD = 10
 WORKLOADS = ("edit", "copy", "summarise", "chat")
-PEER_PER_WORKLOAD = 8
+PEER_PER_WORKLOAD = 6
 NEW_TOKENS = 64
 DIALS = (0.25, 1.0)
 
@@ -54,6 +54,14 @@ def bench_prove(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     base = all_answers(narrow, some, Installed(), "base", say, journal)
     drafts.append(compared_drafts(narrow, some, base, say, journal))
     return result | {"new_tokens": NEW_TOKENS, "transformers": peer, "drafts": drafts}
+
+
+class Answered(Protocol):
+    """An answer's tokens."""
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """New token ids."""
 
 
 class Answer(NamedTuple):
@@ -117,7 +125,7 @@ def all_answers(  # noqa: PLR0913  # what answers, how, and where that is told a
     return answers
 
 
-def margin_where_parted(engine: TorchEngine, item: Request, base: Answer, own: Answer) -> float:
+def margin_where_parted(engine: TorchEngine, item: Request, base: Answered, own: Answered) -> float:
     """Return the gap of the two largest logits at the first token that differs."""
     pairs = zip(base.token_ids, own.token_ids, strict=False)
     at = next(

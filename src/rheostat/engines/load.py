@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.base import Engine
 
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "gguf")
 """Number formats that can be asked for; an engine in another one has no choice of format."""
 _LATER = ("http", "https", "llamacpp", "replay")
 """Prefixes of names that belong to engines of later versions."""
@@ -32,7 +32,8 @@ def load_engine(
 
     Args:
         name: `scripted:SPEC.json`, an embedded name such as `smollm2`, or the path of a GGUF file.
-        dtype: `float32` or `bfloat16`; the scripted engine computes in float64 whatever is asked.
+        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself; the
+            scripted engine computes in float64 whatever is asked.
         threads: threads of one forward pass; None = the cores this process may use.
         progress: called with a line of text when something takes a while.
 
@@ -72,7 +73,9 @@ def torch_extra() -> Iterator[None]:
 def _check_dtype(dtype: str) -> None:
     # A plan of a scripted model names the format that it is computed in.
     if dtype not in (*DTYPES, "float64"):
-        raise UserError(f"there is no dtype `{dtype}`", hint="choose `float32` or `bfloat16`")
+        raise UserError(
+            f"there is no dtype `{dtype}`", hint="choose `float32`, `bfloat16` or `gguf`"
+        )
 
 
 def _load_torch(

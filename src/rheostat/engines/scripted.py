@@ -221,20 +221,18 @@ class ScriptedEngine:
         return self._prices.seconds(n, 0, attention=1, mlp=1, head_rows=1)
 
     def _pass_cost(self, n: int, *, cached: int, head_rows: int) -> Cost:
-        price = self._seconds(n)
+        price, shape = self._seconds(n), self.shape
         work = Work(
             attention_tokens=n,
             mlp_tokens=n,
             head_tokens=head_rows,
             scores=n * (cached + n),
             keys_read=cached,
-            attention_reads=1,
-            mlp_reads=1,
-            head_reads=1,
+            weight_bytes=8 * (shape.attention_weights + shape.mlp_weights + shape.head_weights),
             calls=1,
             price=price,
         )
-        return replace(work_cost(self.shape, work, weight_bytes=8, cache_bytes=8), seconds=price)
+        return replace(work_cost(shape, work, cache_bytes=8), seconds=price)
 
 
 def _refuse_depth(installed: Installed) -> None:

@@ -41,12 +41,18 @@ class TorchEngine:
     card = CARD
 
     def __init__(
-        self, loaded: LoadedModel, model: Llama, tokenizer: Tokenizer, prices: PriceTable
+        self,
+        loaded: LoadedModel,
+        model: Llama,
+        tokenizer: Tokenizer,
+        prices: PriceTable,
+        *,
+        dtype: str | None = None,
     ) -> None:
         """Put the parts together; `torch_load.load_torch` makes them."""
         self.model = loaded.name
         self.digest = loaded.digest
-        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.dtype = dtype or str(model.dtype).removeprefix("torch.")
         self.shape = loaded.shape
         self.llama = model
         self.tokenizer = tokenizer
@@ -140,29 +146,32 @@ class TorchEngine:
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
         size = torch.empty(0, dtype=self.llama.dtype).element_size()
-        counted = work_cost(self.shape, work, weight_bytes=size, cache_bytes=size)
+        counted = work_cost(self.shape, work, cache_bytes=size)
         return replace(counted, prompt_tokens=prompt_tokens, new_tokens=new_tokens)
 
-    def passed(
+    def passed(  # noqa: PLR0913  # what is read, what is wanted, and where it is counted
         self,
         feeds: Sequence[Feed],
         depth: Depth,
         wanted: Sequence[Sequence[int]],
         works: Sequence[Work],
         traces: Sequence[Trace],
+        *,
+        choices: bool = False,
     ) -> torch.Tensor:
-        """Run one forward pass and count it, row by row; return the wanted logits.
+        """Run one forward pass and count it, row by row; return the wanted logits or choices.
 
         Args:
             wanted: for each feed the indices into its tokens whose logits are wanted.
             works, traces: the counts of each feed's row, added to in place.
+            choices: return the indices of the largest logits in their place.
         """
         rows, start = [], 0
         for feed, indices in zip(feeds, wanted, strict=True):
             rows += [start + i for i in indices]
             start += len(feed.tokens)
         held = sum(feed.cache.length for feed in feeds) // len(feeds)
-        passed = self.llama.forward(feeds, depth, logit_rows=rows)
+        passed = self.llama.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
         price = self._prices.seconds(
@@ -172,6 +181,9 @@ class TorchEngine:
             mlp=0,
             head_rows=len(rows),
         ) + self._prices.mlp_seconds(passed.mlp_widths)
+        weight_bytes = self.llama.weight_bytes(
+            depth, passed.mlp_widths, total, len(rows), choices=choices
+        )
         start = 0
         for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
             n = len(feed.tokens)
@@ -184,9 +196,7 @@ class TorchEngine:
                     head_tokens=len(indices),
                     scores=attentions * n * feed.cache.length,
                     keys_read=attentions * feed.cache.length,
-                    attention_reads=attentions * share,
-                    mlp_reads=len(passed.mlp_widths) * share,
-                    head_reads=share if rows else 0.0,
+                    weight_bytes=weight_bytes * share,
                     calls=1,
                     price=price * n / total,
                 )
@@ -207,8 +217,9 @@ def _check_length(prompt: int, tokens: int, context: int) -> None:
 
 
 def _check_numbers(logits: torch.Tensor) -> None:
-    """Raise `ModelError` for a row whose largest logit is NaN or infinite."""
-    if not logits.amax(dim=-1).isfinite().all():
+    """Raise `ModelError` for a row without a choice, or whose largest logit is no number."""
+    numbers = logits >= 0 if logits.ndim == 1 else logits.amax(dim=-1).isfinite()
+    if not numbers.all():
         raise ModelError(
             "the model's logits are not numbers",
             hint="its weights may be damaged: fetch the model again, or try another `--dtype`",

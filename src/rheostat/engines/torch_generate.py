@@ -175,15 +175,23 @@ class Run:
         self, rows: Sequence[Row], feeds: Sequence[Feed], wanted: Sequence[Sequence[int]]
     ) -> torch.Tensor:
         return self.engine.passed(
-            feeds, self.depth, wanted, [row.work for row in rows], [row.trace for row in rows]
+            feeds,
+            self.depth,
+            wanted,
+            [row.work for row in rows],
+            [row.trace for row in rows],
+            choices=self.sampling.temperature == 0,
         )
 
     def _take(
         self, rows: Sequence[Row], drafts: Sequence[tuple[int, ...]], logits: torch.Tensor
     ) -> None:
-        """Verify every row's draft, forget what was rejected, write what was taken."""
+        """Verify every row's draft, forget what was rejected, write what was taken.
+
+        `logits` are choices when decoding is greedy.
+        """
         greedy = self.sampling.temperature == 0
-        choices = logits.argmax(dim=-1).tolist() if greedy else []
+        choices = logits.tolist() if greedy else []
         start = 0
         for row, draft in zip(rows, drafts, strict=True):
             end = start + len(draft) + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -13,7 +14,8 @@ from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
-from rheostat.engines.torch_forms import choose
+from rheostat.engines.torch_forms import choose, quick_head_wins
+from rheostat.engines.torch_levels import load_levels
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Llama, fused_weights, head_weight
 from rheostat.engines.torch_prices import measured_prices
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 
     from rheostat.engines.weights_cache import LoadedModel
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FORMAT = 1
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "gguf": torch.float32}
+"""Number formats by the names that users know: `gguf` = the file's own four-bit matrices, and
+float32 between them."""
+FORMAT = 2
 """Version of the cached measurements."""
 
 
@@ -49,7 +53,7 @@ def load_torch(
 
     Args:
         name: an embedded name such as `smollm2`, or the path of a GGUF file.
-        dtype: `float32` or `bfloat16`.
+        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself.
         threads: threads of one forward pass; None = the cores this process may use.
         progress: called with a line of text when something takes a while.
         remeasure: measure forms and prices again even when this machine's are cached.
@@ -68,7 +72,7 @@ def load_torch(
         measured = {"forms": model.forms.to_json(), "prices": prices.to_json()}
         with whole_file(source.measurements) as partial:
             partial.write_text(json.dumps(measured), encoding="utf-8")
-    return TorchEngine(source.loaded, model, Tokenizer.of(source.loaded), prices)
+    return TorchEngine(source.loaded, model, Tokenizer.of(source.loaded), prices, dtype=dtype)
 
 
 def load_llama(
@@ -92,7 +96,7 @@ class _Source(NamedTuple):
         if dtype not in DTYPES:
             raise UserError(
                 f"there is no dtype `{dtype}` in the `torch` engine",
-                hint="choose `float32` or `bfloat16`",
+                hint="choose `float32`, `bfloat16` or `gguf`",
             )
         cores = machine().cores
         if threads is not None and not 1 <= threads <= 4 * cores:
@@ -110,7 +114,8 @@ class _Source(NamedTuple):
     def model(self, known: _Known | None, progress: Callable[[str], None] | None) -> Llama:
         dtype = DTYPES[self.dtype]
         forms = known.forms if known else _chosen(self.loaded, dtype, progress)
-        return Llama(self.loaded, dtype=dtype, forms=forms)
+        levels = load_levels(self.loaded) if self.dtype == "gguf" else None
+        return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels)
 
 
 def _chosen(
@@ -121,7 +126,8 @@ def _chosen(
         progress("choosing the fastest layout of the weights on this machine")
     layers = range(min(8, loaded.shape.layers))
     weights = [w for i in layers for w in fused_weights(loaded, i, dtype).values() if w.ndim == 2]
-    return choose([*weights, head_weight(loaded, dtype)])
+    head = head_weight(loaded)
+    return replace(choose([*weights, head.to(dtype)]), quick_head=quick_head_wins(head, dtype))
 
 
 def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:

@@ -34,6 +34,8 @@ class Forms:
     narrow: FormName = "plain"
     wide: FormName = "plain"
     narrow_rows: int = 1
+    quick_head: bool = False
+    """Whether greedy choices are found in an eight-bit head first."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -42,7 +44,9 @@ class Forms:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Forms:
         """Read what `to_json` wrote."""
-        return Forms(data["narrow"], data["wide"], int(data["narrow_rows"]))
+        return Forms(
+            data["narrow"], data["wide"], int(data["narrow_rows"]), bool(data["quick_head"])
+        )
 
 
 def candidates(dtype: torch.dtype) -> tuple[FormName, ...]:
@@ -88,6 +92,7 @@ class Matrix:
     def __init__(self, weight: torch.Tensor, forms: Forms) -> None:
         """Lay the weight out; a form used for both widths is held once."""
         self._forms = forms
+        self._bytes = weight.element_size()
         self._narrow = laid_out(weight, forms.narrow)
         same = forms.wide == forms.narrow
         self._wide = self._narrow if same else laid_out(weight, forms.wide)
@@ -97,3 +102,9 @@ class Matrix:
         if x.shape[0] <= self._forms.narrow_rows:
             return multiplied(x, self._narrow, self._forms.narrow)
         return multiplied(x, self._wide, self._forms.wide)
+
+    def weight_bytes(self, rows: int) -> float:
+        """Return the bytes of one weight that a product of so many rows reads."""
+        narrow = rows <= self._forms.narrow_rows
+        form = self._forms.narrow if narrow else self._forms.wide
+        return 4.0 if form == "packed32" else float(self._bytes)

@@ -11,7 +11,7 @@ are stored in pair order; scores do not change when both are permuted alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, final
 
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_levels import LevelMatrix, Levels, fits
 from rheostat.engines.torch_matrix import Forms, Matrix
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Passed(NamedTuple):
     """What a forward pass gave."""
 
     logits: torch.Tensor
-    """[rows asked for, vocabulary]."""
+    """[rows asked for, vocabulary]; or the choices, [rows asked for], -1 = the row has none."""
     mlp_runs: NDArray[np.int64]
     """MLPs executed for each new token, [n]."""
     mlp_widths: tuple[int, ...]
@@ -63,11 +65,11 @@ class Resume(NamedTuple):
 
 class _Layer(NamedTuple):
     attention_norm: torch.Tensor
-    qkv: Matrix
-    out: Matrix
+    qkv: Matrix | LevelMatrix
+    out: Matrix | LevelMatrix
     mlp_norm: torch.Tensor
-    gate_up: Matrix
-    down: Matrix
+    gate_up: Matrix | LevelMatrix
+    down: Matrix | LevelMatrix
 
 
 class _Row(NamedTuple):
@@ -81,8 +83,21 @@ class _Row(NamedTuple):
 class Llama:
     """Weights in their chosen forms, and the forward pass."""
 
-    def __init__(self, loaded: LoadedModel, *, dtype: torch.dtype, forms: Forms) -> None:
-        """Lay out the weights; the embedding stays in the memory-mapped file."""
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        dtype: torch.dtype,
+        forms: Forms,
+        levels: Mapping[str, Levels] | None = None,
+    ) -> None:
+        """Lay out the weights; the embedding stays in the memory-mapped file.
+
+        Args:
+            dtype: format of activations and cache, and of weights that are not in four bits.
+            forms: how those are laid out.
+            levels: the matrices that are multiplied in four bits.
+        """
         self.shape = loaded.shape
         self.dtype = dtype
         self.forms = forms
@@ -90,21 +105,20 @@ class Llama:
         self._embedding = loaded.tensors["embed.weight"]
         self._norm = loaded.tensors["norm.weight"].to(dtype)
         self._layers = [
-            _laid_out(weights, forms)
-            for weights in (
-                fused_weights(loaded, layer, dtype) for layer in range(self.shape.layers)
-            )
+            _laid_out(fused_weights(loaded, layer, dtype), forms, fused_levels(levels or {}, layer))
+            for layer in range(self.shape.layers)
         ]
-        self._head = Matrix(head_weight(loaded, dtype), forms)
+        self._head = Head(head_weight(loaded), dtype, forms)
         self._turns = _rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
 
     @torch.inference_mode()
-    def forward(
+    def forward(  # noqa: PLR0913  # what is read, what is wanted, and who looks on
         self,
         feeds: Sequence[Feed],
         depth: Depth,
         *,
         logit_rows: Sequence[int] | None,
+        choices: bool = False,
         observer: Observer | None = None,
         resume: Resume | None = None,
     ) -> Passed:
@@ -114,6 +128,7 @@ class Llama:
             feeds: rows with their new tokens, n in all.
             depth: which sub-layers exist and which are decided while running.
             logit_rows: rows (0..n-1) whose logits are wanted; None = all of them.
+            choices: the index of each row's largest logit is enough.
             observer: sees the residual stream around every executed sub-layer.
             resume: skip the layers below, whose result is given (their cache stays empty).
         """
@@ -152,16 +167,50 @@ class Llama:
         if logit_rows is not None:
             x = x[list(logit_rows)]
         return Passed(
-            self._logits(x), sum(depth.layout.mlp) - skipped, tuple(w for w in widths if w)
+            self._headed(x, choices=choices),
+            sum(depth.layout.mlp) - skipped,
+            tuple(w for w in widths if w),
         )
+
+    def weight_bytes(
+        self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool
+    ) -> float:
+        """Return the bytes of weights that a pass reads.
+
+        Args:
+            depth: which sub-layers exist.
+            widths: for every MLP that ran, how many rows it read.
+            rows: rows of the pass.
+            logits: rows whose logits, or choices alone, are computed.
+        """
+        shape, first = self.shape, self._layers[0]
+        attention = first.qkv.weight_bytes(rows) * shape.attention_weights
+        total = sum(depth.layout.attention) * attention
+        total += sum(first.down.weight_bytes(width) * shape.mlp_weights for width in widths)
+        if logits:
+            total += self._head.weight_bytes(logits, whole=not choices) * shape.head_weights
+        return total
 
     def _embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
 
-    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+    def _headed(self, x: torch.Tensor, *, choices: bool) -> torch.Tensor:
         if not len(x):  # the head is not read for nothing
-            return x.new_empty(0, self.shape.vocabulary)
-        return self._head(F.rms_norm(x, (self.shape.width,), self._norm, self._eps))
+            return (
+                x.new_empty(0, dtype=torch.long)
+                if choices
+                else x.new_empty(0, self.shape.vocabulary)
+            )
+        x = self._normed(x, self._norm)
+        return self._head.choices(x) if choices else self._head.logits(x)
+
+    def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Divide each row by its root mean square; one float32 row takes a short cut."""
+        if len(x) > 1 or x.dtype != torch.float32:
+            return F.rms_norm(x, (self.shape.width,), weight, self._eps)
+        row = x[0]
+        square = float(torch.dot(row, row)) / self.shape.width + self._eps
+        return torch.mul(x, square**-0.5).mul_(weight)
 
     def _rows(self, feeds: Sequence[Feed]) -> list[_Row]:
         rows, start = [], 0
@@ -185,7 +234,7 @@ class Llama:
         slot: int,
     ) -> torch.Tensor:
         shape = self.shape
-        qkv = layer.qkv(F.rms_norm(x, (shape.width,), layer.attention_norm, self._eps))
+        qkv = layer.qkv(self._normed(x, layer.attention_norm))
         q_size, kv_size = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
         _turn(qkv[:, : q_size + kv_size], turns, shape.head_size)
         kv = qkv[:, q_size:].view(-1, 2, shape.kv_heads, shape.head_size)
@@ -218,7 +267,7 @@ class Llama:
         return x.index_add(0, chosen, self._gated(layer, x[chosen]))
 
     def _gated(self, layer: _Layer, x: torch.Tensor) -> torch.Tensor:
-        hidden = layer.gate_up(F.rms_norm(x, (self.shape.width,), layer.mlp_norm, self._eps))
+        hidden = layer.gate_up(self._normed(x, layer.mlp_norm))
         inner = self.shape.inner
         return layer.down(F.silu(hidden[:, :inner]) * hidden[:, inner:])
 
@@ -240,19 +289,38 @@ def fused_weights(loaded: LoadedModel, layer: int, dtype: torch.dtype) -> dict[s
     }
 
 
-def head_weight(loaded: LoadedModel, dtype: torch.dtype) -> torch.Tensor:
-    """Return the output head [vocabulary, width]: the embedding when tied."""
-    name = "embed.weight" if loaded.shape.tied else "head.weight"
-    return loaded.tensors[name].to(dtype)
+def head_weight(loaded: LoadedModel) -> torch.Tensor:
+    """Return the output head, float32 [vocabulary, width]: the embedding when tied."""
+    return loaded.tensors["embed.weight" if loaded.shape.tied else "head.weight"]
 
 
-def _laid_out(weights: dict[str, torch.Tensor], forms: Forms) -> _Layer:
-    return _Layer(
-        **{
-            name: weight if weight.ndim == 1 else Matrix(weight, forms)
-            for name, weight in weights.items()
-        }  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
-    )
+def fused_levels(levels: Mapping[str, Levels], layer: int) -> dict[str, Levels]:
+    """Return those of one layer's stacked matrices whose parts are all held in four bits.
+
+    The file's row order of queries and keys is the one that `fused_weights` makes.
+    """
+    fused = {}
+    for name, parts in _FUSED.items():
+        found = [levels.get(f"layers.{layer}.{part}.weight") for part in parts]
+        held = [matrix for matrix in found if matrix is not None]
+        if len(held) == len(parts) and fits(joined := Levels.joined(held)):
+            fused[name] = joined
+    return fused
+
+
+_FUSED = {"qkv": ("q", "k", "v"), "out": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
+"""A layer's stacked matrices and their parts, in order."""
+
+
+def _laid_out(
+    weights: dict[str, torch.Tensor], forms: Forms, levels: Mapping[str, Levels]
+) -> _Layer:
+    def held(name: str, weight: torch.Tensor) -> torch.Tensor | Matrix | LevelMatrix:
+        if weight.ndim == 1:
+            return weight
+        return LevelMatrix(levels[name]) if name in levels else Matrix(weight, forms)
+
+    return _Layer(**{name: held(name, weight) for name, weight in weights.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
 
 
 def _paired(weight: torch.Tensor, head_size: int) -> torch.Tensor:

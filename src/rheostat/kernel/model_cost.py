@@ -70,12 +70,8 @@ class Work:
     """Sum over executed attentions of (new tokens x keys they were multiplied with)."""
     keys_read: int = 0
     """Sum over executed attentions of the keys read from the cache."""
-    attention_reads: float = 0
-    """Attentions whose weights were read (a share when a pass served several rows)."""
-    mlp_reads: float = 0
-    """MLPs whose weights were read (a share when a pass served several rows)."""
-    head_reads: float = 0
-    """Times the output head was read (a share when a pass served several rows)."""
+    weight_bytes: float = 0
+    """Bytes of weights read (a share when a pass served several rows)."""
     calls: int = 0
     """Forward passes."""
     price: float = 0.0
@@ -87,9 +83,10 @@ class Work:
             setattr(self, name, getattr(self, name) + value)
 
 
-def work_cost(shape: ModelShape, work: Work, *, weight_bytes: int, cache_bytes: int) -> Cost:
-    """Return flops and bytes of counted work; weights have `weight_bytes`, cache entries
-    `cache_bytes` bytes each. Norms, rotary embedding and softmax are not counted (under 1 %).
+def work_cost(shape: ModelShape, work: Work, *, cache_bytes: int) -> Cost:
+    """Return flops and bytes of counted work; cache entries have `cache_bytes` bytes each.
+
+    Norms, rotary embedding and softmax are not counted (under 1 %).
     """
     linear = (
         work.attention_tokens * shape.attention_weights
@@ -97,15 +94,10 @@ def work_cost(shape: ModelShape, work: Work, *, weight_bytes: int, cache_bytes: 
         + work.head_tokens * shape.head_weights
     )
     attention = 2 * work.scores * shape.heads * shape.head_size
-    weights = (
-        work.attention_reads * shape.attention_weights
-        + work.mlp_reads * shape.mlp_weights
-        + work.head_reads * shape.head_weights
-    )
     cached = 2 * work.keys_read * shape.kv_heads * shape.head_size
     return Cost(
         flops=2 * (linear + attention),
-        bytes=round(weights * weight_bytes) + cached * cache_bytes,
+        bytes=round(work.weight_bytes) + cached * cache_bytes,
         calls=work.calls,
         price=work.price,
     )

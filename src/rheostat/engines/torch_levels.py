@@ -1,0 +1,147 @@
+"""Matrices as a GGUF file holds them: four bits a weight, multiplied without unpacking.
+
+Formats Q4_0 and Q4_1: of every 32 weights in a row, weight = scale x level + low with levels
+0..15. The levels are the file's own; scale and low, and the numbers that go into and come out of a
+product, are rounded to bfloat16, which is what the processor's four-bit product takes; everything
+between the products is float32. Every row's product is the same whatever its neighbours are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.gguf_file import open_gguf
+from rheostat.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rheostat.engines.gguf_file import GgufTensor
+    from rheostat.engines.weights_cache import LoadedModel
+
+GROUP = 32
+"""Weights that share a scale."""
+BYTES = 0.5 + 2 * 2 / GROUP
+"""Bytes of a weight: its level, and its share of scale and low."""
+_OUT = 16
+"""The product takes matrices whose rows are a multiple of this."""
+_MIDDLE = 8
+"""The product counts levels from the middle: weight = scale (level - 8) + (low + 8 scale)."""
+_VERSION = 1
+
+
+class Levels(NamedTuple):
+    """A matrix [out, in] in four bits, rows in the file's order."""
+
+    levels: torch.Tensor
+    """uint8 [out, in], 0..15."""
+    scale: torch.Tensor
+    """float32 [out, in / 32]."""
+    low: torch.Tensor
+    """float32 [out, in / 32]."""
+
+    @staticmethod
+    def joined(parts: Sequence[Levels]) -> Levels:
+        """Put matrices of equal input below each other."""
+        return Levels(*(torch.cat(field) for field in zip(*parts, strict=True)))
+
+    def values(self) -> torch.Tensor:
+        """Return the weights, float32 [out, in]."""
+        scale, low = (t.repeat_interleave(GROUP, dim=1) for t in (self.scale, self.low))
+        return self.levels * scale + low
+
+
+@final
+class LevelMatrix:
+    """A four-bit matrix, packed for the processor's own product."""
+
+    def __init__(self, matrix: Levels) -> None:
+        """Pack it; the levels themselves are not kept."""
+        self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(
+            matrix.levels.to(torch.int32), 2
+        )
+        middle = matrix.low + _MIDDLE * matrix.scale
+        pairs = torch.stack([matrix.scale, middle], dim=-1).transpose(0, 1)
+        self._pairs = pairs.to(torch.bfloat16).contiguous()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x [n, in], rounded to bfloat16, times the transposed weight: [n, out]."""
+        narrow = x.to(torch.bfloat16).contiguous()
+        product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            narrow, self._packed, GROUP, self._pairs
+        )
+        return product.to(x.dtype)
+
+    def weight_bytes(self, rows: int) -> float:
+        """Return the bytes of one weight that a product of so many rows reads."""
+        return BYTES
+
+
+def load_levels(loaded: LoadedModel) -> Mapping[str, Levels]:
+    """Return the matrices of a model's file that are held in four bits, by `weight_names`.
+
+    Raises:
+        ModelError: the file holds none.
+    """
+    path = cache_folder() / "weights" / f"{loaded.digest}-levels-v{_VERSION}.safetensors"
+    held = _read(path)
+    if held is None:
+        held = _unpacked(loaded)
+        flat = {f"{n}#{f}": t for n, m in held.items() for f, t in m._asdict().items()}
+        with whole_file(path) as partial:
+            save_file(flat, partial)
+    if not held:
+        raise ModelError(
+            f"`{loaded.name}` holds no matrix in the four-bit formats Q4_0 and Q4_1",
+            hint="leave out `--dtype gguf`, or use a file in one of these formats",
+        )
+    return held
+
+
+def _read(path: Path) -> dict[str, Levels] | None:
+    try:
+        flat = load_file(path)
+        names = {name.partition("#")[0] for name in flat}
+        return {n: Levels(*(flat[f"{n}#{field}"] for field in Levels._fields)) for n in names}
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _unpacked(loaded: LoadedModel) -> dict[str, Levels]:
+    stored = open_gguf(loaded.gguf_path).tensors
+    return {name: levels_of(t) for name, t in stored.items() if t.kind.name in _LAYOUTS}
+
+
+def levels_of(stored: GgufTensor) -> Levels:
+    """Unpack a tensor of Q4_0 (16-bit scale, 16 bytes of levels) or Q4_1 (scale, low, levels)."""
+    out, size = stored.shape
+    numbers = _LAYOUTS[stored.kind.name]
+    blocks = np.ascontiguousarray(stored.data).view(np.uint8).reshape(out, size // GROUP, -1)
+    heads = blocks[..., : 2 * numbers].copy().view(np.float16).astype(np.float32)
+    nibbles = blocks[..., 2 * numbers :]
+    levels = np.concatenate([nibbles & 15, nibbles >> 4], axis=-1).reshape(out, size)
+    scale = heads[..., 0]
+    low = heads[..., 1] if numbers > 1 else -np.float32(_MIDDLE) * scale
+    return Levels(_tensor(levels), _tensor(scale), _tensor(low))
+
+
+def fits(matrix: Levels) -> bool:
+    """Return whether the processor's four-bit product takes a matrix of this shape."""
+    return matrix.levels.shape[0] % _OUT == 0
+
+
+def _tensor(array: NDArray[np.generic]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+_LAYOUTS = {"Q4_0": 1, "Q4_1": 2}
+"""Format -> 16-bit numbers at the head of each block of 32 weights."""

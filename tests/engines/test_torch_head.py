@@ -1,0 +1,87 @@
+"""Choices through an eight-bit head are those of the whole product."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the `torch` extra")
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rheostat.engines.torch_head import Head, _Quick
+from rheostat.engines.torch_matrix import Forms
+
+WIDTH, VOCABULARY = 64, 512
+
+
+def head(weight: torch.Tensor, *, quick: bool = True, dtype: torch.dtype = torch.float32) -> Head:
+    return Head(weight, dtype, Forms(quick_head=quick))
+
+
+def drawn(seed: int, rows: int, size: float = 1.0) -> torch.Tensor:
+    return size * torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(1, 9),
+    nearness=st.sampled_from([1.0, 0.1, 0.01, 1e-3]),
+    size=st.sampled_from([0.1, 1.0, 30.0]),
+)
+def test_the_choice_is_that_of_the_whole_product(
+    seed: int, rows: int, nearness: float, size: float
+) -> None:
+    """Rows of the head lie as near to each other as `nearness`, so that logits are near ties."""
+    weight = drawn(seed, 1) + nearness * drawn(seed + 1, VOCABULARY)
+    x = drawn(seed + 2, rows, size)
+    exact = x.double() @ weight.double().t()
+    chosen = head(weight).choices(x)
+    best = exact.amax(dim=1)
+    lost = best - exact[torch.arange(rows), chosen]
+    assert (lost <= 1e-5 * best.abs().clamp_min(1.0)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bounds_hold_for_every_row(dtype: torch.dtype) -> None:
+    weight, x = drawn(1, VOCABULARY).to(dtype).float(), drawn(2, 40).to(dtype).float()
+    quick = _Quick(weight)
+    exact = x.double() @ weight.double().t()
+    for row, found in zip(exact, quick.candidates(x), strict=True):
+        assert found is not None
+        assert int(row.argmax()) in found.tolist()
+        assert len(found) < VOCABULARY / 4
+
+
+def test_of_equal_logits_the_first_is_chosen() -> None:
+    weight = drawn(3, VOCABULARY)
+    weight[100] = weight[7] = weight[300] = 3 * weight[5]
+    chosen = head(weight).choices(weight[5:6])
+    assert chosen.tolist() == [7]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_row_that_is_no_number_has_no_choice(quick: bool, bad: float) -> None:
+    weight, x = drawn(4, VOCABULARY), drawn(5, 3)
+    x[1, 2] = bad
+    chosen = head(weight, quick=quick).choices(x).tolist()
+    assert chosen[1] == -1
+    assert min(chosen[0], chosen[2]) >= 0
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_damaged_head_has_no_choice(quick: bool) -> None:
+    weight = drawn(6, VOCABULARY)
+    weight[9, 9] = float("nan")
+    assert head(weight, quick=quick).choices(drawn(7, 1)).tolist() == [-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_ways_choose_alike(dtype: torch.dtype) -> None:
+    weight = drawn(8, VOCABULARY)
+    x = (5 * weight[:50]).to(dtype)
+    quick, whole = (head(weight, quick=q, dtype=dtype).choices(x) for q in (True, False))
+    assert torch.equal(quick, whole)
