@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS := benchmarks/results
 
-.PHONY: setup demo test test-fast check fix api bench prove clean
+.PHONY: setup demo test test-fast check fix api bench bench-decode prove clean
 
 setup: $(READY)
 
@@ -43,6 +43,9 @@ api: setup  ## write the snapshot of the public API
 
 bench: setup  ## measure every suite; wants a quiet machine
 	@for suite in startup base draft depth; do $(BIN)/rheostat bench $$suite --out $(RESULTS) || exit $$?; done
+
+bench-decode: setup  ## drafts against every peer, one thread; wants a quiet machine
+	@$(BIN)/rheostat bench decode --out $(RESULTS)
 
 prove: setup  ## identity at the counts that the claims state
 	@$(BIN)/rheostat bench prove --out $(RESULTS)

@@ -21,22 +21,66 @@ def result(suite: str) -> dict:
 
 
 def draft_table() -> str:
-    """Speed of copied drafts over the engine's base, per format and kind of text."""
+    """Speed of drafts over the engine's base, per format and kind of text."""
     data = result("draft")
+    sources = list(data["verdicts"])
+    heads = " | ".join(f"`{name}`, identical" for name in sources)
     lines = [
-        "| format | text | base, tokens/s | `copyspec` (95 % interval) | fixed lookup | identical answers | answers that count |",
-        "|---|---|---|---|---|---|---|",
+        f"| format | text | base, tokens/s | {heads} | fixed lookup | answers that count |",
+        "|---|---|---|" + "---|" * len(sources) + "---|---|",
     ]
     for cell in data["cells"]:
-        own, control = cell["copyspec"], cell["fixed_lookup"]
-        low, high = own["speed_interval"]
         claim = "" if cell["claim"] else " (too few: no claim)"
+        own = " | ".join(
+            f"{with_interval(cell[name])}, {cell[name]['identical_answers']:.0%}"
+            for name in sources
+        )
         lines.append(
             f"| {cell['dtype']} | `{cell['workload']}` | {cell['base_tokens_per_second']:.1f} "
-            f"| {own['speed_ratio']:.2f}× ({low:.2f}–{high:.2f}) | {control['speed_ratio']:.2f}× "
-            f"| {own['identical_answers']:.0%} | {cell['counted']} of {cell['items']}{claim} |"
+            f"| {own} | {cell['fixed_lookup']['speed_ratio']:.2f}× "
+            f"| {cell['counted']} of {cell['items']}{claim} |"
         )
     return "\n".join(lines) + "\n" + source(data)
+
+
+def decode_table() -> str:
+    """Decoding with drafts against the fastest peer, per format and kind of text."""
+    data = result("decode")
+    sources = list(data["verdicts"])
+    heads = " | ".join(f"`{name}`" for name in sources)
+    lines = [
+        f"| format | text | base, tokens/s | {heads} | fixed lookup | all sources | fastest peer "
+        "| all sources over it (95 % interval) | over our best single source | identical answers | answers that count |",
+        "|" + "---|" * (len(sources) + 10),
+    ]
+    for cell in data["cells"]:
+        own, peer = cell["contestants"], cell["best_peer"]
+        if not cell["counted"]:
+            continue
+        speeds = " | ".join(
+            f"{own[name]['over_base']['speed_ratio']:.2f}×"
+            for name in (*sources, "fixed_lookup", "controller")
+        )
+        fastest = f"{peer}: {own[peer]['tokens_per_second']:.1f}" if peer else "none"
+        over = own["controller"]["over_best_peer"]
+        single = cell["controller_over_best_single"]["speed_ratio"]
+        claim = "" if cell["claim"] else " (too few: no claim)"
+        lines.append(
+            f"| {cell['dtype']} | `{cell['workload']}` | {own['base']['tokens_per_second']:.1f} "
+            f"| {speeds} | {fastest} | {with_interval(over)} | {single:.2f}× "
+            f"| {own['controller']['identical_answers']:.0%} "
+            f"| {cell['counted']} of {cell['items']}{claim} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def with_interval(found: dict | None) -> str:
+    """A ratio with its interval, where there are any."""
+    if found is None:
+        return "–"
+    interval = found["speed_interval"]
+    bounds = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
+    return f"{found['speed_ratio']:.2f}×{bounds}"
 
 
 def base_table() -> str:
@@ -143,6 +187,7 @@ def source(data: dict) -> str:
 
 PARTS = {
     "base": base_table,
+    "decode": decode_table,
     "depth": depth_table,
     "draft": draft_table,
     "prove": prove_table,

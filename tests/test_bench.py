@@ -227,11 +227,11 @@ def draft_cell(own, lookup, *, claim=True):
     ],
 )
 def test_copied_drafts_must_beat_the_fixed_lookup_and_never_cost(cells, beats):
-    assert draft.draft_verdict(cells)["beats_controls"] is beats
+    assert draft.draft_verdict(cells, "copyspec")["beats_controls"] is beats
 
 
 def test_every_verdict_is_of_a_method():
-    verdicts = {"llm_drop", "ffn_skip", "copyspec"}
+    verdicts = {"llm_drop", "ffn_skip", "copyspec", "suffix"}
     assert verdicts == {n for n, m in catalog.methods().items() if not m.card.control}
 
 
@@ -243,7 +243,7 @@ def test_drafts_are_compared_with_the_base_at_every_dial(tiny, texts, journal):
     base = prove.all_answers(tiny, items, Installed(), "base", nothing_said, journal)
     compared = prove.compared_drafts(tiny, items, base, nothing_said, journal)
     cells = {(c["method"], c["dial"]): c["identical"] for c in compared["cells"]}
-    assert cells == {(m, d): 2 for m in ("copyspec", "fixed_lookup") for d in prove.DIALS}
+    assert cells == {(m, d): 2 for m in ("copyspec", "fixed_lookup", "suffix") for d in prove.DIALS}
     assert all(c["largest_margin_where_parted"] is None for c in compared["cells"])
 
 

@@ -1,4 +1,4 @@
-"""Suite `draft`: copied drafts against the base and against a fixed lookup, per kind of text.
+"""Suite `draft`: draft sources against the base and against a fixed lookup, per kind of text.
 
 Copy-friendly text must be earned: on `edit` and `copy` only answers count that hold no repeated
 8-gram loop and overlap their reference by half; on `chat` every answer counts.
@@ -43,6 +43,7 @@ FEWEST = 30
 CONTESTANTS: Mapping[str, Setting | None] = {
     "base": None,
     "copyspec": Setting(name="copyspec", dial=1.0),
+    "suffix": Setting(name="suffix", dial=1.0),
     "fixed_lookup": Setting(name="fixed_lookup", dial=1.0),
 }
 
@@ -61,7 +62,7 @@ def bench_draft(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "new_tokens": NEW_TOKENS,
         "threads": torch.get_num_threads(),
         "cells": cells,
-        "verdicts": {"copyspec": draft_verdict(cells)},
+        "verdicts": {name: draft_verdict(cells, name) for name in ("copyspec", "suffix")},
     }
 
 
@@ -156,12 +157,12 @@ def _against(
     }
 
 
-def draft_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Copied drafts beat the fixed lookup when they are faster in all cells taken together."""
+def draft_verdict(cells: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """A draft source beats the fixed lookup when it is faster in most cells and never costs."""
     ratios = [
-        (c["copyspec"]["speed_ratio"], c["fixed_lookup"]["speed_ratio"])
+        (c[name]["speed_ratio"], c["fixed_lookup"]["speed_ratio"])
         for c in cells
-        if c["claim"] and c["copyspec"]["speed_ratio"]
+        if c["claim"] and c[name]["speed_ratio"]
     ]
     better = sum(own > other for own, other in ratios)
     worst = min((own for own, _ in ratios), default=0.0)

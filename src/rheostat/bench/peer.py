@@ -1,17 +1,51 @@
-"""The peer: `transformers` running the same file, de-quantised, in the same format and threads."""
+"""The peers: other programs that run the same file in the same format and threads.
+
+`transformers` runs it de-quantised, dense or with prompt lookup; llama.cpp in its own 4 bits.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 
+from rheostat.bench.llamacpp_peer import KINDS, LlamaCpp, check_installed, peak_memory
+from rheostat.engines.base import Request
 from rheostat.engines.embedded import EMBEDDED, embedded_file
+from rheostat.engines.torch_load import DTYPES
 from rheostat.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from rheostat.engines.torch_engine import TorchEngine
+
+LOOKUPS: Mapping[str, int | None] = {
+    "transformers": None,
+    "transformers, lookup 3": 3,
+    "transformers, lookup 10": 10,
+}
+"""The peers of `transformers`: how many tokens prompt lookup drafts, None = dense."""
+
+
+class Answer(NamedTuple):
+    """What a contestant made of an item."""
+
+    tokens: int
+    seconds: float
+    text: str = ""
+    token_ids: tuple[int, ...] | None = None
+    """None where a contestant shows no tokens, but a text."""
+    steps: int | None = None
+    """Forward passes after the prompt, where they are counted."""
+    peak_bytes: int | None = None
+    """Most memory that the contestant's process held so far."""
+
+
+Contestant = Callable[[Request, int], Answer]
+"""Answers an item with so many new tokens; raises `PeerError` when it cannot."""
 
 
 class Timed(NamedTuple):
@@ -48,8 +82,23 @@ class Transformers:
             quantization_config=GgufConfig(dequantize=True),
         ).eval()  # type: ignore[no-untyped-call]  # transformers' own
 
-    def generate(self, prompts: list[list[int]], *, new_tokens: int, eos: list[int]) -> Timed:
-        """Decode greedily; all prompts must have one length."""
+    def generate(
+        self,
+        prompts: list[list[int]],
+        *,
+        new_tokens: int,
+        eos: list[int],
+        lookup: int | None = None,
+    ) -> Timed:
+        """Decode greedily; all prompts must have one length.
+
+        Args:
+            prompts: token ids, a list a row.
+            new_tokens: most tokens of an answer.
+            eos: tokens that end an answer.
+            lookup: tokens drafted by prompt lookup, of one prompt alone; None = no drafts.
+        """
+        drafts = {} if lookup is None else {"prompt_lookup_num_tokens": lookup}
         inputs = torch.tensor(prompts)
         start = time.perf_counter()
         with torch.inference_mode():
@@ -60,6 +109,7 @@ class Transformers:
                 max_new_tokens=new_tokens,
                 eos_token_id=eos,
                 pad_token_id=eos[0],
+                **drafts,
             )
         seconds = time.perf_counter() - start
         return Timed([_until(row, eos) for row in out[:, inputs.shape[1] :].tolist()], seconds)
@@ -68,3 +118,43 @@ class Transformers:
 def _until(row: list[int], ends: list[int]) -> list[int]:
     found = [i for i, token in enumerate(row) if token in ends]
     return row[: found[0]] if found else row
+
+
+@contextmanager
+def peers_of(
+    engine: TorchEngine, dtype: str, say: Callable[[str], None]
+) -> Iterator[Mapping[str, Contestant]]:
+    """Give the peers of a number format, on the engine's own tokens, threads and model."""
+    if dtype in ("float32", "bfloat16"):
+        peer = Transformers(engine.model, DTYPES[dtype], say)
+        yield {name: partial(_transformers, engine, peer, n) for name, n in LOOKUPS.items()}
+        return
+    check_installed()
+    path = embedded_file(EMBEDDED[engine.model], progress=say)
+    threads, context = torch.get_num_threads(), engine.shape.context
+    with ExitStack() as stack:
+        servers = {}
+        for kind in KINDS:
+            server = LlamaCpp(path, kind, threads=threads, context=context)
+            stack.callback(server.close)
+            servers[llamacpp_name(kind)] = partial(_llamacpp, engine, server)
+        yield servers
+
+
+def llamacpp_name(kind: str) -> str:
+    """Return the name of a kind of speculation, as llama.cpp's own options write it."""
+    return "llama.cpp" if kind == "NONE" else f"llama.cpp, {kind.lower().replace('_', '-')}"
+
+
+def _transformers(
+    engine: TorchEngine, peer: Transformers, lookup: int | None, item: Request, new_tokens: int
+) -> Answer:
+    prompt, eos = engine.encode(item), sorted(engine.eos)
+    done = peer.generate([prompt], new_tokens=new_tokens, eos=eos, lookup=lookup)
+    written = tuple(done.rows[0])
+    return Answer(len(written), done.seconds, token_ids=written, peak_bytes=peak_memory())
+
+
+def _llamacpp(engine: TorchEngine, server: LlamaCpp, item: Request, new_tokens: int) -> Answer:
+    reply = server.answer(engine.encode(item), new_tokens=new_tokens)
+    return Answer(reply.tokens, reply.seconds, text=reply.text, peak_bytes=reply.peak_bytes)

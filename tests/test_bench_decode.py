@@ -1,0 +1,287 @@
+"""The benchmark suite `decode`: fair turns, honest comparisons, and peers that may fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the suites run on the `torch` engine")
+
+from rheostat import catalog
+from rheostat.bench import decode, llamacpp_peer
+from rheostat.bench.journal import Journal
+from rheostat.bench.llamacpp_peer import LlamaCpp, PeerError
+from rheostat.bench.peer import Answer, llamacpp_name
+from stages.conftest import write_lines
+
+pytest_plugins = ["stages.conftest"]
+
+
+def nothing_said(_):
+    return
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    lines = [{"prompt": f"{head} the cat and the hat"} for head in "abcdefghijkl"]
+    return write_lines(tmp_path_factory.mktemp("texts") / "texts.jsonl", lines)
+
+
+@pytest.fixture
+def contest(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "NEW_TOKENS", 16)
+    return decode.Contest(
+        dtype="float32",
+        own=decode.own_contestants(tiny),
+        peers={"slow peer": slow_copy_of(tiny), "broken peer": broken},
+        say=nothing_said,
+        journal=Journal(tmp_path / "decode.partial.json"),
+    )
+
+
+def slow_copy_of(engine):
+    """A peer that gives the base's answers in a thousand seconds each."""
+    base = decode.own_contestants(engine)["base"]
+    return lambda item, new_tokens: base(item, new_tokens)._replace(seconds=1000.0, steps=None)
+
+
+def broken(item, new_tokens):
+    raise PeerError("ended with status -11")
+
+
+# contestants
+
+
+def test_every_lossless_draft_source_enters_alone_and_all_but_controls_together(tiny):
+    own = decode.own_contestants(tiny)
+    cards = [m.card for m in catalog.methods().values() if m.card.seam == "draft"]
+    assert set(own) == {"base", "controller", *(card.name for card in cards)}
+    assert set(decode._sources()) == {card.name for card in cards if not card.control}
+
+
+def test_everyone_answers_first_in_turn(texts, contest):
+    asked = []
+
+    def noting(name, answer):
+        def noted(item, new_tokens):
+            asked.append(name)
+            return answer(item, new_tokens)
+
+        return noted
+
+    own = {name: noting(name, answer) for name, answer in contest.own.items()}
+    noted = decode.Contest(**{**vars(contest), "own": own, "peers": {}})
+    decode.decode_cell(noted, texts, len(own))
+    assert asked[:: len(own)] == list(own)
+    assert sorted(asked) == sorted(list(own) * len(own))
+
+
+def test_a_cell_compares_with_the_fastest_peer(texts, contest):
+    cell = decode.decode_cell(contest, texts, 3)
+    assert (cell["items"], cell["counted"], cell["claim"]) == (3, 3, True)
+    assert cell["best_peer"] == "slow peer"
+    for name in contest.own:
+        found = cell["contestants"][name]
+        assert found["identical_answers"] == 1.0
+        assert found["over_best_peer"]["speed_ratio"] > 100
+        assert found["tokens_per_step"] >= 1
+    assert cell["contestants"]["slow peer"]["tokens_per_step"] is None
+    json.dumps(cell, allow_nan=False)
+
+
+def test_a_peer_that_fails_is_reported_and_not_compared(texts, contest):
+    cell = decode.decode_cell(contest, texts, 2)
+    assert cell["failed"] == {"broken peer": "ended with status -11"}
+    assert "broken peer" not in cell["contestants"]
+
+
+def test_without_a_peer_nothing_is_said_of_peers(texts, contest):
+    alone = decode.Contest(**{**vars(contest), "peers": {"broken peer": broken}})
+    cell = decode.decode_cell(alone, texts, 2)
+    assert cell["best_peer"] is None
+    assert cell["contestants"]["base"]["over_best_peer"] is None
+
+
+def test_answers_that_earned_nothing_are_not_compared(questions, contest):
+    cell = decode.decode_cell(contest, questions, 2)
+    assert (cell["counted"], cell["claim"], cell["best_single"]) == (0, False, None)
+    assert cell["contestants"]["controller"]["over_base"] is None
+
+
+# comparisons
+
+
+def answer(seconds, tokens=10, *, same=True):
+    return {"counts": True, "same": same, "tokens": tokens, "seconds": seconds, "steps": 5}
+
+
+def test_answers_of_other_lengths_are_compared_by_seconds_a_token():
+    answered = [
+        {
+            "base": answer(4.0),
+            "copyspec": answer(2.0),
+            "controller": answer(2.5),
+            "short": answer(1.0, 2, same=False),
+            "long": answer(6.0, 20, same=False),
+        }
+    ]
+    found = decode.compared(
+        answered, answered, own=["base", "copyspec", "controller"], peers=["short", "long"]
+    )
+    speeds = {n: c["tokens_per_second"] for n, c in found["contestants"].items()}
+    assert speeds == pytest.approx(
+        {"base": 2.5, "copyspec": 5.0, "controller": 4.0, "short": 2.0, "long": 10 / 3}
+    )
+    assert (found["best_peer"], found["best_single"]) == ("long", "copyspec")
+    assert found["controller_over_best_single"]["speed_ratio"] == pytest.approx(0.8)
+    over = found["contestants"]["controller"]["over_best_peer"]["speed_ratio"]
+    assert over == pytest.approx(speeds["controller"] / speeds["long"])
+    assert found["contestants"]["long"]["identical_answers"] == 0
+
+
+def test_identity_is_judged_by_tokens_or_else_by_text():
+    base = Answer(2, 1.0, "a b", (1, 2))
+    assert decode._kept(Answer(2, 1.0, "", (1, 2)), base)["same"]
+    assert not decode._kept(Answer(2, 1.0, "a b", (1, 3)), base)["same"]
+    assert decode._kept(Answer(2, 1.0, "a b"), base)["same"]
+
+
+def cell_with(own, lookup, *, claim=True):
+    ratios = {"suffix": own, "fixed_lookup": lookup}
+    return {
+        "claim": claim,
+        "contestants": {n: {"over_base": {"speed_ratio": r}} for n, r in ratios.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("cells", "beats"),
+    [
+        ([cell_with(2.0, 1.5), cell_with(1.0, 0.7)], True),
+        ([cell_with(2.0, 1.5), cell_with(0.9, 0.7)], False),
+        ([cell_with(2.0, 2.5), cell_with(1.0, 0.7)], False),
+        ([cell_with(9.0, 1.0, claim=False)], False),
+        ([], False),
+    ],
+)
+def test_a_source_must_beat_the_fixed_lookup_and_never_cost(cells, beats):
+    assert decode.decode_verdict(cells, "suffix")["beats_controls"] is beats
+
+
+# the whole suite
+
+
+@pytest.fixture
+def result(tiny, texts, contest, monkeypatch):
+    @contextmanager
+    def peers_of(engine, dtype, say):
+        yield contest.peers
+
+    monkeypatch.setattr(decode, "load_torch", lambda *_, **__: tiny)
+    monkeypatch.setattr(decode, "peers_of", peers_of)
+    monkeypatch.setattr(decode, "check_installed", lambda: None)
+    monkeypatch.setattr(decode, "build_facts", dict)
+    monkeypatch.setattr(decode, "WARM_UP", texts)
+    monkeypatch.setattr(decode, "ITEMS", {"float32": {texts: 2}, "gguf": {texts: 3}})
+    return decode.bench_decode(nothing_said, contest.journal)
+
+
+def test_the_suite_has_a_cell_for_every_format_and_workload(result, texts):
+    assert [(c["dtype"], c["workload"], c["items"]) for c in result["cells"]] == [
+        ("float32", texts, 2),
+        ("gguf", texts, 3),
+    ]
+    assert set(result["verdicts"]) == set(decode._sources())
+    assert [m["dtype"] for m in result["memory"]] == ["float32", "gguf"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_the_table_has_a_row_for_every_cell(result, monkeypatch):
+    path = Path(__file__).resolve().parent.parent / "benchmarks" / "tables.py"
+    spec = importlib.util.spec_from_file_location("tables", path)
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    monkeypatch.setattr(tables, "result", {"decode": result}.get)
+    rows = [line for line in tables.decode_table().splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(result["cells"])
+    assert len({row.count("|") for row in rows}) == 1
+
+
+# llama.cpp in a process of its own
+
+
+def served(tmp_path, program):
+    """A peer whose process runs a program instead of llama.cpp."""
+    worker = (sys.executable, "-c", program)
+    return LlamaCpp(tmp_path / "model.gguf", "NONE", threads=1, context=64, worker=worker)
+
+
+def test_a_server_answers_prompt_after_prompt(tmp_path):
+    peer = served(
+        tmp_path,
+        "import json, sys\n"
+        "order = json.loads(sys.argv[1])\n"
+        "for line in sys.stdin:\n"
+        "    n = len(json.loads(line)['prompt'])\n"
+        "    reply = {'text': order['kind'], 'tokens': n, 'seconds': 1.0, 'peak_bytes': None}\n"
+        "    print(json.dumps(reply), flush=True)\n",
+    )
+    assert [peer.answer([7] * n, new_tokens=4).tokens for n in (2, 3)] == [2, 3]
+    assert peer.answer([1], new_tokens=4).text == "NONE"
+    peer.close()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import sys; sys.exit('no such model')", "status 1: no such model"),
+        ("import os; os.abort()", "status -6"),
+    ],
+)
+def test_a_server_that_ends_says_why_now_and_later(tmp_path, program, said):
+    peer = served(tmp_path, program)
+    for _ in range(2):
+        with pytest.raises(PeerError, match=said):
+            peer.answer([1, 2], new_tokens=4)
+    peer.close()
+
+
+def test_a_prompt_that_is_refused_ends_no_server(tmp_path):
+    peer = served(
+        tmp_path,
+        'for reply in (\'{"error": "no room"}\', \'{"text": "", "tokens": 0, \'\n'
+        '              \'"seconds": 1, "peak_bytes": 0}\'):\n'
+        "    input()\n"
+        "    print(reply, flush=True)\n",
+    )
+    with pytest.raises(PeerError, match="no room"):
+        peer.answer([1, 2], new_tokens=4)
+    assert peer.answer([1], new_tokens=4).tokens == 0
+    peer.close()
+
+
+def test_a_server_that_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(llamacpp_peer, "LIMIT", 0.2)
+    peer = served(tmp_path, "import sys; sys.stdin.read()")
+    with pytest.raises(PeerError, match="status -9"):
+        peer.answer([1], new_tokens=1)
+    peer.close()
+
+
+def test_a_model_that_llamacpp_cannot_load_ends_its_own_process_alone(tmp_path):
+    pytest.importorskip("xllamacpp", reason="the peer is optional")
+    peer = LlamaCpp(tmp_path / "missing.gguf", "NGRAM_MOD", threads=1, context=64)
+    with pytest.raises(PeerError, match="ended with status"):
+        peer.answer([1], new_tokens=1)
+    peer.close()
+
+
+def test_kinds_of_speculation_are_named_as_llamacpp_names_them():
+    assert llamacpp_name("NONE") == "llama.cpp"
+    assert llamacpp_name("NGRAM_MAP_K4V") == "llama.cpp, ngram-map-k4v"
+    assert len(set(map(llamacpp_name, llamacpp_peer.KINDS))) == len(llamacpp_peer.KINDS)
