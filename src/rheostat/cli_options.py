@@ -48,6 +48,12 @@ Items = Annotated[
 Temperature = Annotated[float, typer.Option("--temperature", max=1e6, help="0 = greedy.")]
 TopK = Annotated[int, typer.Option("--top-k", help="Draw among the k likeliest; 0 = all.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Draw among the likeliest share; 1 = all.")]
+MinP = Annotated[
+    float, typer.Option("--min-p", help="Least share of the likeliest token's probability.")
+]
+RepetitionPenalty = Annotated[
+    float, typer.Option("--repetition-penalty", help="Over 1 lowers repeated tokens.")
+]
 Stop = Annotated[
     list[str] | None, typer.Option("--stop", help="Text that ends an answer (repeatable).")
 ]

@@ -24,6 +24,10 @@ class OutsideCount(TorchDispatchMode):
             self._product(args[0], args[1])
         elif name == "addmm":
             self._product(args[1], args[2])
+        elif name == "_weight_int8pack_mm":
+            self._product(args[0], args[1])
+        elif name == "_weight_int4pack_mm_for_cpu":
+            self._four_bits(args[0], args[1], args[3])
         elif "scaled_dot_product" in name:
             self._attention(*args[:3])
         elif name in {"bmm", "baddbmm", "matmul", "einsum", "_linear_pointwise"}:
@@ -37,6 +41,10 @@ class OutsideCount(TorchDispatchMode):
     def _product(self, x, weight):
         self.flops += 2 * x.shape[0] * weight.numel()
         self.bytes += weight.numel() * weight.element_size()
+
+    def _four_bits(self, x, packed, pairs):
+        self.flops += 2 * x.shape[0] * 2 * packed.numel() * packed.element_size()
+        self.bytes += packed.numel() * packed.element_size() + pairs.numel() * pairs.element_size()
 
     def _attention(self, query, keys, values):
         self.flops += 2 * prod(query.shape) * keys.shape[-2]

@@ -51,8 +51,11 @@ def test_later_tokens_leave_earlier_drafts_unchanged(bench, name):
     drafter = bench.installed(**{name: 1.0}).draft
     text = [*TEXT[:20], *TEXT[:20], *TEXT[:10]]
 
+    def cheap(n, context):
+        return 1 + n / 99
+
     def drafts(written):
-        start = DraftStart(prompt=text[:25], special=frozenset(), step_seconds=lambda n: 1 + n / 99)
+        start = DraftStart(prompt=text[:25], special=frozenset(), step_seconds=cheap)
         state, made = drafter.start(start), []
         for token in written:
             made.append(list(drafter.propose(state, 8)))

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from contract.tiny_engine import DIALS, PROMPTS, counted, named, tokens_of
+from rheostat import catalog
 from rheostat.kernel.seams import Installed
 
 LOSSLESS = named(lossless=True)
@@ -45,6 +46,40 @@ def test_this_contract_sees_depth_change_the_tokens(bench, depth):
 def test_a_lossless_method_keeps_the_tokens_of_the_same_plan_without_it(bench, draft, depth, dial):
     without = bench.reference(**{depth: 1.0})
     assert tokens_of(bench.reference(**{depth: 1.0, draft: dial})) == tokens_of(without)
+
+
+@pytest.mark.parametrize("draft", named("draft", lossless=True))
+@pytest.mark.parametrize("penalty", [1.3, 0.7])
+def test_drafts_keep_the_tokens_under_a_repetition_penalty(bench, draft, penalty):
+    plain, drafted, unpenalised = (
+        [
+            bench.outputs(one, [prompt], repetition_penalty=p, max_new_tokens=24)[0].token_ids
+            for prompt in PROMPTS
+        ]
+        for one, p in (
+            (Installed(), penalty),
+            (bench.installed(**{draft: 1.0}), penalty),
+            (Installed(), 1.0),
+        )
+    )
+    assert drafted == plain != unpenalised
+
+
+MIXTURE = [n for n in named("draft", lossless=True) if not catalog.method(n).card.control]
+
+
+def test_several_sources_together_keep_the_tokens_and_the_law(bench, shallow):
+    both = dict.fromkeys(MIXTURE, 1.0)
+    assert len(both) > 1
+    assert tokens_of(bench.reference(**both)) == tokens_of(bench.reference())
+    prompts = ["the cat and the cat and the cat"] * 200
+    sampling = {"max_new_tokens": 12, "temperature": 0.5, "top_k": 2}
+    plain, drafted = (
+        shallow.outputs(one, prompts, **sampling)
+        for one in (Installed(), shallow.installed(**both))
+    )
+    assert sum(o.trace.accepted for o in drafted) > 30
+    assert same_law(*([o.token_ids[5:][:1] for o in made] for made in (plain, drafted)))
 
 
 @pytest.mark.parametrize("name", LOSSLESS)

@@ -290,11 +290,21 @@ def test_depth_is_refused_in_words() -> None:
 
 @pytest.mark.parametrize(
     "others",
-    [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_k": -1}, {"top_p": 0}, {"stop": ("",)}],
+    [
+        {"max_new_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": float("inf")},
+        {"top_k": -1},
+        {"top_p": 0},
+        {"min_p": 1.5},
+        {"repetition_penalty": 0},
+        {"stop": ("",)},
+    ],
 )
 def test_sampling_out_of_range_is_refused(others: dict[str, Any]) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as error:
         Sampling(**others)
+    assert error.value.hint
 
 
 # specs

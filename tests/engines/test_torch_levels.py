@@ -11,13 +11,22 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 import torch
 from gguf import GGMLQuantizationType
 
+from contract.outside_count import OutsideCount
+from contract.tiny_engine import PRICES, PROMPTS
 from engines.tiny_gguf import write_tiny_gguf
+from rheostat.catalog import installed
+from rheostat.engines.base import Request, Sampling
 from rheostat.engines.cache_folder import cache_folder
+from rheostat.engines.tokenizer import Tokenizer
+from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_levels import LevelMatrix, Levels, load_levels
 from rheostat.engines.torch_load import load_torch
-from rheostat.engines.torch_model import fused_levels, fused_weights
+from rheostat.engines.torch_matrix import Forms
+from rheostat.engines.torch_model import Llama, fused_levels, fused_weights
 from rheostat.engines.weights_cache import load_weights
 from rheostat.errors import ModelError
+from rheostat.kernel.cost import total
+from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Installed
 
 if TYPE_CHECKING:
@@ -88,7 +97,7 @@ def test_a_row_has_the_same_product_among_others() -> None:
 
 def test_a_file_without_four_bits_is_refused(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "wide.gguf")
-    with pytest.raises(ModelError, match="no matrix in the four-bit formats") as error:
+    with pytest.raises(ModelError, match="in the four-bit formats") as error:
         load_torch(str(path), dtype="gguf", threads=1)
     assert "--dtype gguf" in error.value.hint
 
@@ -101,3 +110,20 @@ def test_the_engine_answers_from_the_files_own_weights(path: Path) -> None:
     scores = [e.score(prompt, text, installed=Installed()) for e in (own, wide)]
     assert abs(scores[0].nats - scores[1].nats).max() < 0.05
     assert scores[0].cost.bytes < scores[1].cost.bytes
+
+
+def test_the_books_balance_with_four_bits_and_an_eight_bit_head(path: Path) -> None:
+    loaded = load_weights(str(path))
+    model = Llama(
+        loaded, dtype=torch.float32, forms=Forms(quick_rows=2), levels=load_levels(loaded)
+    )
+    engine = TorchEngine(loaded, model, Tokenizer.of(loaded), PRICES, dtype="gguf")
+    plan = Plan(model=engine.model, methods=(Setting(name="suffix", dial=1.0),))
+    decision = installed(plan, engine.shape, engine.card.offers)
+    requests = [Request(id=text, prompt=text) for text in PROMPTS]
+    for one in (Installed(), decision):
+        with OutsideCount() as outside:
+            outputs = list(engine.generate(requests, Sampling(max_new_tokens=24), installed=one))
+        cost = total(o.cost for o in outputs)
+        assert cost.flops == pytest.approx(outside.flops, rel=0.01)
+        assert cost.bytes == pytest.approx(outside.bytes, rel=0.01)

@@ -44,7 +44,7 @@ class Known:
 
 def written(control: Controlled, holds: Held, table: Sequence[float], tokens: int) -> list[float]:
     """Write ones; a draft is kept as far as it holds. Return the price of every token."""
-    start = DraftStart(prompt=(), special=frozenset(), step_seconds=lambda n: table[n - 1])
+    start = DraftStart(prompt=(), special=frozenset(), step_seconds=lambda n, _: table[n - 1])
     state = control.start(start)
     prices: list[float] = []
     while len(prices) < tokens:
@@ -156,5 +156,5 @@ def test_a_source_that_may_draft_nothing_is_not_asked() -> None:
 @given(limit=st.integers(0, LONGEST))
 def test_a_draft_keeps_to_the_limit(limit: int) -> None:
     control = of(lambda place: LONGEST)
-    start = DraftStart(prompt=(), special=frozenset(), step_seconds=lambda n: FLAT[n - 1])
+    start = DraftStart(prompt=(), special=frozenset(), step_seconds=lambda n, _: FLAT[n - 1])
     assert len(control.propose(control.start(start), limit)) <= limit

@@ -26,7 +26,7 @@ LIMIT = 20
 prompts = st.lists(st.sampled_from(WORDS[:-1]), min_size=1, max_size=30)
 drafters = st.builds(
     lambda name, dial: method(name)().at(dial, {}, ENGINE.shape),
-    st.sampled_from(["copyspec", "fixed_lookup"]),
+    st.sampled_from(["copyspec", "fixed_lookup", "suffix"]),
     st.sampled_from([0.1, 0.5, 1.0]),
 )
 

@@ -50,6 +50,14 @@ def test_a_change_is_followed_within_some_guesses_however_long_the_past(
     assert sum(learnt.survival) == pytest.approx(after, abs=0.2 * abs(before - after))
 
 
+@given(held=st.integers(0, 24), longest=st.integers(1, 24))
+def test_nothing_is_learnt_behind_the_end_of_a_guess(held: int, longest: int) -> None:
+    learnt, before = curve(), curve().survival
+    learnt.score(min(held, longest), longest)
+    behind = list(zip(before, learnt.survival, strict=True))[longest:]
+    assert all(a == min(b, learnt.survival[longest - 1]) for b, a in behind)
+
+
 def test_no_longest_length_is_no_curve() -> None:
     learnt = curve(longest=0)
     learnt.score(0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import special, stats
 
-from rheostat.kernel.policies.sampling import distribution, draw
+from rheostat.kernel.policies.sampling import distribution, draw, penalised
 
 LOGITS = arrays(np.float64, 6, elements=st.integers(-8, 8).map(float))
 
@@ -29,8 +29,13 @@ def test_without_limits_it_is_the_softmax_at_a_temperature(
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize(("top_k", "top_p"), [(3, 1.0), (0, 0.7), (4, 0.6), (50, 0.05)])
-def test_limits_are_those_of_transformers(seed: int, top_k: int, top_p: float) -> None:
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "min_p"),
+    [(3, 1.0, 0.0), (0, 0.7, 0.0), (4, 0.6, 0.0), (50, 0.05, 0.0), (0, 1.0, 0.2), (5, 0.9, 0.1)],
+)
+def test_limits_are_those_of_transformers(
+    seed: int, top_k: int, top_p: float, min_p: float
+) -> None:
     torch = pytest.importorskip("torch", reason="needs the `torch` extra")
     process = pytest.importorskip(
         "transformers.generation.logits_process", reason="needs `transformers`"
@@ -38,11 +43,11 @@ def test_limits_are_those_of_transformers(seed: int, top_k: int, top_p: float) -
     logits = np.random.default_rng(seed).normal(size=(2, 12)) * 2
     steps = [process.TemperatureLogitsWarper(0.8)]
     steps += [process.TopKLogitsWarper(top_k)] if top_k else []
-    steps += [process.TopPLogitsWarper(top_p)]
+    steps += [process.TopPLogitsWarper(top_p), process.MinPLogitsWarper(min_p)]
     scores = torch.tensor(logits)
     for step in steps:
         scores = step(None, scores)
-    found = distribution(logits, temperature=0.8, top_k=top_k, top_p=top_p)
+    found = distribution(logits, temperature=0.8, top_k=top_k, top_p=top_p, min_p=min_p)
     np.testing.assert_allclose(found, scores.softmax(-1).numpy(), atol=1e-12)
 
 
@@ -80,3 +85,22 @@ def test_draws_follow_the_weights_and_never_take_an_impossible_token() -> None:
     counts = np.bincount([draw(weights, rng) for _ in range(4000)], minlength=6)
     assert counts[[0, 2, 5]].sum() == 0
     assert stats.chisquare(counts[[1, 3, 4]], np.array([0.2, 0.5, 0.3]) * 4000).pvalue > 0.01
+
+
+@pytest.mark.parametrize("penalty", [1.3, 0.8])
+def test_the_repetition_penalty_is_that_of_transformers_and_counts_the_draft(
+    penalty: float,
+) -> None:
+    torch = pytest.importorskip("torch", reason="needs the `torch` extra")
+    process = pytest.importorskip(
+        "transformers.generation.logits_process", reason="needs `transformers`"
+    )
+    logits = np.random.default_rng(3).normal(size=(3, 12))
+    past, draft = [4, 4, 7], [9, 0]
+    own = penalised(logits, past, draft, penalty)
+    for place in range(3):
+        ids = torch.tensor([[*past, *draft[:place]]])
+        theirs = process.RepetitionPenaltyLogitsProcessor(penalty)(
+            ids, torch.tensor(logits[place : place + 1])
+        )
+        np.testing.assert_allclose(own[place], theirs[0].numpy())

@@ -1,25 +1,23 @@
 """Suite `decode`: drafts against every peer on a processor, format by format, on one thread.
 
 Contestants answer each item in turn: the engine's base, each draft source alone, all sources under
-their controller, and the peers of the format. Seconds hold the prompt's reading; where an answer
-is not as long as the base's, they are scaled to the base's number of tokens, so speeds are seconds
-a token. Which answers count, and which cells make a claim, is as in the suite `draft`.
+their controller, and the peers of the format. Seconds hold the prompt's reading. Which answers
+count, and which cells make a claim, is as in the suite `draft`.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import torch
 
+from rheostat.bench.decode_compared import Answers, compared
 from rheostat.bench.draft import FEWEST
 from rheostat.bench.llamacpp_peer import PeerError, build_facts, check_installed, peak_memory
 from rheostat.bench.peer import Answer, Contestant, peers_of
@@ -30,12 +28,11 @@ from rheostat.engines.base import Request, Sampling
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
 from rheostat.kernel.plan import Plan, Setting
-from rheostat.stages.report_summary import bootstrap_ratio
 from rheostat.workloads.counting import counts
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Mapping
 
     from rheostat.bench.journal import Journal
     from rheostat.engines.torch_engine import TorchEngine
@@ -52,10 +49,6 @@ ITEMS: Mapping[str, Mapping[str, int]] = {
     "gguf": {"edit": 14, "copy": 14, "summarise": 6, "chat": 6},
 }
 """Items of each workload, a number format each."""
-CONTROL = "fixed_lookup"
-
-Answers = Mapping[str, Mapping[str, Any]]
-"""What is kept of every contestant's answer to an item."""
 
 
 @final
@@ -96,7 +89,6 @@ def bench_decode(say: Callable[[str], None], journal: Journal) -> dict[str, Any]
         "llama.cpp": build_facts(),
         "cells": cells,
         "memory": memory,
-        "verdicts": {name: decode_verdict(cells, name) for name in _sources()},
     }
 
 
@@ -202,89 +194,4 @@ def _kept(answer: Answer | PeerError, base: Answer) -> dict[str, Any]:
         "tokens": answer.tokens,
         "seconds": answer.seconds,
         "steps": answer.steps,
-    }
-
-
-def compared(
-    answered: Sequence[Answers],
-    counted: Sequence[Answers],
-    *,
-    own: Sequence[str],
-    peers: Sequence[str],
-) -> dict[str, Any]:
-    """Compare on the items that count; identity is over all items."""
-    failed = {
-        name: answers[name]["failed"]
-        for answers in answered
-        for name in peers
-        if "failed" in answers[name]
-    }
-    speeds = {n: _speed(counted, n) for n in (*own, *peers) if counted and n not in failed}
-    best_peer = _fastest(speeds, peers)
-    best_single = _fastest(speeds, [name for name in own if name != "controller"])
-
-    def figures(name: str) -> dict[str, Any]:
-        steps = sum(answers[name]["steps"] or 0 for answers in counted)
-        return {
-            "tokens_per_second": speeds.get(name),
-            "over_base": _ratio(counted, name, "base"),
-            "over_best_peer": _ratio(counted, name, best_peer),
-            "tokens_per_step": _total(counted, name, "tokens") / steps if steps else None,
-            "identical_answers": _total(answered, name, "same") / len(answered),
-        }
-
-    return {
-        "best_peer": best_peer,
-        "best_single": best_single,
-        "controller_over_best_single": _ratio(counted, "controller", best_single),
-        "contestants": {n: figures(n) for n in (*own, *peers) if n not in failed},
-        "failed": failed,
-    }
-
-
-def _fastest(speeds: Mapping[str, float], among: Sequence[str]) -> str | None:
-    return max((name for name in among if name in speeds), key=speeds.__getitem__, default=None)
-
-
-def _total(answered: Sequence[Answers], name: str, what: str) -> float:
-    return float(sum(answers[name][what] for answers in answered))
-
-
-def _seconds(counted: Sequence[Answers], name: str) -> NDArray[np.float64]:
-    """Return the seconds of each answer, scaled to the tokens of the base's answer."""
-    return np.array(
-        [
-            a[name]["seconds"] * max(a["base"]["tokens"], 1) / max(a[name]["tokens"], 1)
-            for a in counted
-        ]
-    )
-
-
-def _speed(counted: Sequence[Answers], name: str) -> float:
-    return _total(counted, "base", "tokens") / float(_seconds(counted, name).sum())
-
-
-def _ratio(counted: Sequence[Answers], name: str, other: str | None) -> dict[str, Any] | None:
-    """Return how many times as fast as another one it is, with the interval over the items."""
-    if other is None or not counted:
-        return None
-    slow, fast = _seconds(counted, other), _seconds(counted, name)
-    interval = bootstrap_ratio(slow, fast)
-    return {
-        "speed_ratio": float(slow.sum() / fast.sum()),
-        "speed_interval": None if interval is None else list(interval),
-    }
-
-
-def decode_verdict(cells: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """A source has earned its place when it beats the fixed lookup and never costs."""
-    found = [c["contestants"] for c in cells if c["claim"]]
-    ratios = [[f[n]["over_base"]["speed_ratio"] for n in (name, CONTROL)] for f in found]
-    better = sum(own > other for own, other in ratios)
-    worst = min((own for own, _ in ratios), default=0.0)
-    beats = bool(ratios) and better > len(ratios) / 2 and worst >= 0.95
-    return {
-        "beats_controls": beats,
-        "evidence": f"faster than the fixed lookup in {better} of {len(ratios)} cells; "
-        f"slowest cell {worst:.2f} of the base's speed",
     }

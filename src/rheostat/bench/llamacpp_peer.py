@@ -112,7 +112,11 @@ class LlamaCpp:
 
     def _last_words(self) -> str:
         """Say how the process ended, with the last line that it wrote."""
-        status = self._process.wait() if self._process is not None else None
+        status = None
+        if self._process is not None:
+            if self._process.poll() is None:  # alive, but what it says is no answer
+                self._process.kill()
+            status = self._process.wait()
         self._log.seek(0)
         lines = [line for line in self._log.read().splitlines() if line.strip()]
         return f"ended with status {status}: {lines[-1].strip() if lines else 'without a word'}"

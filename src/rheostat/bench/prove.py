@@ -1,8 +1,9 @@
 """Suite `prove`: identity at the counts that the claims state.
 
 Float32, greedy: the engine against `transformers` on the same token ids, and every lossless draft
-source at several dials against the engine's own base. Bfloat16: answers may part where the two
-largest logits are closer than rounding; every first difference is held against that margin.
+source at several dials against the engine's own base. Bfloat16 and the file's four bits: answers
+may part where the two largest logits are closer than rounding; every first difference is held
+against that margin.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
-PER_WORKLOAD = 10
+PER_WORKLOAD = 6
 WORKLOADS = ("edit", "copy", "summarise", "chat")
-PEER_PER_WORKLOAD = 6
+NARROW_PER_WORKLOAD = 3
+"""Of the formats that round: bfloat16, and the file's four bits."""
 NEW_TOKENS = 64
 DIALS = (0.25, 1.0)
 
@@ -46,14 +48,29 @@ def bench_prove(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     every = [item for group in items.values() for item in group]
     base = all_answers(engine, every, Installed(), "base", say, journal)
     drafts = [compared_drafts(engine, every, base, say, journal)]
-    some = [item for group in items.values() for item in group[:PEER_PER_WORKLOAD]]
-    peer = _peer(engine, some, base, say, journal)
+    peer = _peer(engine, every, base, say, journal)
     del engine
     gc.collect()
-    narrow = load_torch("smollm2", dtype="bfloat16", progress=say)
-    base = all_answers(narrow, some, Installed(), "base", say, journal)
-    drafts.append(compared_drafts(narrow, some, base, say, journal))
+    few = [item for group in items.values() for item in group[:NARROW_PER_WORKLOAD]]
+    for dtype in ("bfloat16", "gguf"):
+        narrow = load_torch("smollm2", dtype=dtype, progress=say)
+        base = all_answers(narrow, few, Installed(), "base", say, journal)
+        drafts.append(compared_drafts(narrow, few, base, say, journal))
+        del narrow
+        gc.collect()
     return result | {"new_tokens": NEW_TOKENS, "transformers": peer, "drafts": drafts}
+
+
+def compared_settings() -> list[tuple[str, float, tuple[Setting, ...]]]:
+    """Return every lossless draft source at every dial, and all but the controls together."""
+    found = {
+        name: method.card
+        for name, method in methods().items()
+        if method.card.seam == "draft" and method.card.exactness != "lossy"
+    }
+    own = [name for name, card in found.items() if not card.control]
+    alone = [(name, dial, (Setting(name=name, dial=dial),)) for name in found for dial in DIALS]
+    return [*alone, (" + ".join(own), 1.0, tuple(Setting(name=n, dial=1.0) for n in own))]
 
 
 class Answered(Protocol):
@@ -79,26 +96,23 @@ def compared_drafts(
     say: Callable[[str], None],
     journal: Journal,
 ) -> dict[str, Any]:
-    """Compare every lossless draft source at every dial with the base's answers."""
+    """Compare the lossless draft sources with the base's answers."""
     cells = []
-    for name, found in methods().items():
-        if found.card.seam != "draft" or found.card.exactness == "lossy":
-            continue
-        for dial in DIALS:
-            plan = Plan(model=engine.model, methods=(Setting(name=name, dial=dial),))
-            decision = install(plan, engine.shape, engine.card.offers)
-            own = all_answers(engine, items, decision, f"{name} at {dial:g}", say, journal)
-            parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
-            margins = [margin_where_parted(engine, i, base[i.id], own[i.id]) for i in parted]
-            cells.append(
-                {
-                    "method": name,
-                    "dial": dial,
-                    "identical": len(items) - len(parted),
-                    "accepted_drafts": sum(answer.accepted for answer in own.values()),
-                    "largest_margin_where_parted": max(margins, default=None),
-                }
-            )
+    for name, dial, settings in compared_settings():
+        plan = Plan(model=engine.model, methods=settings)
+        decision = install(plan, engine.shape, engine.card.offers)
+        own = all_answers(engine, items, decision, f"{name} at {dial:g}", say, journal)
+        parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
+        margins = [margin_where_parted(engine, i, base[i.id], own[i.id]) for i in parted]
+        cells.append(
+            {
+                "method": name,
+                "dial": dial,
+                "identical": len(items) - len(parted),
+                "accepted_drafts": sum(answer.accepted for answer in own.values()),
+                "largest_margin_where_parted": max(margins, default=None),
+            }
+        )
     return {"dtype": engine.dtype, "answers": len(items), "cells": cells}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import ModelShape, PriceTable
+    from rheostat.kernel.policies.sampling import Floats
     from rheostat.kernel.seams import Installed
 
 StopReason = Literal["eos", "length", "stop", "context", "budget", "cancelled"]
@@ -33,6 +35,10 @@ class Sampling:
     top_k: int = 0
     """0 = no limit."""
     top_p: float = 1.0
+    min_p: float = 0.0
+    """Least share of the likeliest token's probability; 0 = no limit."""
+    repetition_penalty: float = 1.0
+    """Over 1 lowers tokens that are in the prompt or the answer already."""
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Texts that end the answer; they are left out of it."""
@@ -44,14 +50,56 @@ class Sampling:
                 f"`--max-new-tokens` must be at least 1, got `{self.max_new_tokens}`",
                 hint="leave it out for 128",
             )
-        if not self.temperature >= 0:
-            raise UserError(f"`--temperature` must be 0 or more, got `{self.temperature}`")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(
+                f"`--temperature` must be a number from 0, got `{self.temperature}`",
+                hint="0 takes the likeliest token; 0.7 is common for drawing",
+            )
         if self.top_k < 0:
-            raise UserError(f"`--top-k` must be 0 or more, got `{self.top_k}`")
+            raise UserError(
+                f"`--top-k` must be 0 or more, got `{self.top_k}`", hint="0 sets no limit"
+            )
         if not 0 < self.top_p <= 1:
-            raise UserError(f"`--top-p` must be in (0, 1], got `{self.top_p}`")
+            raise UserError(
+                f"`--top-p` must be in (0, 1], got `{self.top_p}`", hint="1 sets no limit"
+            )
+        if not 0 <= self.min_p <= 1:
+            raise UserError(
+                f"`--min-p` must be from 0 to 1, got `{self.min_p}`", hint="0 sets no limit"
+            )
+        if not 0 < self.repetition_penalty < math.inf:
+            raise UserError(
+                f"`--repetition-penalty` must be over 0, got `{self.repetition_penalty}`",
+                hint="1 changes nothing; 1.1 lowers repeated tokens",
+            )
         if any(not text for text in self.stop):
-            raise UserError("a stop string must not be empty")
+            raise UserError("a stop string must not be empty", hint="leave `--stop` out")
+
+    @property
+    def plainly_greedy(self) -> bool:
+        """Whether the likeliest token is taken as the model has it."""
+        return self.temperature == 0 and self.repetition_penalty == 1
+
+    def laws(self, logits: Floats, past: Sequence[int], draft: Sequence[int]) -> Floats:
+        """Return what tokens are drawn from, [k + 1, vocabulary].
+
+        Args:
+            logits: before each draft token and after the last: [k + 1, vocabulary].
+            past: token ids of the prompt and of what was written.
+            draft: k token ids.
+        """
+        # numpy is imported when something is drawn, not with the package
+        from rheostat.kernel.policies.sampling import distribution, penalised
+
+        if self.repetition_penalty != 1:
+            logits = penalised(logits, past, draft, self.repetition_penalty)
+        return distribution(
+            logits,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

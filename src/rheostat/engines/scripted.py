@@ -24,7 +24,6 @@ from rheostat.kernel import signals
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.model_cost import Work, work_cost
-from rheostat.kernel.policies.sampling import distribution
 from rheostat.kernel.policies.verify import verify_sampled
 from rheostat.kernel.records import Refusal
 from rheostat.kernel.seams import DraftStart
@@ -170,7 +169,7 @@ class ScriptedEngine:
         )
         if drafter is not None:
             row.draft_state = drafter.start(
-                DraftStart(prompt=prompt, special=self.special, step_seconds=self._seconds)
+                DraftStart(prompt=prompt, special=self.special, step_seconds=self._step_seconds)
             )
         return row
 
@@ -190,11 +189,8 @@ class ScriptedEngine:
         if job.drafter is not None and not first:
             most = row.limit - before - 1
             draft = list(job.drafter.propose(row.draft_state, most))[:most]
-        laws = distribution(
-            self._logits(row.prompt, row.written, draft),
-            temperature=job.sampling.temperature,
-            top_k=job.sampling.top_k,
-            top_p=job.sampling.top_p,
+        laws = job.sampling.laws(
+            self._logits(row.prompt, row.written, draft), (*row.prompt, *row.written), draft
         )
         verified = verify_sampled(laws, draft, row.rng)
         read = len(row.prompt) if first else 1
@@ -216,6 +212,9 @@ class ScriptedEngine:
         return np.stack(
             [self.toy.logits(prompt, (*written, *draft[:i])) for i in range(len(draft) + 1)]
         )
+
+    def _step_seconds(self, n: int, context: int) -> float:
+        return self._seconds(n)
 
     def _seconds(self, n: int) -> float:
         return self._prices.seconds(n, 0, attention=1, mlp=1, head_rows=1)

@@ -181,6 +181,7 @@ class TorchEngine:
             mlp=0,
             head_rows=len(rows),
         ) + self._prices.mlp_seconds(passed.mlp_widths)
+        again = passed.head_again * self.shape.width
         weight_bytes = self.llama.weight_bytes(
             depth, passed.mlp_widths, total, len(rows), choices=choices
         )
@@ -196,7 +197,8 @@ class TorchEngine:
                     head_tokens=len(indices),
                     scores=attentions * n * feed.cache.length,
                     keys_read=attentions * feed.cache.length,
-                    weight_bytes=weight_bytes * share,
+                    weight_bytes=(weight_bytes + 4 * again) * share,
+                    others=again * share,
                     calls=1,
                     price=price * n / total,
                 )

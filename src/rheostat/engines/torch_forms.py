@@ -8,13 +8,14 @@ no matrix sits in a cache when its turn comes, as in decoding.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
-from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_head import Head, quick_fits
 from rheostat.engines.torch_matrix import FormName, Forms, candidates, laid_out, multiplied
 
 if TYPE_CHECKING:
@@ -48,17 +49,24 @@ def choose(weights: Sequence[torch.Tensor]) -> Forms:
     return Forms(narrow, wide, border)
 
 
-def quick_head_wins(weight: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Return whether choices through an eight-bit head are the faster ones, over 1 to 8 rows."""
-    heads = [Head(weight, dtype, Forms(quick_head=quick)) for quick in (False, True)]
-    totals = []
-    for head in heads:
-        total = 0.0
-        for rows in NARROW_ROWS:
-            x = (_SIZE * F.normalize(weight[:rows], dim=1)).to(dtype)
-            total += _best(partial(head.choices, x))
-        totals.append(total)
-    return totals[1] < totals[0]
+def quick_head_rows(weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> int:
+    """Return up to how many rows choices through an eight-bit head are the faster ones; 0 = never.
+
+    Args:
+        weight: the head, float32 [vocabulary, width].
+        forms: the forms chosen for the other matrices.
+    """
+    if not quick_fits(weight):
+        return 0
+    whole, quick = (Head(weight, dtype, replace(forms, quick_rows=n)) for n in (0, WIDE_ROWS))
+    best = 0
+    for rows in (*NARROW_ROWS, WIDE_ROWS):
+        ordinary = weight[len(weight) // 2 :][:rows]  # behind the control tokens
+        x = (_SIZE * F.normalize(ordinary, dim=1)).to(dtype)
+        if _best(partial(quick.choices, x)) >= _best(partial(whole.choices, x)):
+            break
+        best = rows
+    return best
 
 
 def _best(work: Callable[[], object]) -> float:

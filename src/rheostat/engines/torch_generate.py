@@ -13,7 +13,6 @@ from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache, most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.transcript import Transcript
-from rheostat.kernel.policies.sampling import distribution
 from rheostat.kernel.policies.verify import verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import torch
-    from numpy.typing import NDArray
 
     from rheostat.engines.base import OnToken, Output, Request, Sampling, StopReason
     from rheostat.engines.torch_engine import TorchEngine
@@ -108,11 +106,14 @@ class Run:
     def _start_drafting(self, row: Row, rows: int) -> None:
         if self.drafter is None or row.stop_reason:
             return
-        engine = self.engine
+        engine, start = self.engine, time.perf_counter()
         seconds = step_seconds(engine.prices(), engine.shape, self.depth.layout, rows=rows)
         row.drafting = self.drafter.start(
             DraftStart(prompt=row.prompt, special=engine.special, step_seconds=seconds)
         )
+        taken = time.perf_counter() - start
+        row.trace.seconds_deciding += taken
+        row.seconds += taken
 
     def _show(self, name: str) -> Callable[[str], None] | None:
         on_token = self.on_token
@@ -180,7 +181,7 @@ class Run:
             wanted,
             [row.work for row in rows],
             [row.trace for row in rows],
-            choices=self.sampling.temperature == 0,
+            choices=self.sampling.plainly_greedy,
         )
 
     def _take(
@@ -188,9 +189,9 @@ class Run:
     ) -> None:
         """Verify every row's draft, forget what was rejected, write what was taken.
 
-        `logits` are choices when decoding is greedy.
+        `logits` are choices when decoding is plainly greedy.
         """
-        greedy = self.sampling.temperature == 0
+        greedy = self.sampling.plainly_greedy
         choices = logits.tolist() if greedy else []
         start = 0
         for row, draft in zip(rows, drafts, strict=True):
@@ -198,18 +199,12 @@ class Run:
             if greedy:
                 verified = verify_greedy(choices[start:end], draft)
             else:
-                verified = verify_sampled(self._laws(logits[start:end]), draft, row.rng)
+                own = logits[start:end].double().numpy()
+                laws = self.sampling.laws(own, (*row.prompt, *row.new), draft)
+                verified = verify_sampled(laws, draft, row.rng)
             start = end
             row.cache.truncate(row.cache.length - len(draft) + verified.accepted)
             self._written(row, draft, verified.tokens)
-
-    def _laws(self, logits: torch.Tensor) -> NDArray[np.float64]:
-        return distribution(
-            logits.double().numpy(),
-            temperature=self.sampling.temperature,
-            top_k=self.sampling.top_k,
-            top_p=self.sampling.top_p,
-        )
 
     def _written(self, row: Row, draft: tuple[int, ...], tokens: tuple[int, ...]) -> None:
         if row.new:

@@ -36,7 +36,7 @@ _OUT = 16
 """The product takes matrices whose rows are a multiple of this."""
 _MIDDLE = 8
 """The product counts levels from the middle: weight = scale (level - 8) + (low + 8 scale)."""
-_VERSION = 1
+_VERSION = 2
 
 
 class Levels(NamedTuple):
@@ -101,7 +101,7 @@ def load_levels(loaded: LoadedModel) -> Mapping[str, Levels]:
             save_file(flat, partial)
     if not held:
         raise ModelError(
-            f"`{loaded.name}` holds no matrix in the four-bit formats Q4_0 and Q4_1",
+            f"`{loaded.name}` holds no matrix of a layer in the four-bit formats Q4_0 and Q4_1",
             hint="leave out `--dtype gguf`, or use a file in one of these formats",
         )
     return held
@@ -118,7 +118,11 @@ def _read(path: Path) -> dict[str, Levels] | None:
 
 def _unpacked(loaded: LoadedModel) -> dict[str, Levels]:
     stored = open_gguf(loaded.gguf_path).tensors
-    return {name: levels_of(t) for name, t in stored.items() if t.kind.name in _LAYOUTS}
+    return {
+        name: levels_of(tensor)
+        for name, tensor in stored.items()
+        if tensor.kind.name in _LAYOUTS and name.startswith("layers.")
+    }
 
 
 def levels_of(stored: GgufTensor) -> Levels:

@@ -14,7 +14,7 @@ from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
-from rheostat.engines.torch_forms import choose, quick_head_wins
+from rheostat.engines.torch_forms import choose, quick_head_rows
 from rheostat.engines.torch_levels import load_levels
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Llama, fused_weights, head_weight
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "gguf": torch.float32}
 """Number formats by the names that users know: `gguf` = the file's own four-bit matrices, and
 float32 between them."""
-FORMAT = 2
+FORMAT = 3
 """Version of the cached measurements."""
 
 
@@ -127,7 +127,8 @@ def _chosen(
     layers = range(min(8, loaded.shape.layers))
     weights = [w for i in layers for w in fused_weights(loaded, i, dtype).values() if w.ndim == 2]
     head = head_weight(loaded)
-    return replace(choose([*weights, head.to(dtype)]), quick_head=quick_head_wins(head, dtype))
+    forms = choose([*weights, head.to(dtype)])
+    return replace(forms, quick_rows=quick_head_rows(head, dtype, forms))
 
 
 def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:

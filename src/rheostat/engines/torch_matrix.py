@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 FormName = Literal["plain", "transposed", "packed", "packed32"]
 
 BFLOAT16_MARGIN = 0.5
-"""Two largest logits nearer than this may change places in bfloat16, with another form, number of
-rows or library: logits of 16 to 32 are 0.125 apart in that format, and hidden layers round too.
-Against float32 on SmolLM2-135M, places changed up to a margin of 0.31 here and 0.29 in
-`transformers`."""
+"""Two largest logits nearer than this may change places where layers round to bfloat16 (formats
+`bfloat16` and `gguf`), with another form, number of rows or library. Against float32 on
+SmolLM2-135M, places changed up to a margin of 0.31 with bfloat16 logits, and 0.29 in
+`transformers`; logits are float32 here since."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Forms:
     narrow: FormName = "plain"
     wide: FormName = "plain"
     narrow_rows: int = 1
-    quick_head: bool = False
-    """Whether greedy choices are found in an eight-bit head first."""
+    quick_rows: int = 0
+    """Up to so many rows greedy choices are found in an eight-bit head first."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -45,7 +45,7 @@ class Forms:
     def from_json(data: Mapping[str, Any]) -> Forms:
         """Read what `to_json` wrote."""
         return Forms(
-            data["narrow"], data["wide"], int(data["narrow_rows"]), bool(data["quick_head"])
+            data["narrow"], data["wide"], int(data["narrow_rows"]), int(data["quick_rows"])
         )
 
 

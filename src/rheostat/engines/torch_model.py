@@ -11,8 +11,9 @@ are stored in pair order; scores do not change when both are permuted alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
@@ -53,6 +54,8 @@ class Passed(NamedTuple):
     """MLPs executed for each new token, [n]."""
     mlp_widths: tuple[int, ...]
     """For each MLP that was executed, for how many of them."""
+    head_again: int = 0
+    """Rows of the output head that were multiplied beside one reading of it."""
 
 
 class Resume(NamedTuple):
@@ -104,10 +107,11 @@ class Llama:
         self._eps = loaded.norm_eps
         self._embedding = loaded.tensors["embed.weight"]
         self._norm = loaded.tensors["norm.weight"].to(dtype)
-        self._layers = [
-            _laid_out(fused_weights(loaded, layer, dtype), forms, fused_levels(levels or {}, layer))
-            for layer in range(self.shape.layers)
-        ]
+        self._layers = []
+        for layer in range(self.shape.layers):
+            held = fused_levels(levels or {}, layer)
+            weights = fused_weights(loaded, layer, dtype, without=held)
+            self._layers.append(_laid_out(weights, forms, held))
         self._head = Head(head_weight(loaded), dtype, forms)
         self._turns = _rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
 
@@ -166,11 +170,9 @@ class Llama:
             row.cache.advance(row.end - row.start)
         if logit_rows is not None:
             x = x[list(logit_rows)]
-        return Passed(
-            self._headed(x, choices=choices),
-            sum(depth.layout.mlp) - skipped,
-            tuple(w for w in widths if w),
-        )
+        headed, again = self._headed(x, choices=choices)
+        runs, executed = sum(depth.layout.mlp) - skipped, tuple(w for w in widths if w)
+        return Passed(headed, runs, executed, again)
 
     def weight_bytes(
         self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool
@@ -183,26 +185,42 @@ class Llama:
             rows: rows of the pass.
             logits: rows whose logits, or choices alone, are computed.
         """
-        shape, first = self.shape, self._layers[0]
-        attention = first.qkv.weight_bytes(rows) * shape.attention_weights
-        total = sum(depth.layout.attention) * attention
-        total += sum(first.down.weight_bytes(width) * shape.mlp_weights for width in widths)
+        shape = self.shape
+        total = sum(depth.layout.attention) * self._attention_bytes(rows)
+        total += sum(self._mlp_bytes(width) for width in widths)
         if logits:
             total += self._head.weight_bytes(logits, whole=not choices) * shape.head_weights
         return total
 
+    @cache  # noqa: B019  # a model lives as long as its process, and widths are few
+    def _attention_bytes(self, rows: int) -> float:
+        """Return the bytes of an attention's weights at this width, the mean over layers."""
+        return self._mean_bytes(
+            rows, {"qkv": self.shape.qkv_weights, "out": self.shape.out_weights}
+        )
+
+    @cache  # noqa: B019
+    def _mlp_bytes(self, rows: int) -> float:
+        """Return the bytes of an MLP's weights at this width, the mean over layers."""
+        third = self.shape.mlp_weights / 3
+        return self._mean_bytes(rows, {"gate_up": 2 * third, "down": third})
+
+    def _mean_bytes(self, rows: int, weights: Mapping[str, float]) -> float:
+        total = 0.0
+        for layer in self._layers:
+            held = layer._asdict()
+            total += sum(held[name].weight_bytes(rows) * count for name, count in weights.items())
+        return total / len(self._layers)
+
     def _embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
 
-    def _headed(self, x: torch.Tensor, *, choices: bool) -> torch.Tensor:
+    def _headed(self, x: torch.Tensor, *, choices: bool) -> tuple[torch.Tensor, int]:
         if not len(x):  # the head is not read for nothing
-            return (
-                x.new_empty(0, dtype=torch.long)
-                if choices
-                else x.new_empty(0, self.shape.vocabulary)
-            )
+            none = x.new_empty(0, self.shape.vocabulary)
+            return (none[:, 0].long() if choices else none), 0
         x = self._normed(x, self._norm)
-        return self._head.choices(x) if choices else self._head.logits(x)
+        return self._head.choices(x) if choices else (self._head.logits(x), 0)
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
@@ -272,21 +290,27 @@ class Llama:
         return layer.down(F.silu(hidden[:, :inner]) * hidden[:, inner:])
 
 
-def fused_weights(loaded: LoadedModel, layer: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Return one layer's matrices, those of equal input stacked, and its norms."""
-    tensors, name = loaded.tensors, f"layers.{layer}"
-    q, k = (
-        _paired(tensors[f"{name}.{part}.weight"], loaded.shape.head_size) for part in ("q", "k")
-    )
-    gate, up = (tensors[f"{name}.{part}.weight"] for part in ("gate", "up"))
-    return {
-        "attention_norm": tensors[f"{name}.attn_norm.weight"].to(dtype),
-        "qkv": torch.cat([q, k, tensors[f"{name}.v.weight"]]).to(dtype),
-        "out": tensors[f"{name}.o.weight"].to(dtype),
-        "mlp_norm": tensors[f"{name}.mlp_norm.weight"].to(dtype),
-        "gate_up": torch.cat([gate, up]).to(dtype),
-        "down": tensors[f"{name}.down.weight"].to(dtype),
+def fused_weights(
+    loaded: LoadedModel, layer: int, dtype: torch.dtype, *, without: Container[str] = ()
+) -> dict[str, torch.Tensor]:
+    """Return one layer's matrices, those of equal input stacked, and its norms.
+
+    Args:
+        without: names of stacked matrices that are held elsewhere; they are not read.
+    """
+    tensors, size = loaded.tensors, loaded.shape.head_size
+
+    def part(name: str) -> torch.Tensor:
+        weight = tensors[f"layers.{layer}.{name}.weight"]
+        return _paired(weight, size) if name in ("q", "k") else weight
+
+    fused = {
+        name: torch.cat([part(one) for one in parts]).to(dtype)
+        for name, parts in _FUSED.items()
+        if name not in without
     }
+    norms = {"attention_norm": "attn_norm", "mlp_norm": "mlp_norm"}
+    return fused | {name: part(one).to(dtype) for name, one in norms.items()}
 
 
 def head_weight(loaded: LoadedModel) -> torch.Tensor:
@@ -313,14 +337,10 @@ _FUSED = {"qkv": ("q", "k", "v"), "out": ("o",), "gate_up": ("gate", "up"), "dow
 
 
 def _laid_out(
-    weights: dict[str, torch.Tensor], forms: Forms, levels: Mapping[str, Levels]
+    weights: Mapping[str, torch.Tensor], forms: Forms, levels: Mapping[str, Levels]
 ) -> _Layer:
-    def held(name: str, weight: torch.Tensor) -> torch.Tensor | Matrix | LevelMatrix:
-        if weight.ndim == 1:
-            return weight
-        return LevelMatrix(levels[name]) if name in levels else Matrix(weight, forms)
-
-    return _Layer(**{name: held(name, weight) for name, weight in weights.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
+    dense = {n: w if w.ndim == 1 else Matrix(w, forms) for n, w in weights.items()}
+    return _Layer(**dense, **{n: LevelMatrix(matrix) for n, matrix in levels.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
 
 
 def _paired(weight: torch.Tensor, head_size: int) -> torch.Tensor:

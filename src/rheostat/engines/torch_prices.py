@@ -1,10 +1,10 @@
 """Measure the price table of this machine: seconds of the parts of a forward pass.
 
-Three kinds of pass are timed over n new tokens: the whole model, the model without its MLPs
-(at several context lengths), and embedding plus output head alone. Their differences, divided by
-the number of sub-layers, are the prices of one attention and one MLP. The head is timed as greedy
-decoding uses it: for the largest logit of each row. The fastest of the repeats
-counts, because everything that disturbs a measurement makes it longer.
+Four kinds of pass are timed over n new tokens: the whole stack of layers, the stack without its
+MLPs (at several context lengths), no layer at all, and that with the output head. Their
+differences are the prices of one attention, one MLP and the head, which is timed as greedy
+decoding uses it, for the largest logit of each row. The fastest of the repeats counts, because
+everything that disturbs a measurement makes it longer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from rheostat.kernel.model_cost import ModelShape
+    from rheostat.kernel.seams import StepSeconds
 
 TOKENS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 CONTEXTS = (32, 512, 1536)
@@ -37,33 +38,44 @@ def measured_prices(model: Llama, *, progress: Callable[[str], None] | None = No
     layers = model.shape.layers
     full, off = (True,) * layers, (False,) * layers
     contexts = [c for c in CONTEXTS if c + TOKENS[-1] <= model.shape.context] or [1]
-    head = pass_seconds(model, Depth(Layout(off, off)), contexts[0])
-    attending = [pass_seconds(model, Depth(Layout(full, off)), c) for c in contexts]
-    whole = pass_seconds(model, Depth(Layout.full(layers)), contexts[0])
-    # one row of output costs `fixed + head`; the part that grows with the rows is the head's
-    fixed = max(2 * head[0] - head[1], 0.0) if len(head) > 1 else 0.0
-    fixed = min(fixed, 0.9 * head[0])
+    none = Depth(Layout(off, off))
+    bare = pass_seconds(model, none, contexts[0], head=False)
+    head = pass_seconds(model, none, contexts[0])
+    attending = [pass_seconds(model, Depth(Layout(full, off)), c, head=False) for c in contexts]
+    whole = pass_seconds(model, Depth(Layout.full(layers)), contexts[0], head=False)
     return PriceTable(
         tokens=TOKENS,
         contexts=tuple(contexts),
-        attention=tuple(_difference(row, head, layers) for row in attending),
+        attention=tuple(_difference(row, bare, layers) for row in attending),
         mlp=_difference(whole, attending[0], layers),
-        head=tuple(max(t - fixed, 1e-9) for t in head),
-        fixed=fixed,
+        head=_difference(head, bare, 1),
+        fixed=bare[0],
     )
 
 
 def pass_seconds(
-    model: Llama, depth: Depth, context: int, *, tokens: Sequence[int] = TOKENS
+    model: Llama,
+    depth: Depth,
+    context: int,
+    *,
+    tokens: Sequence[int] = TOKENS,
+    head: bool = True,
 ) -> list[float]:
-    """Return the seconds of a pass over each n of `tokens` after `context` cached tokens."""
+    """Return the seconds of a pass over each n of `tokens` after `context` cached tokens.
+
+    Args:
+        head: whether every token's choice is computed, or none.
+    """
     cache = empty_cache(model, depth.layout, capacity=context + max(tokens))
     cache.pad(context)
+    middle = model.shape.vocabulary // 2  # behind the control tokens
+    read = [middle + i for i in range(min(max(tokens), middle))]
     best = [float("inf")] * len(tokens)
     for _ in range(REPEATS):
         for i, n in enumerate(tokens):
+            feed = Feed(cache, (read * n)[:n], 0)
             start = time.perf_counter()
-            model.forward([Feed(cache, [0] * n, 0)], depth, logit_rows=None, choices=True)
+            model.forward([feed], depth, logit_rows=None if head else [], choices=True)
             best[i] = min(best[i], time.perf_counter() - start)
             cache.truncate(context)
     return best
@@ -80,8 +92,8 @@ def _difference(longer: Sequence[float], shorter: Sequence[float], units: int) -
 
 def step_seconds(
     prices: PriceTable, shape: ModelShape, layout: Layout, *, rows: int = 1
-) -> Callable[[int], float]:
-    """Return what a step over n new tokens of one row costs, at a short context.
+) -> StepSeconds:
+    """Return what a step over n new tokens of one row costs after a context.
 
     Beside other rows, each of which brings one token, a step has to pay for the time that the
     others lose as well. With c the cost of a pass and b rows, a row that writes e tokens raises
@@ -89,17 +101,20 @@ def step_seconds(
     what is returned, times c(b), and for b = 1 it is c(n).
     """
 
-    def passed(n: int) -> float:
+    def passed(n: int, context: int) -> float:
         return prices.seconds(
             n,
-            prices.contexts[0],
+            context,
             attention=sum(layout.attention),
             mlp=sum(layout.mlp),
             head_rows=n,
         )
 
-    ordinary = passed(rows)
-    return lambda n: passed(rows - 1 + n) * rows - (rows - 1) * ordinary
+    def seconds(n: int, context: int) -> float:
+        beside = (rows - 1) * passed(rows, context) if rows > 1 else 0.0
+        return passed(rows - 1 + n, context) * rows - beside
+
+    return seconds
 
 
 def most_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Callable[[int], float]:

@@ -37,9 +37,19 @@ class ModelShape:
     """Whether the output head is the embedding."""
 
     @property
+    def qkv_weights(self) -> int:
+        """Weights of one attention's query, key and value projections."""
+        return self.width * self.head_size * (self.heads + 2 * self.kv_heads)
+
+    @property
+    def out_weights(self) -> int:
+        """Weights of one attention's output projection."""
+        return self.width * self.head_size * self.heads
+
+    @property
     def attention_weights(self) -> int:
         """Weights of one attention: query, key, value and output projections."""
-        return 2 * self.width * self.head_size * (self.heads + self.kv_heads)
+        return self.qkv_weights + self.out_weights
 
     @property
     def mlp_weights(self) -> int:
@@ -58,7 +68,7 @@ class ModelShape:
 
 @dataclass(kw_only=True)
 class Work:
-    """Integers counted in the loop: what one request's passes executed."""
+    """What is counted in the loop: what one request's passes executed."""
 
     attention_tokens: int = 0
     """Sum over executed attentions of the new tokens they read."""
@@ -72,6 +82,8 @@ class Work:
     """Sum over executed attentions of the keys read from the cache."""
     weight_bytes: float = 0
     """Bytes of weights read (a share when a pass served several rows)."""
+    others: float = 0
+    """Multiply-adds beside these, such as rows of the output head that were read twice."""
     calls: int = 0
     """Forward passes."""
     price: float = 0.0
@@ -96,7 +108,7 @@ def work_cost(shape: ModelShape, work: Work, *, cache_bytes: int) -> Cost:
     attention = 2 * work.scores * shape.heads * shape.head_size
     cached = 2 * work.keys_read * shape.kv_heads * shape.head_size
     return Cost(
-        flops=2 * (linear + attention),
+        flops=2 * (linear + attention) + round(2 * work.others),
         bytes=round(work.weight_bytes) + cached * cache_bytes,
         calls=work.calls,
         price=work.price,

@@ -54,7 +54,7 @@ class Plan:
     dtype: str = "float32"
     """Number format of the base."""
     methods: tuple[Setting, ...] = ()
-    """At most one method a seam; empty = the base."""
+    """At most one method a seam, or several draft sources; empty = the base."""
     predicted: Mapping[str, Any] = field(default_factory=dict)
     """Price and loss that the search predicts."""
     measured: Mapping[str, Any] = field(default_factory=dict)

@@ -73,8 +73,9 @@ class Depth:
     policy: MlpPolicy | None = None
 
 
-StepSeconds = Callable[[int], float]
-"""Seconds of one forward pass over n new tokens, from the profile of this machine."""
+StepSeconds = Callable[[int, int], float]
+"""Seconds of one forward pass over n new tokens after a context, from the profile of this machine:
+(n, context) -> seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class DraftStart:
     special: frozenset[int]
     """Token ids of control tokens: matches wholly inside them say nothing."""
     step_seconds: StepSeconds
-    """Cost of a forward pass over n new tokens."""
+    """Cost of a forward pass over n new tokens after a context."""
 
 
 class Guess(NamedTuple):

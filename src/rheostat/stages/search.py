@@ -167,7 +167,7 @@ class Search:
                 prompt=sample.prompt,
                 special=self.engine.special,
                 # as the engines tell it: what a dynamic decision saves is not known beforehand
-                step_seconds=lambda n: step(n, prices.contexts[0], 1.0),
+                step_seconds=lambda n, context: step(n, context, 1.0),
             )
             total += prices.seconds(
                 len(sample.prompt), 0, attention=attention, mlp=mlp, head_rows=1

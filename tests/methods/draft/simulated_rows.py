@@ -43,7 +43,9 @@ class Simulated:
 
 
 def start_of(prompt, *, special=frozenset(), step_seconds=float32_seconds):
-    return DraftStart(prompt=prompt, special=special, step_seconds=step_seconds)
+    return DraftStart(
+        prompt=prompt, special=special, step_seconds=lambda n, context: step_seconds(n)
+    )
 
 
 def simulate(drafter, prompt, output, *, step_seconds=float32_seconds):

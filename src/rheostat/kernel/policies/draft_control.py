@@ -7,9 +7,10 @@ really written, also when they were not drafted: so exploring costs nothing. One
 is followed at a time, as if each were drafted at full length: guesses inside one that still holds
 would count a long copy as often as it is long.
 
-Whatever the text is, a row's steps cost at most 1 + `ALLOWANCE` of ordinary ones, and `START`
-ordinary steps more: a draft that could cost more than the credit that is left is shortened. What
-drafts save is credit as well.
+Whatever the text is, the steps of a row that runs alone cost at most 1 + `ALLOWANCE` of ordinary
+ones, and `START` ordinary steps more, by the measured table: a draft that could cost more than the
+credit that is left is shortened. What drafts save is credit as well. Beside other rows, which may
+draft too, a pass can cost more than each of them was told, and the bound is not kept exactly.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from rheostat.kernel.seams import DraftSource, DraftStart
+    from rheostat.kernel.seams import DraftSource, DraftStart, StepSeconds
 
 ALLOWANCE = 0.01
 """Seconds for wrong drafts a second of ordinary steps,"""
 START = 2.5
 """and ordinary steps for them when a row starts."""
+_RENEWED = 128
+"""Costs are looked up again whenever the context has passed a multiple of this."""
 _PRIOR_WEIGHT = 4
 """A prior counts as much as so many guesses."""
 
@@ -67,9 +70,13 @@ class Controlled:
             for source, cap in self.sources
             if cap
         ]
-        seconds = [start.step_seconds(n) for n in range(1, self.cap + 2)] if followed else []
-        credit = START * seconds[0] if followed else 0.0
-        return ControlState(seconds=seconds, followed=followed, credit=credit)
+        state = ControlState(
+            cost=start.step_seconds, longest=self.cap, read=len(start.prompt), followed=followed
+        )
+        if followed:
+            state.look_up()
+            state.credit = START * state.seconds[0]
+        return state
 
     def propose(self, state: ControlState, limit: int) -> Sequence[int]:
         """Return the draft that pays best, none when none pays."""
@@ -98,6 +105,7 @@ class Controlled:
             ordinary = state.seconds[0] * len(tokens)
             state.credit += (1 + ALLOWANCE) * ordinary - state.seconds[state.drafted]
             state.drafted = 0
+            state.advance(len(tokens))
         for followed in state.followed:
             followed.read(tokens)
             followed.state = followed.source.commit(followed.state, tokens)
@@ -109,13 +117,27 @@ class Controlled:
 class ControlState:
     """A row's sources."""
 
-    seconds: Sequence[float]
-    """Cost of a pass over 1, 2, ... new tokens."""
+    cost: StepSeconds
+    longest: int
+    read: int
+    """Tokens before the next one."""
     followed: list[Followed]
-    credit: float
+    seconds: Sequence[float] = ()
+    """Cost of a pass over 1, 2, ... new tokens, at about this context."""
+    credit: float = 0.0
     """Seconds that wrong drafts may cost: what drafts saved, and the allowance."""
     drafted: int = 0
     """Tokens of the last draft."""
+
+    def advance(self, tokens: int) -> None:
+        """Count written tokens; look the costs up again when the context has grown."""
+        before, self.read = self.read, self.read + tokens
+        if before // _RENEWED != self.read // _RENEWED:
+            self.look_up()
+
+    def look_up(self) -> None:
+        """Read the costs at this context."""
+        self.seconds = [self.cost(n, self.read) for n in range(1, self.longest + 2)]
 
 
 @final
@@ -146,5 +168,5 @@ class Followed:
                 break
         else:
             return
-        self.runs[self.kind].score(self.held)
+        self.runs[self.kind].score(self.held, len(self.guessed))
         self.guessed = ()

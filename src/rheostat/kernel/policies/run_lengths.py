@@ -42,10 +42,17 @@ class RunLengths:
         """Start from acceptance `first` of the first token and `further` of each one after it."""
         return RunLengths(survival=[first * further**k for k in range(longest)], seen=weight)
 
-    def score(self, held: int) -> None:
-        """Take in a guess that held for so many tokens; the curve's length means: or for more."""
+    def score(self, held: int, longest: int | None = None) -> None:
+        """Take in a guess.
+
+        Args:
+            held: how many of its tokens were written.
+            longest: how many it had; None = at least as many as the curve. Nothing is learnt of
+                the places behind them.
+        """
         curve = self.survival
-        surprise = (sum(curve) - min(held, len(curve))) / max(len(curve), 1)
+        told = len(curve) if longest is None else min(longest, len(curve))
+        surprise = (sum(curve[:told]) - min(held, told)) / max(told, 1)
         self.shorter = max(0.0, self.shorter + surprise - _SLACK)
         self.longer = max(0.0, self.longer - surprise - _SLACK)
         if max(self.shorter, self.longer) > _ALARM:
@@ -53,5 +60,7 @@ class RunLengths:
             self.shorter = self.longer = 0.0
         self.seen += 1
         weight = max(_LEAST_WEIGHT, 1.0 / self.seen)
-        for k in range(len(curve)):
+        for k in range(told):
             curve[k] += ((1.0 if k < held else 0.0) - curve[k]) * weight
+        for k in range(told, len(curve)):
+            curve[k] = min(curve[k], curve[k - 1])

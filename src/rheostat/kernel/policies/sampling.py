@@ -1,8 +1,11 @@
-"""From logits to a distribution and a token: temperature, then top-k, then top-p.
+"""From logits to a distribution and a token: temperature, then top-k, then top-p, then min-p.
 
 The order and the rules at the borders are those of the `transformers` library: logits equal to the
-k-th largest all stay, and the nucleus is the smallest set whose mass reaches p. Ties at the
-border of the nucleus, and at temperature 0, go to the lower token id.
+k-th largest all stay, the nucleus is the smallest set whose mass reaches p, and min-p keeps what is
+at least that share of the likeliest token's probability (arXiv 2407.01082). Ties at the border of
+the nucleus, and at temperature 0, go to the lower token id. The repetition penalty (arXiv
+1909.05858) comes before all of them: logits of tokens in the text are divided by it where positive
+and multiplied by it where negative.
 """
 
 from __future__ import annotations
@@ -12,13 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
 
 def distribution(
-    logits: Floats, *, temperature: float, top_k: int = 0, top_p: float = 1.0
+    logits: Floats,
+    *,
+    temperature: float,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> Floats:
     """Return the probabilities that a token is drawn from.
 
@@ -27,6 +37,7 @@ def distribution(
         temperature: 0 = all mass on the largest logit.
         top_k: 0 = no limit.
         top_p: 1 = no limit.
+        min_p: 0 = no limit.
     """
     logits = np.asarray(logits, dtype=np.float64)
     if temperature == 0:
@@ -41,7 +52,28 @@ def distribution(
     weights = np.exp(logits)
     if top_p < 1.0:
         weights = np.where(_nucleus(_normalised(weights), top_p), weights, 0.0)
+    if min_p > 0.0:  # the largest weight is 1
+        weights = np.where(weights >= min_p, weights, 0.0)
     return _normalised(weights)
+
+
+def penalised(logits: Floats, past: Sequence[int], draft: Sequence[int], penalty: float) -> Floats:
+    """Return logits with those of repeated tokens lowered.
+
+    Args:
+        logits: before each draft token and after the last: [k + 1, vocabulary].
+        past: token ids of the prompt and of what was written.
+        draft: k token ids; each counts as written for the places behind it.
+        penalty: over 1 lowers, under 1 raises.
+    """
+    lowered: Floats = np.array(logits, dtype=np.float64)
+    seen = np.unique(np.array(past, dtype=np.int64))
+    for place, row in enumerate(lowered):
+        if place:
+            seen = np.union1d(seen, draft[place - 1])
+        values = row[seen]
+        row[seen] = np.where(values > 0, values / penalty, values * penalty)
+    return lowered
 
 
 def draw(probabilities: Floats, rng: np.random.Generator) -> int:

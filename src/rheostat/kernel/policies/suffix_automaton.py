@@ -52,11 +52,6 @@ class SuffixAutomaton:
         state = self.link[self.newest]
         return (_ROOT, 0) if state < 0 else (state, self.length[state])
 
-    def shorter(self, state: int) -> tuple[int, int]:
-        """The state of the longest end of a substring that occurs at more places; its length."""
-        linked = self.link[state]
-        return (_ROOT, 0) if linked < 0 else (linked, self.length[linked])
-
     def likeliest(self, state: int) -> tuple[int, int]:
         """Return the token that followed a substring most often, most recently on a tie.
 
