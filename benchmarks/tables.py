@@ -197,9 +197,18 @@ PARTS = {
 }
 
 
+def part(name: str) -> str:
+    """Return the text of a part; of one that was never measured, how to measure it."""
+    try:
+        return PARTS[name]()
+    except FileNotFoundError as error:
+        suite = Path(error.filename).stem
+        return f"Not measured yet: `rheostat bench {suite} --out benchmarks/results`.\n"
+
+
 def written(text: str) -> str:
     """Return a document with its parts made anew."""
-    return PART.sub(lambda m: f"{m[1]}{PARTS[m[2]]()}{m[3]}", text)
+    return PART.sub(lambda m: f"{m[1]}{part(m[2])}{m[3]}", text)
 
 
 def main() -> int:
