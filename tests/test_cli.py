@@ -54,7 +54,7 @@ BAD = [
     ((*GENERATE, "--max-new-tokens", "0"), "`--max-new-tokens` must be at least 1"),
     ((*GENERATE, "--max-new-tokens", "-5"), "`--max-new-tokens` must be at least 1"),
     ((*GENERATE, "--max-new-tokens", "many"), "'--max-new-tokens'"),
-    ((*GENERATE, "--temperature", "-1"), "`--temperature` must be 0 or more"),
+    ((*GENERATE, "--temperature", "-1"), "`--temperature` must be a number from 0"),
     ((*GENERATE, "--temperature", "nan"), "'--temperature'"),
     ((*GENERATE, "--temperature", "inf"), "'--temperature'"),
     ((*GENERATE, "--top-k", "-1"), "`--top-k` must be 0 or more"),

@@ -22,7 +22,8 @@ from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_levels import LevelMatrix, Levels, load_levels
 from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_matrix import Forms
-from rheostat.engines.torch_model import Llama, fused_levels, fused_weights
+from rheostat.engines.torch_model import Llama
+from rheostat.engines.torch_weights import fused_levels, fused_weights
 from rheostat.engines.weights_cache import load_weights
 from rheostat.errors import ModelError
 from rheostat.kernel.cost import total

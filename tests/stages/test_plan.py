@@ -63,9 +63,9 @@ def lossy(tiny, questions):
 
 def test_a_draft_is_picked_where_text_copies(copying):
     plan = planned(*copying, lossless=True)
-    assert names(plan) == {"copyspec"}
+    assert len(names(plan) & {"copyspec", "suffix"}) == len(plan.methods) == 1
     assert plan.predicted["price_ratio"] < 0.8
-    assert plan.why[0].startswith("best draft: copyspec at")
+    assert plan.why[0].startswith(f"best draft: {plan.methods[0].name} at")
     assert plan.measured["exact_match"] == 1.0
     assert plan.measured["price_ratio"] < 0.8
 
@@ -144,7 +144,7 @@ def test_a_model_that_is_too_small_for_a_method_gets_a_plan_without_it(shallow, 
 def test_an_engine_without_depth_says_that_no_depth_method_fits(copying):
     plan = planned(*copying, max_loss=0.5, loss="disagree")
     assert "no depth method fits this engine" in plan.why
-    assert names(plan) == {"copyspec"}
+    assert len(names(plan) & {"copyspec", "suffix"}) == 1
 
 
 @pytest.mark.parametrize(("loss", "limit"), [("nats", 0.5), ("score", 0.5)])

@@ -17,8 +17,9 @@ from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_forms import choose, quick_head_rows
 from rheostat.engines.torch_levels import load_levels
 from rheostat.engines.torch_matrix import Forms, candidates
-from rheostat.engines.torch_model import Llama, fused_weights, head_weight
+from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices
+from rheostat.engines.torch_weights import fused_weights, head_weight
 from rheostat.engines.weights_cache import load_weights
 from rheostat.errors import UserError
 from rheostat.kernel.model_cost import PriceTable

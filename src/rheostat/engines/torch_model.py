@@ -4,14 +4,11 @@ Rows are packed: the new tokens of all rows lie behind each other in one matrix,
 different lengths, prompts and drafts run together without padding. Linear layers see one matrix;
 attention runs row by row against that row's own cache. A sub-layer that the layout drops, or
 that a policy skips for every token, is not executed; a skipped token is not in the matrix.
-
-Rotary embedding is applied as a complex product, so the rows of the query and key projections
-are stored in pair order; scores do not change when both are permuted alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, final
@@ -21,13 +18,20 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.torch_head import Head
-from rheostat.engines.torch_levels import LevelMatrix, Levels, fits
-from rheostat.engines.torch_matrix import Forms, Matrix
+from rheostat.engines.torch_weights import (
+    Layer,
+    fused_levels,
+    fused_weights,
+    head_weight,
+    laid_out_layer,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.engines.torch_cache import RowCache
+    from rheostat.engines.torch_levels import Levels
+    from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.seams import Bools, Depth, Ints, MlpPolicy
 
@@ -66,15 +70,6 @@ class Resume(NamedTuple):
     """Residual stream entering that layer, [n, width]."""
 
 
-class _Layer(NamedTuple):
-    attention_norm: torch.Tensor
-    qkv: Matrix | LevelMatrix
-    out: Matrix | LevelMatrix
-    mlp_norm: torch.Tensor
-    gate_up: Matrix | LevelMatrix
-    down: Matrix | LevelMatrix
-
-
 class _Row(NamedTuple):
     cache: RowCache
     start: int
@@ -111,7 +106,7 @@ class Llama:
         for layer in range(self.shape.layers):
             held = fused_levels(levels or {}, layer)
             weights = fused_weights(loaded, layer, dtype, without=held)
-            self._layers.append(_laid_out(weights, forms, held))
+            self._layers.append(laid_out_layer(weights, forms, held))
         self._head = Head(head_weight(loaded), dtype, forms)
         self._turns = _rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
 
@@ -245,7 +240,7 @@ class Llama:
 
     def _attention(
         self,
-        layer: _Layer,
+        layer: Layer,
         x: torch.Tensor,
         rows: Sequence[_Row],
         turns: torch.Tensor,
@@ -276,7 +271,7 @@ class Llama:
         out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
         return out.reshape(n, -1)
 
-    def _mlp(self, layer: _Layer, x: torch.Tensor, ran: Bools | None) -> torch.Tensor:
+    def _mlp(self, layer: Layer, x: torch.Tensor, ran: Bools | None) -> torch.Tensor:
         if ran is not None and not ran.any():
             return x
         if ran is None or ran.all():
@@ -284,69 +279,10 @@ class Llama:
         chosen = torch.from_numpy(np.flatnonzero(ran))
         return x.index_add(0, chosen, self._gated(layer, x[chosen]))
 
-    def _gated(self, layer: _Layer, x: torch.Tensor) -> torch.Tensor:
+    def _gated(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
         hidden = layer.gate_up(self._normed(x, layer.mlp_norm))
         inner = self.shape.inner
         return layer.down(F.silu(hidden[:, :inner]) * hidden[:, inner:])
-
-
-def fused_weights(
-    loaded: LoadedModel, layer: int, dtype: torch.dtype, *, without: Container[str] = ()
-) -> dict[str, torch.Tensor]:
-    """Return one layer's matrices, those of equal input stacked, and its norms.
-
-    Args:
-        without: names of stacked matrices that are held elsewhere; they are not read.
-    """
-    tensors, size = loaded.tensors, loaded.shape.head_size
-
-    def part(name: str) -> torch.Tensor:
-        weight = tensors[f"layers.{layer}.{name}.weight"]
-        return _paired(weight, size) if name in ("q", "k") else weight
-
-    fused = {
-        name: torch.cat([part(one) for one in parts]).to(dtype)
-        for name, parts in _FUSED.items()
-        if name not in without
-    }
-    norms = {"attention_norm": "attn_norm", "mlp_norm": "mlp_norm"}
-    return fused | {name: part(one).to(dtype) for name, one in norms.items()}
-
-
-def head_weight(loaded: LoadedModel) -> torch.Tensor:
-    """Return the output head, float32 [vocabulary, width]: the embedding when tied."""
-    return loaded.tensors["embed.weight" if loaded.shape.tied else "head.weight"]
-
-
-def fused_levels(levels: Mapping[str, Levels], layer: int) -> dict[str, Levels]:
-    """Return those of one layer's stacked matrices whose parts are all held in four bits.
-
-    The file's row order of queries and keys is the one that `fused_weights` makes.
-    """
-    fused = {}
-    for name, parts in _FUSED.items():
-        found = [levels.get(f"layers.{layer}.{part}.weight") for part in parts]
-        held = [matrix for matrix in found if matrix is not None]
-        if len(held) == len(parts) and fits(joined := Levels.joined(held)):
-            fused[name] = joined
-    return fused
-
-
-_FUSED = {"qkv": ("q", "k", "v"), "out": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
-"""A layer's stacked matrices and their parts, in order."""
-
-
-def _laid_out(
-    weights: Mapping[str, torch.Tensor], forms: Forms, levels: Mapping[str, Levels]
-) -> _Layer:
-    dense = {n: w if w.ndim == 1 else Matrix(w, forms) for n, w in weights.items()}
-    return _Layer(**dense, **{n: LevelMatrix(matrix) for n, matrix in levels.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
-
-
-def _paired(weight: torch.Tensor, head_size: int) -> torch.Tensor:
-    """Reorder rows (j, j + half) of each head into neighbours."""
-    heads = weight.view(-1, 2, head_size // 2, weight.shape[1])
-    return heads.transpose(1, 2).reshape(weight.shape)
 
 
 def _rotations(context: int, head_size: int, theta: float) -> torch.Tensor:
