@@ -146,25 +146,33 @@ def skip_table() -> str:
 
 
 def prove_table() -> str:
-    """Counts of identical answers."""
+    """Counts of identical answers, a column each format."""
     data = result("prove")
-    peer = data["transformers"]
+    groups, peer = data["drafts"], data["transformers"]
     lines = [
-        "| compared | format | identical answers |",
-        "|---|---|---|",
-        f"| base with `transformers` | {peer['dtype']} | {peer['identical']} of {peer['answers']} |",
+        "| compared with the base | " + " | ".join(group["dtype"] for group in groups) + " |",
+        "|---|" + "---|" * len(groups),
+        "| `transformers` | "
+        + " | ".join(
+            f"{peer['identical']} of {peer['answers']}" if group["dtype"] == peer["dtype"] else "–"
+            for group in groups
+        )
+        + " |",
     ]
-    for group in data["drafts"]:
-        for cell in group["cells"]:
-            margin = cell["largest_margin_where_parted"]
-            parted = (
-                "" if margin is None else f" (else parted at a top-2 gap of at most {margin:.2f})"
-            )
-            lines.append(
-                f"| `{cell['method']}` at {cell['dial']:g} with base | {group['dtype']} "
-                f"| {cell['identical']} of {group['answers']}{parted} |"
-            )
-    return "\n".join(lines) + "\n" + source(data)
+    for cells in zip(*(group["cells"] for group in groups), strict=True):
+        counts = " | ".join(
+            f"{cell['identical']} of {group['answers']}{parted(cell)}"
+            for cell, group in zip(cells, groups, strict=True)
+        )
+        lines.append(f"| `{cells[0]['method']}` at {cells[0]['dial']:g} | {counts} |")
+    note = "\nIn brackets the largest gap between the two best logits where answers part.\n"
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def parted(cell: dict) -> str:
+    """The largest top-2 gap where answers parted, if any did."""
+    margin = cell["largest_margin_where_parted"]
+    return "" if margin is None else f" ({margin:.1g})"
 
 
 def startup_line() -> str:
