@@ -254,7 +254,6 @@ def test_a_difference_is_held_against_the_margin_where_it_begins(tiny, texts, jo
     base = prove.all_answers(tiny, [item], Installed(), "base", nothing_said, journal)[item.id]
     tokens = list(base.token_ids)
     tokens[2] = (tokens[2] + 1) % 300
-    other = prove.Answer(tokens)
-    margin = prove.margin_where_parted(tiny, item, base, other)
+    margin = prove.margin_where_parted(tiny, item, base.token_ids, tokens)
     whole = tiny.score(tiny.encode(item), base.token_ids, installed=Installed())
     assert margin == pytest.approx(whole.margin[2], abs=1e-5)

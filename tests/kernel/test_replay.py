@@ -91,11 +91,13 @@ def test_a_copied_end_token_saves_its_step():
     assert replay.proposed == 5, "the draft ran on behind the end"
 
 
-def test_a_single_token_takes_no_step():
+def test_an_answer_without_a_second_token_takes_no_step():
     drafter = method("fixed_lookup")().at(1.0, {}, ENGINE.shape)
     start = DraftStart(prompt=[0, 1, 0], special=frozenset(), step_seconds=seconds)
     for source in (None, drafter):
-        assert replayed(source, start, [1], seconds).steps == 0
+        for answer in ([1], []):
+            replay = replayed(source, start, answer, seconds)
+            assert (replay.price, replay.steps, replay.proposed, replay.accepted) == (0, 0, 0, 0)
 
 
 def test_drafts_end_before_the_last_token_when_no_limit_is_given():

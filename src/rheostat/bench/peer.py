@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 
-from rheostat.bench.llamacpp_peer import KINDS, LlamaCpp, check_installed, peak_memory
+from rheostat.bench.llamacpp_peer import KINDS, LlamaCpp, peak_memory
 from rheostat.engines.base import Request
 from rheostat.engines.embedded import EMBEDDED, embedded_file
 from rheostat.engines.torch_load import DTYPES
@@ -129,7 +129,6 @@ def peers_of(
         peer = Transformers(engine.model, DTYPES[dtype], say)
         yield {name: partial(_transformers, engine, peer, n) for name, n in LOOKUPS.items()}
         return
-    check_installed()
     path = embedded_file(EMBEDDED[engine.model], progress=say)
     threads, context = torch.get_num_threads(), engine.shape.context
     with ExitStack() as stack:

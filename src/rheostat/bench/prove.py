@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rheostat.bench.peer import Transformers
 from rheostat.bench.result import envelope
@@ -73,15 +73,7 @@ def compared_settings() -> list[tuple[str, float, tuple[Setting, ...]]]:
     return [*alone, (" + ".join(own), 1.0, tuple(Setting(name=n, dial=1.0) for n in own))]
 
 
-class Answered(Protocol):
-    """An answer's tokens."""
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """New token ids."""
-
-
-class Answer(NamedTuple):
+class Written(NamedTuple):
     """What is kept of an answer."""
 
     token_ids: list[int]
@@ -92,7 +84,7 @@ class Answer(NamedTuple):
 def compared_drafts(
     engine: TorchEngine,
     items: Sequence[Request],
-    base: Mapping[str, Answer],
+    base: Mapping[str, Written],
     say: Callable[[str], None],
     journal: Journal,
 ) -> dict[str, Any]:
@@ -103,7 +95,10 @@ def compared_drafts(
         decision = install(plan, engine.shape, engine.card.offers)
         own = all_answers(engine, items, decision, f"{name} at {dial:g}", say, journal)
         parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
-        margins = [margin_where_parted(engine, i, base[i.id], own[i.id]) for i in parted]
+        margins = [
+            margin_where_parted(engine, i, base[i.id].token_ids, own[i.id].token_ids)
+            for i in parted
+        ]
         cells.append(
             {
                 "method": name,
@@ -123,30 +118,29 @@ def all_answers(  # noqa: PLR0913  # what answers, how, and where that is told a
     label: str,
     say: Callable[[str], None],
     journal: Journal,
-) -> dict[str, Answer]:
+) -> dict[str, Written]:
     """Answer the items one by one."""
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Written] = {}
     sampling = Sampling(max_new_tokens=NEW_TOKENS)
 
-    def answer(item: Request) -> Answer:
+    def answer(item: Request) -> Written:
         output = next(iter(engine.generate([item], sampling, installed=decision)))
-        return Answer(list(output.token_ids), output.trace.accepted)
+        return Written(list(output.token_ids), output.trace.accepted)
 
     for i, item in enumerate(items):
         say(f"{engine.dtype}, {label}: answer {i + 1} of {len(items)}")
         kept = journal.part(f"{engine.dtype}, {label}, {item.id}", partial(answer, item))
-        answers[item.id] = Answer(*kept)
+        answers[item.id] = Written(*kept)
     return answers
 
 
-def margin_where_parted(engine: TorchEngine, item: Request, base: Answered, own: Answered) -> float:
+def margin_where_parted(
+    engine: TorchEngine, item: Request, base: Sequence[int], own: Sequence[int]
+) -> float:
     """Return the gap of the two largest logits at the first token that differs."""
-    pairs = zip(base.token_ids, own.token_ids, strict=False)
-    at = next(
-        (i for i, (a, b) in enumerate(pairs) if a != b),
-        min(len(base.token_ids), len(own.token_ids)),
-    )
-    longer = max(base.token_ids, own.token_ids, key=len)
+    pairs = zip(base, own, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(base), len(own)))
+    longer = max(base, own, key=len)
     scored = engine.score(engine.encode(item), longer[: at + 1], installed=Installed())
     return float(scored.margin[-1])
 
@@ -154,7 +148,7 @@ def margin_where_parted(engine: TorchEngine, item: Request, base: Answered, own:
 def _peer(
     engine: TorchEngine,
     items: Sequence[Request],
-    base: Mapping[str, Answer],
+    base: Mapping[str, Written],
     say: Callable[[str], None],
     journal: Journal,
 ) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class Run:
         if self.drafter is None or row.stop_reason:
             return
         engine, start = self.engine, time.perf_counter()
-        seconds = step_seconds(engine.prices(), engine.shape, self.depth.layout, rows=rows)
+        seconds = step_seconds(engine.prices(), self.depth.layout, rows=rows)
         row.drafting = self.drafter.start(
             DraftStart(prompt=row.prompt, special=engine.special, step_seconds=seconds)
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
@@ -108,6 +107,7 @@ class Llama:
             weights = fused_weights(loaded, layer, dtype, without=held)
             self._layers.append(laid_out_layer(weights, forms, held))
         self._head = Head(head_weight(loaded), dtype, forms)
+        self._bytes: dict[int, tuple[float, float]] = {}
         self._turns = _rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
 
     @torch.inference_mode()
@@ -181,31 +181,27 @@ class Llama:
             logits: rows whose logits, or choices alone, are computed.
         """
         shape = self.shape
-        total = sum(depth.layout.attention) * self._attention_bytes(rows)
-        total += sum(self._mlp_bytes(width) for width in widths)
+        total = sum(depth.layout.attention) * self._layer_bytes(rows)[0]
+        total += sum(self._layer_bytes(width)[1] for width in widths)
         if logits:
             total += self._head.weight_bytes(logits, whole=not choices) * shape.head_weights
         return total
 
-    @cache  # noqa: B019  # a model lives as long as its process, and widths are few
-    def _attention_bytes(self, rows: int) -> float:
-        """Return the bytes of an attention's weights at this width, the mean over layers."""
-        return self._mean_bytes(
-            rows, {"qkv": self.shape.qkv_weights, "out": self.shape.out_weights}
-        )
-
-    @cache  # noqa: B019
-    def _mlp_bytes(self, rows: int) -> float:
-        """Return the bytes of an MLP's weights at this width, the mean over layers."""
-        third = self.shape.mlp_weights / 3
-        return self._mean_bytes(rows, {"gate_up": 2 * third, "down": third})
-
-    def _mean_bytes(self, rows: int, weights: Mapping[str, float]) -> float:
-        total = 0.0
-        for layer in self._layers:
-            held = layer._asdict()
-            total += sum(held[name].weight_bytes(rows) * count for name, count in weights.items())
-        return total / len(self._layers)
+    def _layer_bytes(self, rows: int) -> tuple[float, float]:
+        """Return the bytes of an attention's and an MLP's weights at this width, means of layers."""
+        if rows not in self._bytes:
+            shape, layers = self.shape, self._layers
+            attention = sum(
+                layer.qkv.weight_bytes(rows) * shape.qkv_weights
+                + layer.out.weight_bytes(rows) * shape.out_weights
+                for layer in layers
+            )
+            mlp = sum(
+                (2 * layer.gate_up.weight_bytes(rows) + layer.down.weight_bytes(rows)) / 3
+                for layer in layers
+            )
+            self._bytes[rows] = attention / len(layers), mlp * shape.mlp_weights / len(layers)
+        return self._bytes[rows]
 
     def _embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)

@@ -90,9 +90,7 @@ def _difference(longer: Sequence[float], shorter: Sequence[float], units: int) -
     return tuple(max((a - b) / units, 1e-9) for a, b in zip(longer, shorter, strict=True))
 
 
-def step_seconds(
-    prices: PriceTable, shape: ModelShape, layout: Layout, *, rows: int = 1
-) -> StepSeconds:
+def step_seconds(prices: PriceTable, layout: Layout, *, rows: int = 1) -> StepSeconds:
     """Return what a step over n new tokens of one row costs after a context.
 
     Beside other rows, each of which brings one token, a step has to pay for the time that the
