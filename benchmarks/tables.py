@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "log.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "log.md", ROOT / "docs" / "step.md")
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -175,6 +175,25 @@ def parted(cell: dict) -> str:
     return "" if margin is None else f" ({margin:.1g})"
 
 
+def step_table() -> str:
+    """Milliseconds of a step and the shares of its parts."""
+    data = result("step")
+    parts = list(dict.fromkeys(part for cell in data["cells"] for part in cell["shares"]))
+    lines = [
+        "| format | tokens | ms a step | operations | " + " | ".join(parts) + " |",
+        "|" + "---|" * (len(parts) + 4),
+    ]
+    for cell in data["cells"]:
+        shares = " | ".join(
+            f"{cell['shares'][part]:.0%}" if part in cell["shares"] else "–" for part in parts
+        )
+        lines.append(
+            f"| {cell['dtype']} | {cell['tokens']} | {1e3 * cell['seconds']['median']:.1f} "
+            f"| {cell['operations']:.0f} | {shares} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
 def startup_line() -> str:
     """Import and second start."""
     data = result("startup")
@@ -202,6 +221,7 @@ PARTS = {
     "prove": prove_table,
     "skip": skip_table,
     "startup": startup_line,
+    "step": step_table,
 }
 
 

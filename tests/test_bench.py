@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat import catalog
-from rheostat.bench import depth, draft, prove
+from rheostat.bench import depth, draft, prove, step
 from rheostat.bench.journal import Journal
 from rheostat.bench.result import envelope, spread, write_result
 from rheostat.bench.startup import bench_startup
@@ -257,3 +257,15 @@ def test_a_difference_is_held_against_the_margin_where_it_begins(tiny, texts, jo
     margin = prove.margin_where_parted(tiny, item, base.token_ids, tokens)
     whole = tiny.score(tiny.encode(item), base.token_ids, installed=Installed())
     assert margin == pytest.approx(whole.margin[2], abs=1e-5)
+
+
+# where a step's time goes
+
+
+def test_the_shares_of_a_step_are_a_whole(tiny):
+    cell = step.step_cell(tiny, 3)
+    assert sum(cell["shares"].values()) == pytest.approx(1.0, abs=0.02)
+    assert {"other products", "attention", "small operations", "Python"} <= set(cell["shares"])
+    assert min(cell["shares"].values()) >= 0
+    assert cell["operations"] > 10
+    json.dumps(cell, allow_nan=False)

@@ -15,6 +15,7 @@ pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 from rheostat import catalog
 from rheostat.bench import decode, llamacpp_peer
 from rheostat.bench.decode_compared import compared
+from rheostat.bench.hindsight import together
 from rheostat.bench.journal import Journal
 from rheostat.bench.llamacpp_peer import LlamaCpp, PeerError
 from rheostat.bench.peer import Answer, llamacpp_name
@@ -40,6 +41,7 @@ def contest(tiny, tmp_path, monkeypatch):
         dtype="float32",
         own=decode.own_contestants(tiny),
         peers={"slow peer": slow_copy_of(tiny), "broken peer": broken},
+        prices=decode.drafting_prices(tiny),
         say=nothing_said,
         journal=Journal(tmp_path / "decode.partial.json"),
     )
@@ -48,7 +50,9 @@ def contest(tiny, tmp_path, monkeypatch):
 def slow_copy_of(engine):
     """A peer that gives the base's answers in a thousand seconds each."""
     base = decode.own_contestants(engine)["base"]
-    return lambda item, new_tokens: base(item, new_tokens)._replace(seconds=1000.0, steps=None)
+    return lambda item, new_tokens: base(item, new_tokens)._replace(
+        seconds=1000.0, first_seconds=0.0, steps=None
+    )
 
 
 def broken(item, new_tokens):
@@ -77,9 +81,30 @@ def test_everyone_answers_first_in_turn(texts, contest):
 
     own = {name: noting(name, answer) for name, answer in contest.own.items()}
     noted = decode.Contest(**{**vars(contest), "own": own, "peers": {}})
-    decode.decode_cell(noted, texts, len(own))
-    assert asked[:: len(own)] == list(own)
-    assert sorted(asked) == sorted(list(own) * len(own))
+    others = [name for name in own if name != "base"]
+    decode.decode_cell(noted, texts, len(others))
+    assert asked[:: len(own)] == ["base"] * len(others)
+    assert asked[1 :: len(own)] == others
+    assert sorted(asked) == sorted(list(own) * len(others))
+
+
+def test_a_peer_that_is_far_behind_answers_no_more(texts, contest):
+    asked = []
+
+    def peer(seconds):
+        def answered(item, new_tokens):
+            asked.append(seconds)
+            return slow(item, new_tokens)._replace(seconds=seconds)
+
+        return answered
+
+    slow = contest.peers["slow peer"]
+    peers = {"fast": peer(10.0), "near": peer(11.0), "far": peer(20.0)}
+    cell = decode.decode_cell(decode.Contest(**{**vars(contest), "peers": peers}), texts, 6)
+    assert [asked.count(seconds) for seconds in (10.0, 11.0, 20.0)] == [6, 6, decode.TRIED]
+    assert [cell["contestants"][name]["items"] for name in peers] == [6, 6, decode.TRIED]
+    assert cell["best_peer"] == "fast"
+    assert cell["contestants"]["far"]["over_best_peer"]["speed_ratio"] == pytest.approx(0.5)
 
 
 def test_a_cell_compares_with_the_fastest_peer(texts, contest):
@@ -93,6 +118,19 @@ def test_a_cell_compares_with_the_fastest_peer(texts, contest):
         assert found["tokens_per_step"] >= 1
     assert cell["contestants"]["slow peer"]["tokens_per_step"] is None
     json.dumps(cell, allow_nan=False)
+
+
+def test_in_hindsight_nothing_is_cheaper_than_the_oracle(texts, contest):
+    found = decode.decode_cell(contest, texts, 3)["in_hindsight"]
+    assert found["relative"]["base"] == 1.0
+    assert min(found["relative"], key=found["relative"].__getitem__) == "oracle"
+    assert found["relative"][found["best_fixed"]] == min(
+        price for name, price in found["relative"].items() if name[-1].isdigit()
+    )
+    assert found["oracle_share"] <= 1
+    both = together([found, found])
+    assert both["controller_ratio"] == pytest.approx(found["controller_ratio"])
+    assert both["best_fixed"] == found["best_fixed"]
 
 
 def test_a_peer_that_fails_is_reported_and_not_compared(texts, contest):
@@ -114,42 +152,55 @@ def test_answers_that_earned_nothing_are_not_compared(questions, contest):
     assert cell["contestants"]["controller"]["over_base"] is None
 
 
+def test_only_the_base_answers_what_does_not_count(questions, contest):
+    def unasked(item, new_tokens):
+        raise AssertionError("nobody else is asked")
+
+    own = {"base": contest.own["base"], "controller": unasked}
+    decode.decode_cell(decode.Contest(**{**vars(contest), "own": own}), questions, 2)
+
+
 # comparisons
 
 
-def answer(seconds, tokens=10, *, same=True):
-    return {"counts": True, "same": same, "tokens": tokens, "seconds": seconds, "steps": 5}
+def answer(seconds, tokens=11, *, same=True, first=0.0):
+    return {
+        "counts": True,
+        "same": same,
+        "tokens": tokens,
+        "seconds": seconds,
+        "first_seconds": first,
+        "steps": 5,
+    }
 
 
-def test_answers_of_other_lengths_are_compared_by_seconds_a_token():
+def test_answers_of_other_lengths_are_compared_as_if_they_had_the_bases():
     answered = [
         {
-            "base": answer(4.0),
+            "base": answer(4.0, first=1.0),
             "copyspec": answer(2.0),
             "controller": answer(2.5),
-            "short": answer(1.0, 2, same=False),
-            "long": answer(6.0, 20, same=False),
+            "short": answer(1.5, 3, same=False, first=1.0),
+            "long": answer(6.0, 21, same=False, first=2.0),
         }
     ]
-    found = compared(
-        answered, answered, own=["base", "copyspec", "controller"], peers=["short", "long"]
+    found = compared(answered, own=["base", "copyspec", "controller"], peers=["short", "long"])
+    seconds = {n: 11 / c["tokens_per_second"] for n, c in found["contestants"].items()}
+    assert seconds == pytest.approx(
+        {"base": 4.0, "copyspec": 2.0, "controller": 2.5, "short": 1 + 2.5, "long": 2 + 2.0}
     )
-    speeds = {n: c["tokens_per_second"] for n, c in found["contestants"].items()}
-    assert speeds == pytest.approx(
-        {"base": 2.5, "copyspec": 5.0, "controller": 4.0, "short": 2.0, "long": 10 / 3}
-    )
-    assert (found["best_peer"], found["best_single"]) == ("long", "copyspec")
+    assert (found["best_peer"], found["best_single"]) == ("short", "copyspec")
     assert found["controller_over_best_single"]["speed_ratio"] == pytest.approx(0.8)
     over = found["contestants"]["controller"]["over_best_peer"]["speed_ratio"]
-    assert over == pytest.approx(speeds["controller"] / speeds["long"])
+    assert over == pytest.approx(3.5 / 2.5)
     assert found["contestants"]["long"]["identical_answers"] == 0
 
 
 def test_identity_is_judged_by_tokens_or_else_by_text():
-    base = Answer(2, 1.0, "a b", (1, 2))
-    assert decode._kept(Answer(2, 1.0, "", (1, 2)), base)["same"]
-    assert not decode._kept(Answer(2, 1.0, "a b", (1, 3)), base)["same"]
-    assert decode._kept(Answer(2, 1.0, "a b"), base)["same"]
+    base = Answer(2, 1.0, text="a b", token_ids=(1, 2))
+    assert decode._kept(Answer(2, 1.0, token_ids=(1, 2)), base)["same"]
+    assert not decode._kept(Answer(2, 1.0, text="a b", token_ids=(1, 3)), base)["same"]
+    assert decode._kept(Answer(2, 1.0, text="a b"), base)["same"]
 
 
 # the whole suite
@@ -166,14 +217,15 @@ def result(tiny, texts, contest, monkeypatch):
     monkeypatch.setattr(decode, "check_installed", lambda: None)
     monkeypatch.setattr(decode, "build_facts", dict)
     monkeypatch.setattr(decode, "WARM_UP", texts)
-    monkeypatch.setattr(decode, "ITEMS", {"float32": {texts: 2}, "gguf": {texts: 3}})
+    monkeypatch.setattr(decode, "FORMATS", ("float32", "gguf"))
+    monkeypatch.setattr(decode, "ITEMS", {texts: 2})
     return decode.bench_decode(nothing_said, contest.journal)
 
 
 def test_the_suite_has_a_cell_for_every_format_and_workload(result, texts):
     assert [(c["dtype"], c["workload"], c["items"]) for c in result["cells"]] == [
         ("float32", texts, 2),
-        ("gguf", texts, 3),
+        ("gguf", texts, 2),
     ]
     assert [m["dtype"] for m in result["memory"]] == ["float32", "gguf"]
     json.dumps(result, allow_nan=False)
@@ -206,7 +258,8 @@ def test_a_server_answers_prompt_after_prompt(tmp_path):
         "order = json.loads(sys.argv[1])\n"
         "for line in sys.stdin:\n"
         "    n = len(json.loads(line)['prompt'])\n"
-        "    reply = {'text': order['kind'], 'tokens': n, 'seconds': 1.0, 'peak_bytes': None}\n"
+        "    reply = {'text': order['kind'], 'tokens': n, 'seconds': 1.0, 'first_seconds': 0.5}\n"
+        "    reply['peak_bytes'] = None\n"
         "    print(json.dumps(reply), flush=True)\n",
     )
     assert [peer.answer([7] * n, new_tokens=4).tokens for n in (2, 3)] == [2, 3]
@@ -233,7 +286,7 @@ def test_a_prompt_that_is_refused_ends_no_server(tmp_path):
     peer = served(
         tmp_path,
         'for reply in (\'{"error": "no room"}\', \'{"text": "", "tokens": 0, \'\n'
-        '              \'"seconds": 1, "peak_bytes": 0}\'):\n'
+        '              \'"seconds": 1, "first_seconds": 0, "peak_bytes": 0}\'):\n'
         "    input()\n"
         "    print(reply, flush=True)\n",
     )

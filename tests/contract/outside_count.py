@@ -18,7 +18,7 @@ class OutsideCount(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if name == "linear":
+        if name in {"linear", "_linear_pointwise"}:
             self._linear(args[0], args[1])
         elif name == "mm":
             self._product(args[0], args[1])
@@ -28,9 +28,11 @@ class OutsideCount(TorchDispatchMode):
             self._product(args[0], args[1])
         elif name == "_weight_int4pack_mm_for_cpu":
             self._four_bits(args[0], args[1], args[3])
+        elif name == "bmm":
+            self._products(args[0], args[1])
         elif "scaled_dot_product" in name:
             self._attention(*args[:3])
-        elif name in {"bmm", "baddbmm", "matmul", "einsum", "_linear_pointwise"}:
+        elif name in {"baddbmm", "matmul", "einsum"}:
             raise AssertionError(f"`{name}` is not counted; teach the count about it")
         return result
 
@@ -41,6 +43,10 @@ class OutsideCount(TorchDispatchMode):
     def _product(self, x, weight):
         self.flops += 2 * x.shape[0] * weight.numel()
         self.bytes += weight.numel() * weight.element_size()
+
+    def _products(self, x, weights):
+        self.flops += 2 * x.shape[1] * weights.numel()
+        self.bytes += weights.numel() * weights.element_size()
 
     def _four_bits(self, x, packed, pairs):
         self.flops += 2 * x.shape[0] * 2 * packed.numel() * packed.element_size()

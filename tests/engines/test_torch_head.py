@@ -1,4 +1,4 @@
-"""Choices through an eight-bit head are those of the whole product."""
+"""Choices through a head in fewer bits are those of the whole product."""
 
 from __future__ import annotations
 
@@ -10,20 +10,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rheostat.engines.torch_head import Head, _Quick
-from rheostat.engines.torch_matrix import Forms
+from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_matrix import Forms, candidates
+from rheostat.engines.torch_quick_head import QuickHead
 
 WIDTH, VOCABULARY = 64, 512
+HALF = pytest.mark.skipif(
+    "packed" not in candidates(torch.bfloat16), reason="this processor multiplies no bfloat16"
+)
+WAYS = {"whole": Forms(), "eight": Forms(quick_rows=99), "half": Forms(half_rows=99)}
+QUICK = ["eight", pytest.param("half", marks=HALF)]
 
 
-def head(weight: torch.Tensor, *, quick: bool = True, dtype: torch.dtype = torch.float32) -> Head:
-    return Head(weight, dtype, Forms(quick_rows=99 if quick else 0))
+def head(weight: torch.Tensor, way: str, *, dtype: torch.dtype = torch.float32) -> Head:
+    return Head(weight, dtype, WAYS[way])
 
 
 def drawn(seed: int, rows: int, size: float = 1.0) -> torch.Tensor:
     return size * torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("way", QUICK)
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -32,56 +39,67 @@ def drawn(seed: int, rows: int, size: float = 1.0) -> torch.Tensor:
     size=st.sampled_from([0.1, 1.0, 30.0]),
 )
 def test_the_choice_is_that_of_the_whole_product(
-    seed: int, rows: int, nearness: float, size: float
+    way: str, seed: int, rows: int, nearness: float, size: float
 ) -> None:
     """Rows of the head lie as near to each other as `nearness`, so that logits are near ties."""
     weight = drawn(seed, 1) + nearness * drawn(seed + 1, VOCABULARY)
     x = drawn(seed + 2, rows, size)
     exact = x.double() @ weight.double().t()
-    chosen = head(weight).choices(x)[0]
+    chosen = head(weight, way).choices(x)[0]
     best = exact.amax(dim=1)
     lost = best - exact[torch.arange(rows), chosen]
     assert (lost <= 1e-5 * best.abs().clamp_min(1.0)).all()
 
 
+@pytest.mark.parametrize("bits", [8, pytest.param(16, marks=HALF)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_bounds_hold_for_every_row(dtype: torch.dtype) -> None:
+def test_the_bounds_hold_for_every_row(dtype: torch.dtype, bits: int) -> None:
     weight, x = drawn(1, VOCABULARY).to(dtype).float(), drawn(2, 40).to(dtype).float()
-    quick = _Quick(weight, dtype)
     exact = x.double() @ weight.double().t()
-    for row, found in zip(exact, quick.candidates(x), strict=True):
-        assert found is not None
-        assert int(row.argmax()) in found.tolist()
-        assert len(found) < VOCABULARY / 4
+    found = QuickHead(weight, dtype, bits=bits).candidates(x)
+    pairs = set(zip(found.rows.tolist(), found.tokens.tolist(), strict=True))
+    assert found.open == []
+    assert pairs >= set(enumerate(exact.argmax(dim=1).tolist()))
+    assert len(pairs) < 40 * VOCABULARY / 4
 
 
-def test_of_equal_logits_the_first_is_chosen() -> None:
+@pytest.mark.parametrize("way", QUICK)
+def test_of_equal_logits_the_first_is_chosen(way: str) -> None:
     weight = drawn(3, VOCABULARY)
     weight[100] = weight[7] = weight[300] = 3 * weight[5]
-    chosen = head(weight).choices(weight[5:6])[0]
+    chosen = head(weight, way).choices(weight[5:6])[0]
     assert chosen.tolist() == [7]
 
 
-@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("way", ["whole", *QUICK])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_row_that_is_no_number_has_no_choice(quick: bool, bad: float) -> None:
+def test_a_row_that_is_no_number_has_no_choice(way: str, bad: float) -> None:
     weight, x = drawn(4, VOCABULARY), drawn(5, 3)
     x[1, 2] = bad
-    chosen = head(weight, quick=quick).choices(x)[0].tolist()
+    chosen = head(weight, way).choices(x)[0].tolist()
     assert chosen[1] == -1
     assert min(chosen[0], chosen[2]) >= 0
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_a_damaged_head_has_no_choice(quick: bool) -> None:
+@pytest.mark.parametrize("way", ["whole", *QUICK])
+def test_a_damaged_head_has_no_choice(way: str) -> None:
     weight = drawn(6, VOCABULARY)
     weight[9, 9] = float("nan")
-    assert head(weight, quick=quick).choices(drawn(7, 1))[0].tolist() == [-1]
+    assert head(weight, way).choices(drawn(7, 1))[0].tolist() == [-1]
 
 
+@pytest.mark.parametrize("way", QUICK)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_both_ways_choose_alike(dtype: torch.dtype) -> None:
+def test_all_ways_choose_alike(dtype: torch.dtype, way: str) -> None:
     weight = drawn(8, VOCABULARY)
     x = (5 * weight[:50]).to(dtype)
-    quick, whole = (head(weight, quick=q, dtype=dtype).choices(x)[0] for q in (True, False))
+    quick, whole = (head(weight, w, dtype=dtype).choices(x)[0] for w in (way, "whole"))
     assert torch.equal(quick, whole)
+
+
+@pytest.mark.parametrize("way", QUICK)
+def test_a_row_is_chosen_for_as_among_others(way: str) -> None:
+    weight, x = drawn(9, VOCABULARY), drawn(10, 20)
+    own = head(weight, way)
+    together = own.choices(x)[0].tolist()
+    assert together == [int(own.choices(row[None])[0]) for row in x]

@@ -21,7 +21,7 @@ from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_levels import LevelMatrix, Levels, load_levels
 from rheostat.engines.torch_load import load_torch
-from rheostat.engines.torch_matrix import Forms
+from rheostat.engines.torch_matrix import MOST_ROWS, Forms, candidates
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_weights import fused_levels, fused_weights
 from rheostat.engines.weights_cache import load_weights
@@ -33,6 +33,7 @@ from rheostat.kernel.seams import Installed
 if TYPE_CHECKING:
     from pathlib import Path
 
+WIDE = candidates(torch.bfloat16)[-1]
 FORMATS = [GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_1]
 
 
@@ -78,19 +79,20 @@ def test_the_second_load_reads_the_cache_and_a_damaged_one_is_made_again(path: P
     assert all(torch.equal(a, b) for n in first for a, b in zip(first[n], again[n], strict=True))
 
 
+@pytest.mark.parametrize("border", [MOST_ROWS, 4, 0])
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 16, 33])
-def test_a_product_is_that_of_the_weights_up_to_bfloat16(rows: int) -> None:
+def test_a_product_is_that_of_the_weights_up_to_bfloat16(rows: int, border: int) -> None:
     matrix = random_levels(48, 64)
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(1))
     exact = x.double() @ matrix.values().double().t()
-    y = LevelMatrix(matrix)(x)
+    y = LevelMatrix(matrix, Forms(level_rows=border, level_wide=WIDE))(x)
     assert (y.dtype, y.shape) == (torch.float32, (rows, 48))
     spread = x.abs().double() @ matrix.values().abs().double().t()
     assert ((y.double() - exact).abs() <= 4 * 2**-8 * spread).all()
 
 
 def test_a_row_has_the_same_product_among_others() -> None:
-    matrix = LevelMatrix(random_levels(64, 128))
+    matrix = LevelMatrix(random_levels(64, 128), Forms())
     x = torch.randn(20, 128, generator=torch.Generator().manual_seed(2))
     whole = matrix(x)
     assert all(torch.equal(matrix(x[i : i + 1])[0], whole[i]) for i in range(20))
@@ -113,11 +115,11 @@ def test_the_engine_answers_from_the_files_own_weights(path: Path) -> None:
     assert scores[0].cost.bytes < scores[1].cost.bytes
 
 
-def test_the_books_balance_with_four_bits_and_an_eight_bit_head(path: Path) -> None:
+@pytest.mark.parametrize("border", [MOST_ROWS, 2])
+def test_the_books_balance_with_four_bits_and_a_quick_head(path: Path, border: int) -> None:
     loaded = load_weights(str(path))
-    model = Llama(
-        loaded, dtype=torch.float32, forms=Forms(quick_rows=2), levels=load_levels(loaded)
-    )
+    forms = Forms(quick_rows=2, level_rows=border, level_wide=WIDE)
+    model = Llama(loaded, dtype=torch.float32, forms=forms, levels=load_levels(loaded))
     engine = TorchEngine(loaded, model, Tokenizer.of(loaded), PRICES, dtype="gguf")
     plan = Plan(model=engine.model, methods=(Setting(name="suffix", dial=1.0),))
     decision = installed(plan, engine.shape, engine.card.offers)

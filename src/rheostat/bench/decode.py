@@ -1,8 +1,9 @@
 """Suite `decode`: drafts against every peer on a processor, format by format, on one thread.
 
-Contestants answer each item in turn: the engine's base, each draft source alone, all sources under
-their controller, and the peers of the format. Seconds hold the prompt's reading. Which answers
-count, and which cells make a claim, is as in the suite `draft`.
+The engine's base answers an item first; where its answer counts, the others answer in turn: each
+draft source alone, all sources under their controller, and the peers of the format. A peer that
+is far behind the fastest one after some items answers no more. Seconds hold the prompt's reading.
+Which answers count, and which cells make a claim, is as in the suite `draft`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from rheostat.bench.decode_compared import Answers, compared
+from rheostat.bench.decode_compared import Answers, compared, far_behind
 from rheostat.bench.draft import FEWEST
+from rheostat.bench.hindsight import hindsight, priced, together
 from rheostat.bench.llamacpp_peer import PeerError, build_facts, check_installed, peak_memory
 from rheostat.bench.peer import Answer, Contestant, peers_of
 from rheostat.bench.result import envelope
@@ -28,11 +30,12 @@ from rheostat.engines.base import Request, Sampling
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
 from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.policies.draft_control import Controlled
 from rheostat.workloads.counting import counts
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
     from rheostat.engines.torch_engine import TorchEngine
@@ -43,12 +46,11 @@ NEW_TOKENS = 128
 WARM_UP = "chat"
 """Its first item is answered by everyone, unmeasured, with few tokens."""
 FEW_TOKENS = 8
-ITEMS: Mapping[str, Mapping[str, int]] = {
-    "float32": {"edit": 8, "copy": 8, "summarise": 4, "chat": 4},
-    "bfloat16": {"edit": 14, "copy": 14, "summarise": 6, "chat": 6},
-    "gguf": {"edit": 14, "copy": 14, "summarise": 6, "chat": 6},
-}
-"""Items of each workload, a number format each."""
+FORMATS = ("float32", "bfloat16", "gguf")
+ITEMS: Mapping[str, int] = {"edit": 44, "copy": 44, "summarise": 10, "chat": 10}
+"""Items of each workload, of which only those are contested whose base answer counts."""
+TRIED = 4
+"""Contested items after which peers that are far behind leave."""
 
 
 @final
@@ -60,6 +62,8 @@ class Contest:
     own: Mapping[str, Contestant]
     """Ours, `base` among them."""
     peers: Mapping[str, Contestant]
+    prices: Callable[[Request, Sequence[int]], dict[str, float]]
+    """Prices the ways to draft along the base's answer."""
     say: Callable[[str], None]
     journal: Journal
 
@@ -69,14 +73,21 @@ def bench_decode(say: Callable[[str], None], journal: Journal) -> dict[str, Any]
     check_installed()
     cells: list[dict[str, Any]] = []
     memory = []
-    for dtype, workloads in ITEMS.items():
+    for dtype in FORMATS:
         engine = load_torch("smollm2", dtype=dtype, threads=1, progress=say)
         own = own_contestants(engine)
         alone = _round(own)["base"]
         with peers_of(engine, dtype, say) as peers:
             _round(peers)
-            contest = Contest(dtype=dtype, own=own, peers=peers, say=say, journal=journal)
-            cells += [decode_cell(contest, name, limit) for name, limit in workloads.items()]
+            contest = Contest(
+                dtype=dtype,
+                own=own,
+                peers=peers,
+                prices=drafting_prices(engine),
+                say=say,
+                journal=journal,
+            )
+            cells += [decode_cell(contest, name, limit) for name, limit in ITEMS.items()]
             held = journal.part(f"{dtype}, memory", partial(_round, peers))
         memory.append({"dtype": dtype, "engine_alone": alone, "process_peak_bytes": held})
         del engine, own, peers, contest
@@ -88,8 +99,14 @@ def bench_decode(say: Callable[[str], None], journal: Journal) -> dict[str, Any]
         "threads": 1,
         "llama.cpp": build_facts(),
         "cells": cells,
+        "in_hindsight": {dtype: _together(cells, dtype) for dtype in FORMATS},
         "memory": memory,
     }
+
+
+def _together(cells: Sequence[Mapping[str, Any]], dtype: str) -> dict[str, Any] | None:
+    found = [c["in_hindsight"] for c in cells if c["dtype"] == dtype and c["in_hindsight"]]
+    return together(found) if found else None
 
 
 def own_contestants(engine: TorchEngine) -> dict[str, Contestant]:
@@ -97,11 +114,24 @@ def own_contestants(engine: TorchEngine) -> dict[str, Contestant]:
     sources = _sources()
     entered = {"base": [], "controller": list(sources.values())}
     entered |= {name: [setting] for name, setting in (sources | _sources(control=True)).items()}
-    made: dict[str, Contestant] = {}
-    for name, settings in entered.items():
-        plan = Plan(model=engine.model, methods=tuple(settings))
-        made[name] = partial(_own, engine, install(plan, engine.shape, engine.card.offers))
-    return made
+    return {
+        name: partial(_own, engine, _decision(engine, settings))
+        for name, settings in entered.items()
+    }
+
+
+def drafting_prices(engine: TorchEngine) -> Callable[[Request, Sequence[int]], dict[str, float]]:
+    """Return what prices the ways to draft along an answer of this engine."""
+    made = {name: _decision(engine, [setting]).draft for name, setting in _sources().items()}
+    controller = _decision(engine, list(_sources().values())).draft
+    assert isinstance(controller, Controlled)
+    sources = {n: one.sources[0][0] for n, one in made.items() if isinstance(one, Controlled)}
+    return partial(priced, engine, controller=controller, sources=sources)
+
+
+def _decision(engine: TorchEngine, settings: Sequence[Setting]) -> Installed:
+    plan = Plan(model=engine.model, methods=tuple(settings))
+    return install(plan, engine.shape, engine.card.offers)
 
 
 def _sources(*, control: bool = False) -> dict[str, Setting]:
@@ -116,11 +146,20 @@ def _sources(*, control: bool = False) -> dict[str, Setting]:
 
 def _own(engine: TorchEngine, decision: Installed, item: Request, new_tokens: int) -> Answer:
     sampling = Sampling(max_new_tokens=new_tokens)
+    shown: list[float] = []
+
+    def note(name: str, piece: str) -> None:
+        if not shown:
+            shown.append(time.perf_counter())
+
     start = time.perf_counter()
-    output = next(iter(engine.generate([item], sampling, installed=decision)))
+    outputs = engine.generate([item], sampling, installed=decision, on_token=note)
+    output = next(iter(outputs))
+    end = time.perf_counter()
     return Answer(
         tokens=len(output.token_ids),
-        seconds=time.perf_counter() - start,
+        seconds=end - start,
+        first_seconds=(shown or [end])[0] - start,
         text=output.text,
         token_ids=output.token_ids,
         steps=output.trace.steps,
@@ -145,15 +184,20 @@ def _round(contestants: Mapping[str, Contestant]) -> dict[str, int | None]:
 
 
 def decode_cell(contest: Contest, workload: str, limit: int) -> dict[str, Any]:
-    """Let every contestant answer the items of one workload, each of them first in turn."""
+    """Let the contestants answer the items of one workload, each of them first in turn."""
     items = load_workload(workload, part="test", limit=limit, seed=SEED).items
     name = f"{contest.dtype} {workload}"
-    answered: list[Answers] = []
+    counted: list[Answers] = []
+    peers = dict(contest.peers)
     for i, item in enumerate(items):
         contest.say(f"{name}: item {i + 1} of {len(items)}")
-        answers = partial(_answers, {**contest.own, **contest.peers}, item, first=i)
-        answered.append(contest.journal.part(f"{name}, {item.id}", answers))
-    counted = [answers for answers in answered if answers["base"]["counts"]]
+        answers = partial(_answers, contest, peers, item, first=len(counted))
+        answered = contest.journal.part(f"{name}, {item.id}", answers)
+        if answered["base"]["counts"]:
+            counted.append(answered)
+        if len(counted) == TRIED:
+            for peer in far_behind(counted, list(peers)):
+                del peers[peer]
     enough = len(counted) >= FEWEST and 2 * len(counted) >= len(items)
     return {
         "dtype": contest.dtype,
@@ -161,21 +205,27 @@ def decode_cell(contest: Contest, workload: str, limit: int) -> dict[str, Any]:
         "items": len(items),
         "counted": len(counted),
         "claim": bool(counted) and (workload not in ("edit", "copy") or enough),
-        **compared(answered, counted, own=list(contest.own), peers=list(contest.peers)),
+        "in_hindsight": hindsight([answers["base"]["prices"] for answers in counted]),
+        **compared(counted, own=list(contest.own), peers=list(contest.peers)),
     }
 
 
 def _answers(
-    contestants: Mapping[str, Contestant], item: Request, *, first: int
+    contest: Contest, peers: Mapping[str, Contestant], item: Request, *, first: int
 ) -> dict[str, dict[str, Any]]:
-    """Let every contestant answer an item; return what is kept of each answer."""
-    names = list(contestants)
-    turn = first % len(names)
-    given = {n: _given(contestants[n], item) for n in names[turn:] + names[:turn]}
-    base = given["base"]
+    """Let the base answer an item, and everyone else if that counts; return what is kept."""
+    contestants = {**contest.own, **peers}
+    base = _given(contestants["base"], item)
     assert not isinstance(base, PeerError)
     counting = item.reference is None or counts(base.text, base.token_ids or (), item.reference)
-    return {name: {"counts": counting} | _kept(given[name], base) for name in names}
+    names = [name for name in contestants if name != "base"] if counting else []
+    turn = first % max(len(names), 1)
+    given = {n: _given(contestants[n], item) for n in names[turn:] + names[:turn]}
+    kept = {name: _kept(given[name], base) for name in names}
+    own = _kept(base, base) | {"counts": counting}
+    if counting:
+        own["prices"] = contest.prices(item, base.token_ids or ())
+    return {"base": own, **kept}
 
 
 def _given(contestant: Contestant, item: Request) -> Answer | PeerError:
@@ -193,5 +243,6 @@ def _kept(answer: Answer | PeerError, base: Answer) -> dict[str, Any]:
         "same": answer.token_ids == base.token_ids if shown else answer.text == base.text,
         "tokens": answer.tokens,
         "seconds": answer.seconds,
+        "first_seconds": answer.first_seconds,
         "steps": answer.steps,
     }

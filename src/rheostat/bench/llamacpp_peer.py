@@ -41,6 +41,8 @@ class Reply(NamedTuple):
     tokens: int
     """New tokens, the end token left out."""
     seconds: float
+    first_seconds: float
+    """Of these, the reading of the prompt."""
     peak_bytes: int | None
     """Most memory that its process held so far."""
 
@@ -191,6 +193,7 @@ def _reply(server: Any, asked: dict[str, Any]) -> dict[str, Any]:
         "text": choice["text"],
         "tokens": got["usage"]["completion_tokens"] - ended,
         "seconds": seconds,
+        "first_seconds": got["timings"]["prompt_ms"] / 1000,
         "peak_bytes": peak_memory(),
     }
 

@@ -35,6 +35,8 @@ class Answer(NamedTuple):
 
     tokens: int
     seconds: float
+    first_seconds: float = 0.0
+    """Of these, until the first token was there."""
     text: str = ""
     token_ids: tuple[int, ...] | None = None
     """None where a contestant shows no tokens, but a text."""
@@ -53,6 +55,8 @@ class Timed(NamedTuple):
 
     rows: list[list[int]]
     seconds: float
+    first_seconds: float = 0.0
+    """Of these, until the first token of every row was there; 0 where that was not timed."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -100,6 +104,12 @@ class Transformers:
         """
         drafts = {} if lookup is None else {"prompt_lookup_num_tokens": lookup}
         inputs = torch.tensor(prompts)
+        ends: list[float] = []
+
+        def note(ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
+            ends.append(time.perf_counter())
+            return torch.zeros(len(ids), dtype=torch.bool)
+
         start = time.perf_counter()
         with torch.inference_mode():
             out = self._model.generate(
@@ -109,10 +119,12 @@ class Transformers:
                 max_new_tokens=new_tokens,
                 eos_token_id=eos,
                 pad_token_id=eos[0],
+                stopping_criteria=[note],
                 **drafts,
             )
         seconds = time.perf_counter() - start
-        return Timed([_until(row, eos) for row in out[:, inputs.shape[1] :].tolist()], seconds)
+        rows = [_until(row, eos) for row in out[:, inputs.shape[1] :].tolist()]
+        return Timed(rows, seconds, ends[0] - start)
 
 
 def _until(row: list[int], ends: list[int]) -> list[int]:
@@ -151,9 +163,21 @@ def _transformers(
     prompt, eos = engine.encode(item), sorted(engine.eos)
     done = peer.generate([prompt], new_tokens=new_tokens, eos=eos, lookup=lookup)
     written = tuple(done.rows[0])
-    return Answer(len(written), done.seconds, token_ids=written, peak_bytes=peak_memory())
+    return Answer(
+        len(written),
+        done.seconds,
+        done.first_seconds,
+        token_ids=written,
+        peak_bytes=peak_memory(),
+    )
 
 
 def _llamacpp(engine: TorchEngine, server: LlamaCpp, item: Request, new_tokens: int) -> Answer:
     reply = server.answer(engine.encode(item), new_tokens=new_tokens)
-    return Answer(reply.tokens, reply.seconds, text=reply.text, peak_bytes=reply.peak_bytes)
+    return Answer(
+        reply.tokens,
+        reply.seconds,
+        reply.first_seconds,
+        text=reply.text,
+        peak_bytes=reply.peak_bytes,
+    )

@@ -7,23 +7,38 @@ no matrix sits in a cache when its turn comes, as in decoding.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
-from rheostat.engines.torch_head import Head, quick_fits
-from rheostat.engines.torch_matrix import FormName, Forms, candidates, laid_out, multiplied
+from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_levels import LevelMatrix
+from rheostat.engines.torch_matrix import (
+    MOST_ROWS,
+    FormName,
+    Forms,
+    candidates,
+    laid_out,
+    multiplied,
+)
+from rheostat.engines.torch_quick_head import eight_bits_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rheostat.engines.torch_levels import Levels
+
 NARROW_ROWS = (1, 2, 4, 8)
 WIDE_ROWS = 16
-REPEATS = 2
+HEAD_ROWS = (1, 2, 4, 8, 16, 32)
+REPEATS = 3
+HEAD_REPEATS = 5
 _SIZE = 50.0
 """Length of the vectors that enter the head while it is timed: as those of a language model, they
 point to a token, so that few logits are near the largest one."""
@@ -41,7 +56,7 @@ def choose(weights: Sequence[torch.Tensor]) -> Forms:
     for name in names:
         held = [laid_out(w, name) for w in weights]
         for rows in (*NARROW_ROWS, WIDE_ROWS):
-            times[name, rows] = _seconds(held, name, rows, weights)
+            times[name, rows] = _seconds([partial(_product, h, name) for h in held], weights, rows)
         del held
     narrow = min(names, key=lambda name: times[name, 1])
     wide = min(names, key=lambda name: times[name, WIDE_ROWS])
@@ -49,29 +64,73 @@ def choose(weights: Sequence[torch.Tensor]) -> Forms:
     return Forms(narrow, wide, border)
 
 
-def quick_head_rows(weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> int:
-    """Return up to how many rows choices through an eight-bit head are the faster ones; 0 = never.
+def with_head(weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> Forms:
+    """Return the forms with the fastest readings of the head for greedy choices.
 
     Args:
         weight: the head, float32 [vocabulary, width].
+        dtype: the model's number format.
         forms: the forms chosen for the other matrices.
     """
-    if not quick_fits(weight):
-        return 0
-    whole, quick = (Head(weight, dtype, replace(forms, quick_rows=n)) for n in (0, WIDE_ROWS))
-    best = 0
-    for rows in (*NARROW_ROWS, WIDE_ROWS):
+    none = replace(forms, quick_rows=0, half_rows=0)
+    heads = {"whole": Head(weight, dtype, none)}
+    if eight_bits_fit(weight):
+        heads["eight"] = Head(weight, dtype, replace(none, quick_rows=MOST_ROWS))
+    if "packed" in candidates(torch.bfloat16):
+        heads["half"] = Head(weight, dtype, replace(none, half_rows=MOST_ROWS))
+    fastest: list[str] = []
+    for rows in HEAD_ROWS:
         ordinary = weight[len(weight) // 2 :][:rows]  # behind the control tokens
         x = (_SIZE * F.normalize(ordinary, dim=1)).to(dtype)
-        if _best(partial(quick.choices, x)) >= _best(partial(whole.choices, x)):
-            break
-        best = rows
+        times = dict.fromkeys(heads, math.inf)
+        for _ in range(HEAD_REPEATS):  # in turn, so that a disturbance meets all of them
+            for name, head in heads.items():
+                times[name] = min(times[name], _best(partial(head.choices, x), repeats=1))
+        fastest.append(min(times, key=times.__getitem__))
+    return replace(
+        none,
+        quick_rows=_rows_of(fastest, {"eight"}),
+        half_rows=_rows_of(fastest, {"eight", "half"}),
+    )
+
+
+def _rows_of(fastest: Sequence[str], among: set[str]) -> int:
+    """Return up to how many rows one of `among` was always the fastest; 0 = never."""
+    pairs = zip(HEAD_ROWS, fastest, strict=True)
+    return max((rows for rows, _ in takewhile(lambda pair: pair[1] in among, pairs)), default=0)
+
+
+def with_levels(matrices: Sequence[Levels], forms: Forms) -> Forms:
+    """Return the forms with the border beyond which four-bit matrices are multiplied in another.
+
+    Args:
+        matrices: four-bit matrices, enough of them to exceed the caches.
+        forms: the forms chosen for the other matrices.
+    """
+    shapes = [m.levels for m in matrices]
+    own = [LevelMatrix(m, replace(forms, level_rows=MOST_ROWS)) for m in matrices]
+    times = {rows: _seconds(own, shapes, rows) for rows in (*NARROW_ROWS, WIDE_ROWS)}
+    best = replace(forms, level_rows=MOST_ROWS)
+    for name in candidates(torch.bfloat16):
+        if name not in ("packed", "packed32"):
+            continue
+        held = [LevelMatrix(m, replace(forms, level_rows=0, level_wide=name)) for m in matrices]
+        if (wide := _seconds(held, shapes, WIDE_ROWS)) >= times[WIDE_ROWS]:
+            continue
+        times[WIDE_ROWS] = wide
+        slower = (r for r in NARROW_ROWS if times[r] <= _seconds(held, shapes, r))
+        best = replace(forms, level_rows=max(slower, default=1), level_wide=name)
     return best
 
 
-def _best(work: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(REPEATS + 1):
+def _product(held: torch.Tensor, name: FormName, x: torch.Tensor) -> torch.Tensor:
+    return multiplied(x, held, name)
+
+
+def _best(work: Callable[[], object], *, repeats: int = REPEATS) -> float:
+    """Return the fewest seconds that it took."""
+    best = math.inf
+    for _ in range(repeats):
         start = time.perf_counter()
         work()
         best = min(best, time.perf_counter() - start)
@@ -79,14 +138,19 @@ def _best(work: Callable[[], object]) -> float:
 
 
 def _seconds(
-    held: Sequence[torch.Tensor], name: FormName, rows: int, weights: Sequence[torch.Tensor]
+    products: Sequence[Callable[[torch.Tensor], torch.Tensor]],
+    weights: Sequence[torch.Tensor],
+    rows: int,
 ) -> float:
-    dtype = weights[0].dtype
+    """Return the seconds of a product with each of the weights [out, in] over so many rows.
+
+    Weights of whole numbers are those of four-bit matrices, which take float32.
+    """
+    dtype = weights[0].dtype if weights[0].is_floating_point() else torch.float32
     inputs = {w.shape[1]: torch.zeros(rows, w.shape[1], dtype=dtype) for w in weights}
-    best = float("inf")
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        for weight, laid in zip(weights, held, strict=True):
-            multiplied(inputs[weight.shape[1]], laid, name)
-        best = min(best, time.perf_counter() - start)
-    return best
+
+    def work() -> None:
+        for weight, product in zip(weights, products, strict=True):
+            product(inputs[weight.shape[1]])
+
+    return _best(work)

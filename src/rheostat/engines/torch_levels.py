@@ -3,7 +3,9 @@
 Formats Q4_0 and Q4_1: of every 32 weights in a row, weight = scale x level + low with levels
 0..15. The levels are the file's own; scale and low, and the numbers that go into and come out of a
 product, are rounded to bfloat16, which is what the processor's four-bit product takes; everything
-between the products is float32. Every row's product is the same whatever its neighbours are.
+between the products is float32. Beyond a measured number of rows, where that product is slow, the
+weights themselves are rounded to bfloat16 and multiplied by the processor's wide units. Up to that
+border, and beyond it, every row's product is the same whatever its neighbours are.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.gguf_file import open_gguf
+from rheostat.engines.torch_matrix import MOST_ROWS, laid_out, multiplied
 from rheostat.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.engines.gguf_file import GgufTensor
+    from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.weights_cache import LoadedModel
 
 GROUP = 32
@@ -62,10 +66,14 @@ class Levels(NamedTuple):
 
 @final
 class LevelMatrix:
-    """A four-bit matrix, packed for the processor's own product."""
+    """A four-bit matrix, packed for the processor's own product, and its form for many rows."""
 
-    def __init__(self, matrix: Levels) -> None:
-        """Pack it; the levels themselves are not kept."""
+    def __init__(self, matrix: Levels, forms: Forms) -> None:
+        """Pack it; the levels themselves are not kept, nor is a form that is never used."""
+        self._rows = forms.level_rows
+        self._form = forms.level_wide
+        if self._rows < MOST_ROWS:
+            self._wide = laid_out(matrix.values().to(torch.bfloat16), self._form)
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(
             matrix.levels.to(torch.int32), 2
         )
@@ -76,6 +84,8 @@ class LevelMatrix:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return x [n, in], rounded to bfloat16, times the transposed weight: [n, out]."""
         narrow = x.to(torch.bfloat16).contiguous()
+        if len(x) > self._rows:
+            return multiplied(narrow, self._wide, self._form).to(x.dtype)
         product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
             narrow, self._packed, GROUP, self._pairs
         )
@@ -83,7 +93,9 @@ class LevelMatrix:
 
     def weight_bytes(self, rows: int) -> float:
         """Return the bytes of one weight that a product of so many rows reads."""
-        return BYTES
+        if rows <= self._rows:
+            return BYTES
+        return 4.0 if self._form == "packed32" else 2.0
 
 
 def load_levels(loaded: LoadedModel) -> Mapping[str, Levels]:

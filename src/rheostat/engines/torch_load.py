@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -14,26 +13,27 @@ from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
-from rheostat.engines.torch_forms import choose, quick_head_rows
+from rheostat.engines.torch_forms import choose, with_head, with_levels
 from rheostat.engines.torch_levels import load_levels
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices
-from rheostat.engines.torch_weights import fused_weights, head_weight
+from rheostat.engines.torch_weights import fused_levels, fused_weights, head_weight
 from rheostat.engines.weights_cache import load_weights
 from rheostat.errors import UserError
 from rheostat.kernel.model_cost import PriceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from rheostat.engines.torch_levels import Levels
     from rheostat.engines.weights_cache import LoadedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "gguf": torch.float32}
 """Number formats by the names that users know: `gguf` = the file's own four-bit matrices, and
 float32 between them."""
-FORMAT = 3
+FORMAT = 4
 """Version of the cached measurements."""
 
 
@@ -114,13 +114,16 @@ class _Source(NamedTuple):
 
     def model(self, known: _Known | None, progress: Callable[[str], None] | None) -> Llama:
         dtype = DTYPES[self.dtype]
-        forms = known.forms if known else _chosen(self.loaded, dtype, progress)
-        levels = load_levels(self.loaded) if self.dtype == "gguf" else None
+        levels = load_levels(self.loaded) if self.dtype == "gguf" else {}
+        forms = known.forms if known else _chosen(self.loaded, dtype, levels, progress)
         return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels)
 
 
 def _chosen(
-    loaded: LoadedModel, dtype: torch.dtype, progress: Callable[[str], None] | None
+    loaded: LoadedModel,
+    dtype: torch.dtype,
+    levels: Mapping[str, Levels],
+    progress: Callable[[str], None] | None,
 ) -> Forms:
     """Time the weight forms on some layers, more than a processor's caches hold."""
     if progress is not None:
@@ -128,8 +131,9 @@ def _chosen(
     layers = range(min(8, loaded.shape.layers))
     weights = [w for i in layers for w in fused_weights(loaded, i, dtype).values() if w.ndim == 2]
     head = head_weight(loaded)
-    forms = choose([*weights, head.to(dtype)])
-    return replace(forms, quick_rows=quick_head_rows(head, dtype, forms))
+    forms = with_head(head, dtype, choose([*weights, head.to(dtype)]))
+    held = [matrix for i in layers for matrix in fused_levels(levels, i).values()]
+    return with_levels(held, forms) if held else forms
 
 
 def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:

@@ -9,7 +9,7 @@ the same values; products are accumulated in float32, so results differ by round
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FormName = Literal["plain", "transposed", "packed", "packed32"]
+
+MOST_ROWS = 1 << 30
+"""No product has more rows."""
 
 BFLOAT16_MARGIN = 0.5
 """Two largest logits nearer than this may change places where layers round to bfloat16 (formats
@@ -35,7 +38,13 @@ class Forms:
     wide: FormName = "plain"
     narrow_rows: int = 1
     quick_rows: int = 0
-    """Up to so many rows greedy choices are found in an eight-bit head first."""
+    """Up to so many rows greedy choices are found in an eight-bit head first,"""
+    half_rows: int = 0
+    """and from there up to so many in a bfloat16 one."""
+    level_rows: int = MOST_ROWS
+    """Up to so many rows four-bit matrices are multiplied as they are, and from there on in"""
+    level_wide: FormName = "packed"
+    """this form of bfloat16 values."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -44,9 +53,7 @@ class Forms:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Forms:
         """Read what `to_json` wrote."""
-        return Forms(
-            data["narrow"], data["wide"], int(data["narrow_rows"]), int(data["quick_rows"])
-        )
+        return Forms(**{field.name: data[field.name] for field in fields(Forms)})
 
 
 def candidates(dtype: torch.dtype) -> tuple[FormName, ...]:

@@ -188,7 +188,7 @@ class Llama:
         return total
 
     def _layer_bytes(self, rows: int) -> tuple[float, float]:
-        """Return the bytes of an attention's and an MLP's weights at this width, means of layers."""
+        """Return the mean bytes of an attention's and of an MLP's weights at this width."""
         if rows not in self._bytes:
             shape, layers = self.shape, self._layers
             attention = sum(

@@ -81,7 +81,7 @@ def laid_out_layer(
 ) -> Layer:
     """Return a layer with each matrix in its form."""
     dense = {n: w if w.ndim == 1 else Matrix(w, forms) for n, w in weights.items()}
-    return Layer(**dense, **{n: LevelMatrix(matrix) for n, matrix in levels.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
+    return Layer(**dense, **{n: LevelMatrix(matrix, forms) for n, matrix in levels.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
 
 
 def _paired(weight: torch.Tensor, head_size: int) -> torch.Tensor:

@@ -88,22 +88,31 @@ class Search:
         """Sentences: which methods this model cannot have, and why."""
 
     def draft_points(self, under: Point | None = None) -> Iterator[Point]:
-        """Price every draft source at every dial, over the base or over a depth point."""
+        """Price every draft source at every dial, over the base or over a depth point.
+
+        The last point has all sources together, each at its cheapest dial.
+        """
         under = under or self.base
+        cheapest: list[Point] = []
         for name in self._searched("draft"):
-            seen: set[float] = set()
-            for dial in DRAFT_DIALS:
-                settings = (*under.settings, Setting(name=name, dial=dial))
-                price = self._price(self._installed(settings), under.mlp_share)
-                if price not in seen:
-                    seen.add(price)
-                    yield Point(
-                        settings=settings,
-                        price_ratio=price / self.base_price,
-                        loss=under.loss,
-                        losses=under.losses,
-                        mlp_share=under.mlp_share,
-                    )
+            points = list(self._draft_dials(name, under))
+            yield from points
+            cheapest.append(min(points, key=lambda point: point.price_ratio))
+        if len(cheapest) > 1:
+            yield self._drafting(under, [point.settings[-1] for point in cheapest])
+
+    def _draft_dials(self, name: str, under: Point) -> Iterator[Point]:
+        seen: set[float] = set()
+        for dial in DRAFT_DIALS:
+            point = self._drafting(under, [Setting(name=name, dial=dial)])
+            if point.price_ratio not in seen:
+                seen.add(point.price_ratio)
+                yield point
+
+    def _drafting(self, under: Point, drafts: Sequence[Setting]) -> Point:
+        settings = (*under.settings, *drafts)
+        price = self._price(self._installed(settings), under.mlp_share)
+        return replace(under, settings=settings, price_ratio=price / self.base_price)
 
     def depth_points(
         self, evaluate: Evaluate, profile: Mapping[str, Any], limit: float
