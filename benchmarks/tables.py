@@ -75,6 +75,36 @@ def decode_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def hindsight_table() -> str:
+    """The controller against fixed draft lengths and the oracle, in the price table."""
+    data = result("decode")
+    lines = [
+        "| format | text | controller | best fixed source and length | controller over it | oracle | share of the oracle's saving |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        hindsight_row(cell["dtype"], f"`{cell['workload']}`", cell["in_hindsight"])
+        for cell in data["cells"]
+        if cell["in_hindsight"]
+    ]
+    lines += [
+        hindsight_row(dtype, "all four", found)
+        for dtype, found in data["in_hindsight"].items()
+        if found
+    ]
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def hindsight_row(dtype: str, text: str, found: dict) -> str:
+    """One workload, or all of a format."""
+    share = found.get("oracle_share")
+    return (
+        f"| {dtype} | {text} | {found['controller_ratio']:.2f}× | {found['best_fixed']} "
+        f"| {found['controller_over_best_fixed']:.2f}× | {found['oracle_ratio']:.2f}× "
+        f"| {'–' if share is None else f'{share:.0%}'} |"
+    )
+
+
 def with_interval(found: dict | None) -> str:
     """A ratio with its interval, where there are any."""
     if found is None:
@@ -120,13 +150,18 @@ def depth_table() -> str:
                 "constant_spread",
             )
         ]
-        numbers = " | ".join(f"+{value:.2f}" if value >= 0 else f"−{-value:.2f}" for value in cells)
+        numbers = " | ".join(map(signed, cells))
         lines.append(f"| {c['dropped']} {c['unit']} | {numbers} |")
     note = (
         f"\nExcess nats a token on held-out text of {data['tokens']} tokens; "
         f"the base loses {data['base_loss']:.2f}.\n"
     )
     return "\n".join(lines) + "\n" + note + source(data)
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return f"{value:+.2f}".replace("-0.00", "+0.00").replace("-", "−")
 
 
 def skip_table() -> str:
@@ -137,8 +172,8 @@ def skip_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {c['dial']:g} | {c['mlps_skipped_a_token']:.2f} | +{c['ffn_skip']['loss']:.2f} "
-        f"| +{c['static_similarity_at_equal_skips']:.2f} | +{c['random_at_equal_skips']:.2f} "
+        f"| {c['dial']:g} | {c['mlps_skipped_a_token']:.2f} | {signed(c['ffn_skip']['loss'])} "
+        f"| {signed(c['static_similarity_at_equal_skips'])} | {signed(c['random_at_equal_skips'])} "
         f"| {c['seconds_a_token_over_base']:.2f} |"
         for c in data["dynamic"]
     ]
@@ -218,6 +253,7 @@ PARTS = {
     "decode": decode_table,
     "depth": depth_table,
     "draft": draft_table,
+    "hindsight": hindsight_table,
     "prove": prove_table,
     "skip": skip_table,
     "startup": startup_line,

@@ -239,10 +239,11 @@ def test_every_verdict_is_of_a_method():
 # prove
 
 
-def test_drafts_are_compared_with_the_base_at_every_dial(tiny, texts, journal):
+@pytest.mark.parametrize("batch", [1, 2])
+def test_drafts_are_compared_with_the_base_at_every_dial(tiny, texts, journal, batch):
     items = load_workload(texts, part="test", limit=2).items
-    base = prove.all_answers(tiny, items, Installed(), "base", nothing_said, journal)
-    compared = prove.compared_drafts(tiny, items, base, nothing_said, journal)
+    base = prove.Prover(tiny, nothing_said, journal).answers(items, Installed(), "base")
+    compared = prove.Prover(tiny, nothing_said, journal, batch=batch).compared_drafts(items, base)
     cells = {(c["method"], c["dial"]): c["identical"] for c in compared["cells"]}
     alone = {(m, d): 2 for m in ("copyspec", "fixed_lookup", "suffix") for d in prove.DIALS}
     assert cells == alone | {("copyspec + suffix", 1.0): 2}
@@ -251,7 +252,8 @@ def test_drafts_are_compared_with_the_base_at_every_dial(tiny, texts, journal):
 
 def test_a_difference_is_held_against_the_margin_where_it_begins(tiny, texts, journal):
     item, *_ = load_workload(texts, part="test").items
-    base = prove.all_answers(tiny, [item], Installed(), "base", nothing_said, journal)[item.id]
+    prover = prove.Prover(tiny, nothing_said, journal)
+    base = prover.answers([item], Installed(), "base")[item.id]
     tokens = list(base.token_ids)
     tokens[2] = (tokens[2] + 1) % 300
     margin = prove.margin_where_parted(tiny, item, base.token_ids, tokens)

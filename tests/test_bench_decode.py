@@ -231,15 +231,31 @@ def test_the_suite_has_a_cell_for_every_format_and_workload(result, texts):
     json.dumps(result, allow_nan=False)
 
 
-def test_the_table_has_a_row_for_every_cell(result, monkeypatch):
-    path = Path(__file__).resolve().parent.parent / "benchmarks" / "tables.py"
-    spec = importlib.util.spec_from_file_location("tables", path)
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
+def program(name):
+    """One of the programs that write the documents' tables and figures."""
+    path = Path(__file__).resolve().parent.parent / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize(("table", "more"), [("decode_table", 0), ("hindsight_table", 2)])
+def test_a_table_has_a_row_for_every_cell(result, monkeypatch, table, more):
+    tables = program("tables")
     monkeypatch.setattr(tables, "result", {"decode": result}.get)
-    rows = [line for line in tables.decode_table().splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + len(result["cells"])
+    rows = [line for line in getattr(tables, table)().splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(result["cells"]) + more
     assert len({row.count("|") for row in rows}) == 1
+
+
+def test_the_figure_has_a_bar_for_every_cell_and_contestant(result):
+    pytest.importorskip("matplotlib", reason="figures need the `plots` extra")
+    figures = program("figures")
+    drawn = figures.decode_figure(result)
+    bars = [bar for axes in drawn.axes for bar in axes.patches]
+    assert len(bars) == len(figures.COLOURS) * len(result["cells"])
+    assert all(bar.get_height() > 0 for bar in bars)
 
 
 # llama.cpp in a process of its own

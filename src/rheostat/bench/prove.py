@@ -1,16 +1,18 @@
 """Suite `prove`: identity at the counts that the claims state.
 
 Float32, greedy: the engine against `transformers` on the same token ids, and every lossless draft
-source at several dials against the engine's own base. Bfloat16 and the file's four bits: answers
-may part where the two largest logits are closer than rounding; every first difference is held
-against that margin.
+source at several dials against the engine's own base. The base answers alone; with drafts several
+requests of mixed lengths run together, so that a draft's neighbours are tried as well. Bfloat16
+and the file's four bits, one request at a time: answers may part where the two largest logits are
+closer than rounding; every first difference is held against that margin.
 """
 
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from rheostat.bench.peer import Transformers
 from rheostat.bench.result import envelope
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
-PER_WORKLOAD = 6
+PER_WORKLOAD = 50
 WORKLOADS = ("edit", "copy", "summarise", "chat")
+PEER_PER_WORKLOAD = 6
 NARROW_PER_WORKLOAD = 3
 """Of the formats that round: bfloat16, and the file's four bits."""
+BATCH = 8
+"""Requests with drafts that run together in float32."""
 NEW_TOKENS = 64
 DIALS = (0.25, 1.0)
 
@@ -45,20 +50,32 @@ def bench_prove(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         for name in WORKLOADS
     }
     engine = load_torch("smollm2", progress=say)
-    every = [item for group in items.values() for item in group]
-    base = all_answers(engine, every, Installed(), "base", say, journal)
-    drafts = [compared_drafts(engine, every, base, say, journal)]
-    peer = _peer(engine, every, base, say, journal)
+    every = _mixed(items, PER_WORKLOAD)
+    base = Prover(engine, say, journal).answers(every, Installed(), "base")
+    drafts = [Prover(engine, say, journal, batch=BATCH).compared_drafts(every, base)]
+    peer = _peer(engine, _mixed(items, PEER_PER_WORKLOAD), base, say, journal)
     del engine
     gc.collect()
-    few = [item for group in items.values() for item in group[:NARROW_PER_WORKLOAD]]
+    few = _mixed(items, NARROW_PER_WORKLOAD)
     for dtype in ("bfloat16", "gguf"):
-        narrow = load_torch("smollm2", dtype=dtype, progress=say)
-        base = all_answers(narrow, few, Installed(), "base", say, journal)
-        drafts.append(compared_drafts(narrow, few, base, say, journal))
-        del narrow
+        prover = Prover(load_torch("smollm2", dtype=dtype, progress=say), say, journal)
+        base = prover.answers(few, Installed(), "base")
+        drafts.append(prover.compared_drafts(few, base))
+        del prover
         gc.collect()
-    return result | {"new_tokens": NEW_TOKENS, "transformers": peer, "drafts": drafts}
+    return result | {
+        "new_tokens": NEW_TOKENS,
+        "batch_of_float32_drafts": BATCH,
+        "transformers": peer,
+        "drafts": drafts,
+    }
+
+
+def _mixed(items: Mapping[str, Sequence[Request]], count: int) -> list[Request]:
+    """Return so many items of every workload, the workloads in turn."""
+    return [
+        item for group in zip(*(items[n][:count] for n in WORKLOADS), strict=True) for item in group
+    ]
 
 
 def compared_settings() -> list[tuple[str, float, tuple[Setting, ...]]]:
@@ -81,57 +98,60 @@ class Written(NamedTuple):
     """Draft tokens that were kept."""
 
 
-def compared_drafts(
-    engine: TorchEngine,
-    items: Sequence[Request],
-    base: Mapping[str, Written],
-    say: Callable[[str], None],
-    journal: Journal,
-) -> dict[str, Any]:
-    """Compare the lossless draft sources with the base's answers."""
-    cells = []
-    for name, dial, settings in compared_settings():
-        plan = Plan(model=engine.model, methods=settings)
-        decision = install(plan, engine.shape, engine.card.offers)
-        own = all_answers(engine, items, decision, f"{name} at {dial:g}", say, journal)
-        parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
-        margins = [
-            margin_where_parted(engine, i, base[i.id].token_ids, own[i.id].token_ids)
-            for i in parted
-        ]
-        cells.append(
-            {
-                "method": name,
-                "dial": dial,
-                "identical": len(items) - len(parted),
-                "accepted_drafts": sum(answer.accepted for answer in own.values()),
-                "largest_margin_where_parted": max(margins, default=None),
-            }
-        )
-    return {"dtype": engine.dtype, "answers": len(items), "cells": cells}
+@final
+@dataclass(frozen=True)
+class Prover:
+    """An engine that answers, and where that is told and kept."""
 
+    engine: TorchEngine
+    say: Callable[[str], None]
+    journal: Journal
+    batch: int = 1
+    """Requests that run together."""
 
-def all_answers(  # noqa: PLR0913  # what answers, how, and where that is told and kept
-    engine: TorchEngine,
-    items: Sequence[Request],
-    decision: Installed,
-    label: str,
-    say: Callable[[str], None],
-    journal: Journal,
-) -> dict[str, Written]:
-    """Answer the items one by one."""
-    answers: dict[str, Written] = {}
-    sampling = Sampling(max_new_tokens=NEW_TOKENS)
+    def compared_drafts(
+        self, items: Sequence[Request], base: Mapping[str, Written]
+    ) -> dict[str, Any]:
+        """Compare the lossless draft sources with the base's answers."""
+        cells = []
+        for name, dial, settings in compared_settings():
+            plan = Plan(model=self.engine.model, methods=settings)
+            decision = install(plan, self.engine.shape, self.engine.card.offers)
+            own = self.answers(items, decision, f"{name} at {dial:g}")
+            parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
+            margins = [
+                margin_where_parted(self.engine, i, base[i.id].token_ids, own[i.id].token_ids)
+                for i in parted
+            ]
+            cells.append(
+                {
+                    "method": name,
+                    "dial": dial,
+                    "identical": len(items) - len(parted),
+                    "accepted_drafts": sum(answer.accepted for answer in own.values()),
+                    "largest_margin_where_parted": max(margins, default=None),
+                }
+            )
+        return {"dtype": self.engine.dtype, "answers": len(items), "cells": cells}
 
-    def answer(item: Request) -> Written:
-        output = next(iter(engine.generate([item], sampling, installed=decision)))
-        return Written(list(output.token_ids), output.trace.accepted)
+    def answers(
+        self, items: Sequence[Request], decision: Installed, label: str
+    ) -> dict[str, Written]:
+        """Answer the items, some together."""
+        found: dict[str, Written] = {}
+        for at in range(0, len(items), self.batch):
+            self.say(f"{self.engine.dtype}, {label}: answer {at + 1} of {len(items)}")
+            part = items[at : at + self.batch]
+            kept = self.journal.part(
+                f"{self.engine.dtype}, {label}, {part[0].id}", partial(self._batch, part, decision)
+            )
+            found |= {name: Written(*written) for name, written in kept.items()}
+        return found
 
-    for i, item in enumerate(items):
-        say(f"{engine.dtype}, {label}: answer {i + 1} of {len(items)}")
-        kept = journal.part(f"{engine.dtype}, {label}, {item.id}", partial(answer, item))
-        answers[item.id] = Written(*kept)
-    return answers
+    def _batch(self, items: Sequence[Request], decision: Installed) -> dict[str, Written]:
+        sampling = Sampling(max_new_tokens=NEW_TOKENS)
+        outputs = self.engine.generate(items, sampling, installed=decision)
+        return {o.id: Written(list(o.token_ids), o.trace.accepted) for o in outputs}
 
 
 def margin_where_parted(

@@ -41,6 +41,7 @@ _OUT = 16
 _MIDDLE = 8
 """The product counts levels from the middle: weight = scale (level - 8) + (low + 8 scale)."""
 _VERSION = 2
+_FOUR_BIT_PRODUCT = torch.ops.aten._weight_int4pack_mm_for_cpu.default
 
 
 class Levels(NamedTuple):
@@ -82,13 +83,11 @@ class LevelMatrix:
         self._pairs = pairs.to(torch.bfloat16).contiguous()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x [n, in], rounded to bfloat16, times the transposed weight: [n, out]."""
-        narrow = x.to(torch.bfloat16).contiguous()
-        if len(x) > self._rows:
+        """Return x [n, in], contiguous, rounded to bfloat16, times the transposed weight."""
+        narrow = x.to(torch.bfloat16)
+        if x.shape[0] > self._rows:
             return multiplied(narrow, self._wide, self._form).to(x.dtype)
-        product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            narrow, self._packed, GROUP, self._pairs
-        )
+        product: torch.Tensor = _FOUR_BIT_PRODUCT(narrow, self._packed, GROUP, self._pairs)
         return product.to(x.dtype)
 
     def weight_bytes(self, rows: int) -> float:

@@ -259,11 +259,14 @@ class Llama:
         """Attend from q [n, heads * head_size] to held [T, 2, kv_heads, head_size]."""
         n, shape = q.shape[0], self.shape
         group = shape.heads // shape.kv_heads
-        q = q.reshape(n, shape.kv_heads, group, shape.head_size)
         # the queries that share a key-value head are queries of one attention: no copy of K and V
-        q = q.permute(1, 2, 0, 3).reshape(1, shape.kv_heads, group * n, shape.head_size)
-        keys, values = held[:, 0].transpose(0, 1)[None], held[:, 1].transpose(0, 1)[None]
+        if n > 1:
+            q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
+        q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
+        keys, values = held.permute(1, 2, 0, 3)[:, None]
         out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        if n == 1:
+            return out.view(1, -1)
         out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
         return out.reshape(n, -1)
 
