@@ -331,4 +331,5 @@ def test_a_model_that_llamacpp_cannot_load_ends_its_own_process_alone(tmp_path):
 def test_kinds_of_speculation_are_named_as_llamacpp_names_them():
     assert llamacpp_name("NONE") == "llama.cpp"
     assert llamacpp_name("NGRAM_MAP_K4V") == "llama.cpp, ngram-map-k4v"
+    assert llamacpp_name("NGRAM_SIMPLE 3 10") == "llama.cpp, ngram-simple 3/10"
     assert len(set(map(llamacpp_name, llamacpp_peer.KINDS))) == len(llamacpp_peer.KINDS)

@@ -23,8 +23,18 @@ from rheostat.errors import RheostatError, UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-KINDS = ("NONE", "NGRAM_SIMPLE", "NGRAM_MAP_K", "NGRAM_MAP_K4V", "NGRAM_MOD", "NGRAM_CACHE")
-"""Kinds of speculation that need no second model, as llama.cpp calls them; NONE = dense."""
+KINDS = (
+    "NONE",
+    "NGRAM_SIMPLE",
+    "NGRAM_SIMPLE 3 10",
+    "NGRAM_MAP_K",
+    "NGRAM_MAP_K 3 10",
+    "NGRAM_MAP_K4V",
+    "NGRAM_MOD",
+    "NGRAM_CACHE",
+)
+"""Kinds of speculation that need no second model, as llama.cpp calls them; NONE = dense. Numbers
+are the tokens that must match and those that are drafted, in place of its own 12 and 48."""
 LIMIT = 300.0
 """Seconds after which an answer is given up."""
 _KIND = "COMMON_SPECULATIVE_TYPE_"
@@ -165,7 +175,11 @@ def _work(order: dict[str, Any]) -> None:
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order["threads"]
     kinds = xllamacpp.common_speculative_type
-    params.speculative.types = [kinds[_KIND + order["kind"]]]
+    kind, *sizes = order["kind"].split()
+    params.speculative.types = [kinds[_KIND + kind]]
+    if sizes:
+        chosen = getattr(params.speculative, kind.lower())
+        chosen.size_n, chosen.size_m = map(int, sizes)
     server = xllamacpp.Server(params)
     for line in sys.stdin:
         replies.write(json.dumps(_reply(server, json.loads(line))) + "\n")

@@ -154,7 +154,10 @@ def peers_of(
 
 def llamacpp_name(kind: str) -> str:
     """Return the name of a kind of speculation, as llama.cpp's own options write it."""
-    return "llama.cpp" if kind == "NONE" else f"llama.cpp, {kind.lower().replace('_', '-')}"
+    if kind == "NONE":
+        return "llama.cpp"
+    name, *sizes = kind.lower().replace("_", "-").split()
+    return " ".join(["llama.cpp,", name, *(["/".join(sizes)] if sizes else [])])
 
 
 def _transformers(
