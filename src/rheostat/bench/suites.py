@@ -13,6 +13,7 @@ from rheostat.bench.journal import Journal
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.startup import bench_startup
+from rheostat.bench.trees import bench_trees
 from rheostat.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "draft": bench_draft,
         "prove": bench_prove,
         "startup": bench_startup,
+        "trees": bench_trees,
     }
 )
 
