@@ -239,6 +239,29 @@ def startup_line() -> str:
     )
 
 
+def trees_table() -> str:
+    """Trees against chains of the same sources."""
+    data = result("trees")
+    lines = [
+        "| format | text | sources | tree over chain, measured | predicted | chain, tree: tokens a step | accepted | deciding | identical to the base |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        both = [cell["chain"], cell["tree"]]
+        steps = ", ".join(f"{own['tokens_per_step']:.2f}" for own in both)
+        taken = ", ".join(
+            "–" if own["acceptance"] is None else f"{own['acceptance']:.0%}" for own in both
+        )
+        deciding = ", ".join(f"{own['deciding_share']:.1%}" for own in both)
+        same = ", ".join(f"{own['identical_answers']:.0%}" for own in both)
+        over = cell["tree_over_chain"]
+        lines.append(
+            f"| {cell['dtype']} | `{cell['workload']}` | `{cell['sources']}` | {with_interval(over)} "
+            f"| {over['predicted_ratio']:.2f}× | {steps} | {taken} | {deciding} | {same} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
 def source(data: dict) -> str:
     """Name the file, the machine and the command under a table."""
     machine = data["machine"]
@@ -258,6 +281,7 @@ PARTS = {
     "skip": skip_table,
     "startup": startup_line,
     "step": step_table,
+    "trees": trees_table,
 }
 
 

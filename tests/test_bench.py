@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat import catalog
-from rheostat.bench import depth, draft, prove, step
+from rheostat.bench import depth, draft, prove, step, trees
 from rheostat.bench.journal import Journal
 from rheostat.bench.result import envelope, spread, write_result
 from rheostat.bench.startup import bench_startup
@@ -234,6 +234,21 @@ def test_copied_drafts_must_beat_the_fixed_lookup_and_never_cost(cells, beats):
 def test_every_verdict_is_of_a_method():
     verdicts = {"llm_drop", "ffn_skip", "copyspec", "suffix"}
     assert verdicts == {n for n, m in catalog.methods().items() if not m.card.control}
+
+
+# trees
+
+
+def test_trees_are_compared_with_chains_of_the_same_sources_on_the_same_items(tiny, texts, journal):
+    items = load_workload(texts, part="test", limit=2).items
+    cells = trees.tree_cells(tiny, "texts", items, nothing_said, journal)
+    assert [cell["sources"] for cell in cells] == list(trees.PAIRS)
+    for cell in cells:
+        assert cell["tree_over_chain"]["predicted_ratio"] > 0
+        for kind in ("chain", "tree"):
+            assert cell[kind]["identical_answers"] == 1.0
+            assert cell[kind]["tokens_per_step"] >= 1
+    json.dumps(cells, allow_nan=False)
 
 
 # prove

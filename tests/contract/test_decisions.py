@@ -8,9 +8,15 @@ import json
 import numpy as np
 import pytest
 
-from contract.tiny_engine import DIALS, PROMPTS, counted, decisions, named, tokens_of
-from rheostat import catalog
-from rheostat.catalog import methods
+from contract.tiny_engine import (
+    DIALS,
+    PROMPTS,
+    card_of,
+    counted,
+    decisions,
+    named,
+    tokens_of,
+)
 from rheostat.kernel.plan import Plan
 from rheostat.kernel.seams import DraftStart, Installed
 
@@ -25,7 +31,7 @@ def test_a_higher_dial_costs_no_more(bench, name):
     assert prices[-1] < prices[0]
 
 
-@pytest.mark.parametrize("name", [n for n in named("draft") if not catalog.method(n).card.control])
+@pytest.mark.parametrize("name", [n for n in named("draft") if not card_of(n).control])
 @pytest.mark.parametrize("dial", DIALS)
 def test_drafts_of_a_single_row_cost_at_most_the_allowance_more_than_the_base(bench, name, dial):
     plain, drafted = (
@@ -72,7 +78,7 @@ def test_a_row_is_not_changed_by_its_neighbours(bench, name):
     alone = [bench.outputs(installed, [prompt])[0] for prompt in PROMPTS]
     assert tokens_of(together) == tokens_of(alone)
     # a draft's length pays for the pass that rows share
-    if methods()[name.partition("#")[0]].card.seam != "draft":
+    if card_of(name).seam != "draft":
         assert [decisions(o) for o in together] == [decisions(o) for o in alone]
 
 

@@ -7,8 +7,7 @@ from collections import Counter
 import pytest
 from scipy.stats import chi2_contingency
 
-from contract.tiny_engine import DIALS, PROMPTS, counted, named, tokens_of
-from rheostat import catalog
+from contract.tiny_engine import DIALS, PROMPTS, card_of, counted, named, tokens_of
 from rheostat.kernel.seams import Installed
 
 LOSSLESS = named(lossless=True)
@@ -65,11 +64,15 @@ def test_drafts_keep_the_tokens_under_a_repetition_penalty(bench, draft, penalty
     assert drafted == plain != unpenalised
 
 
-MIXTURE = [n for n in named("draft", lossless=True) if not catalog.method(n).card.control]
+SOURCES = [n for n in named("draft", lossless=True) if not card_of(n).control]
+CHAINS = [n for n in SOURCES if "#" not in n]
+TREES = [next((v for v in reversed(SOURCES) if v.startswith(f"{n}#")), n) for n in CHAINS]
+"""The same sources, each in the last of its variants."""
 
 
-def test_several_sources_together_keep_the_tokens_and_the_law(bench, shallow):
-    both = dict.fromkeys(MIXTURE, 1.0)
+@pytest.mark.parametrize("mixture", [CHAINS, TREES], ids=["chains", "trees"])
+def test_several_sources_together_keep_the_tokens_and_the_law(bench, shallow, mixture):
+    both = dict.fromkeys(mixture, 1.0)
     assert len(both) > 1
     assert tokens_of(bench.reference(**both)) == tokens_of(bench.reference())
     prompts = ["the cat and the cat and the cat"] * 200

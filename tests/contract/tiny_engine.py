@@ -155,6 +155,11 @@ def decisions(output):
     return trace
 
 
+def card_of(name):
+    """The card of a method or of one of its variants."""
+    return catalog.method(name.partition("#")[0]).card
+
+
 def named(seam=None, *, lossless=None):
     """Names of the methods of a seam and their variants, lossless ones or others."""
     cards = [found.card for found in catalog.methods().values()]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from engines.tree_drafts import TreeDrafter
 from rheostat.engines.base import Output, Request, Sampling
 from rheostat.engines.scripted import ScriptedEngine, load_scripted
 from rheostat.engines.scripted_model import ScriptedSpec
@@ -42,6 +43,7 @@ BASE = Installed()
 ENGINE = ScriptedEngine(ScriptedSpec(**SPEC))
 LOOPING = ScriptedEngine(ScriptedSpec(**LOOP))
 COPY = Installed(draft=CopySpec(gamma=2).at(1.0, {}, ENGINE.shape))
+FORKS = Installed(draft=TreeDrafter(lambda text: [[0, 1, 0], [2, 0], [1, 0, 2], [1, 3]]))
 ALWAYS = Installed(draft=FixedLookup(draft=4).at(1.0, {}, ENGINE.shape))
 
 
@@ -82,7 +84,9 @@ def test_whole_answers_come_with_their_weights() -> None:
 
 
 @pytest.mark.parametrize("others", [{}, {"top_k": 2}, {"top_p": 0.7}])
-@pytest.mark.parametrize("installed", [COPY, ALWAYS], ids=["copyspec", "fixed_lookup"])
+@pytest.mark.parametrize(
+    "installed", [COPY, ALWAYS, FORKS], ids=["copyspec", "fixed_lookup", "trees"]
+)
 def test_drafted_sampling_has_the_law_of_plain_sampling(
     installed: Installed, others: dict[str, Any]
 ) -> None:
@@ -96,7 +100,9 @@ def test_drafted_sampling_has_the_law_of_plain_sampling(
     assert stats.chi2_contingency(table).pvalue > 0.01
 
 
-@pytest.mark.parametrize("installed", [COPY, ALWAYS], ids=["copyspec", "fixed_lookup"])
+@pytest.mark.parametrize(
+    "installed", [COPY, ALWAYS, FORKS], ids=["copyspec", "fixed_lookup", "trees"]
+)
 def test_drafted_greedy_text_is_the_same_and_cheaper_where_text_repeats(
     installed: Installed,
 ) -> None:
@@ -146,12 +152,13 @@ def test_why_a_row_ends(prompt: str, sampling: Sampling, text: str, reason: str)
 
 @pytest.mark.parametrize("stop", ["c a", "b c a b", "b"])
 def test_a_stop_string_cuts_drafted_text_at_the_same_place(stop: str) -> None:
-    plain, drafted = (
+    plain, *others = (
         run(["a b c a b c a"], greedy(30, stop=(stop,)), engine=LOOPING, installed=installed)
-        for installed in (BASE, ALWAYS)
+        for installed in (BASE, ALWAYS, FORKS)
     )
-    assert [o.to_json()["text"] for o in plain] == [o.text for o in drafted]
-    assert [o.token_ids for o in plain] == [o.token_ids for o in drafted]
+    for drafted in others:
+        assert [o.to_json()["text"] for o in plain] == [o.text for o in drafted]
+        assert [o.token_ids for o in plain] == [o.token_ids for o in drafted]
 
 
 def test_streamed_pieces_make_up_the_text_without_the_stop_string() -> None:

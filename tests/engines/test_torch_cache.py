@@ -1,4 +1,4 @@
-"""A row's cache: truncate, fork and growth, against lists and on a model."""
+"""A row's cache: truncate, keep, fork and growth, against lists and on a model."""
 
 from __future__ import annotations
 
@@ -38,6 +38,14 @@ class ForkedRows(RuleBasedStateMachine):
     def start(self, capacity):
         self.rows = [(RowCache(SHAPE, SLOTS, capacity=capacity, dtype=torch.float32), [])]
         self.next = 0.0
+
+    @rule(row=st.integers(0, 9), n=st.integers(1, 6), path=st.sets(st.integers(0, 5)))
+    def write_and_keep_some(self, row, n, path):
+        kept = sorted(place for place in path if place < n)
+        self.write(row, n)
+        cache, held = self.rows[row % len(self.rows)]
+        cache.keep(n, kept)
+        held[-n:] = [held[len(held) - n + place] for place in kept]
 
     @rule(row=st.integers(0, 9), n=st.integers(1, 6))
     def write(self, row, n):

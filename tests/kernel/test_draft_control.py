@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rheostat.kernel.policies.draft_control import ALLOWANCE, START, Controlled
-from rheostat.kernel.seams import DraftStart, Guess
+from rheostat.kernel.policies.token_tree import TokenTree
+from rheostat.kernel.policies.verify import verify_greedy
+from rheostat.kernel.seams import Branch, DraftStart, Guess
 
 LONGEST = 16
 FLAT = [1.0 + 0.02 * n for n in range(LONGEST + 1)]
@@ -49,7 +51,7 @@ def written(control: Controlled, holds: Held, table: Sequence[float], tokens: in
     prices: list[float] = []
     while len(prices) < tokens:
         draft = control.propose(state, LONGEST)
-        accepted = next((i for i, token in enumerate(draft) if token != 1), len(draft))
+        accepted = verify_greedy([1] * (len(draft) + 1), draft).accepted
         prices += [table[len(draft)] / (accepted + 1)] * (accepted + 1)
         state = control.commit(state, [1] * (accepted + 1))
     return prices[:tokens]
@@ -158,3 +160,113 @@ def test_a_draft_keeps_to_the_limit(limit: int) -> None:
     control = of(lambda place: LONGEST)
     start = DraftStart(prompt=(), special=frozenset(), step_seconds=lambda n, _: FLAT[n - 1])
     assert len(control.propose(control.start(start), limit)) <= limit
+
+
+# trees
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A source with a way that leaves its guess: at a place of the guess, right for so long."""
+
+    held: Held
+    at: Held
+    right: Held
+    priors = ((0.5, 0.8), (0.3, 0.8))
+
+    def start(self, start: DraftStart) -> int:
+        return 0
+
+    def guess(self, state: int, longest: int) -> Guess:
+        held, at = min(self.held(state), longest), self.at(state)
+        right = min(self.right(state), longest - at)
+        way = Branch(at, [1] * right + [2] * (longest - at - right), 1)
+        ways = [way] if at < longest and (right > 0) != (held > at) else []
+        return Guess([1] * held + [0] * (longest - held), 0, ways)
+
+    def commit(self, state: int, tokens: Sequence[int]) -> int:
+        return state + len(tokens)
+
+
+def around(values: list[int]) -> Held:
+    return lambda place: values[place % len(values)]
+
+
+HELD = st.lists(st.integers(0, LONGEST), min_size=1, max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(held=HELD, at=HELD, right=HELD, other=HELD, table=st.sampled_from(TABLES))
+def test_no_text_costs_more_than_the_allowance_with_trees(
+    held: list[int], at: list[int], right: list[int], other: list[int], table: list[float]
+) -> None:
+    forked = Forked(around(held), around(at), around(right))
+    control = Controlled(
+        sources=((forked, LONGEST), (Known(around(other)), LONGEST // 2)), trees=True
+    )
+    prices = written(control, around(held), table, 100)
+    assert sum(prices) <= ((1 + ALLOWANCE) * 100 + START) * table[0] + 1e-9
+
+
+def fork_at_once(p: float) -> Forked:
+    """A guess that holds with a probability; else the way does."""
+    draw = random.Random(5)
+    right = [draw.random() < p for _ in range(8_000)]
+    return Forked(
+        held=lambda place: 4 if right[place] else 0,
+        at=lambda place: 0,
+        right=lambda place: 0 if right[place] else 4,
+    )
+
+
+def test_a_tree_pays_where_the_text_forks_evenly_and_is_not_made_where_it_does_not() -> None:
+    for p, gain in ((0.5, 0.8), (1.0, 1.01)):
+        source = fork_at_once(p)
+        chain, tree = (
+            mean(
+                written(
+                    Controlled(sources=((source, LONGEST),), trees=trees), source.held, JUMPY, 4_000
+                )
+            )
+            for trees in (False, True)
+        )
+        assert tree <= gain * chain + 1e-9
+
+
+def test_the_guesses_of_two_sources_become_one_tree_where_each_is_right_by_turns() -> None:
+    draw = random.Random(6)
+    turn = [draw.random() < 0.5 for _ in range(8_000)]
+    one = Known(lambda place: 5 if turn[place] else 0)
+    # where the first one's guess is 0 0 0, the second one's is 1 1 1
+    other = Known(lambda place: 0 if turn[place] else 5)
+    chain, tree = (
+        mean(
+            written(
+                Controlled(sources=((one, LONGEST), (other, LONGEST)), trees=trees),
+                lambda place: 5,
+                JUMPY,
+                4_000,
+            )
+        )
+        for trees in (False, True)
+    )
+    assert tree <= 0.8 * chain
+
+
+@pytest.mark.parametrize("trees", [False, True])
+def test_drafts_branch_only_where_trees_are_on(trees: bool) -> None:
+    source = fork_at_once(0.5)
+    control = Controlled(sources=((source, LONGEST),), trees=trees)
+    start = DraftStart(prompt=(), special=frozenset(), step_seconds=lambda n, _: FLAT[n - 1])
+    state, made = control.start(start), []
+    for _ in range(300):
+        made.append(control.propose(state, LONGEST))
+        state = control.commit(state, [1])
+    assert any(isinstance(draft, TokenTree) for draft in made) == trees
+    assert all(len(draft) <= LONGEST for draft in made)
+
+
+def test_one_of_several_controllers_that_makes_trees_makes_them_for_all() -> None:
+    plain, branching = of(lambda place: 1), Controlled(sources=(), trees=True)
+    assert Controlled.joined((plain, branching)).trees
+    assert not Controlled.joined((plain, plain)).trees

@@ -25,8 +25,16 @@ ENGINE = ScriptedEngine(SPEC)
 LIMIT = 20
 prompts = st.lists(st.sampled_from(WORDS[:-1]), min_size=1, max_size=30)
 drafters = st.builds(
-    lambda name, dial: method(name)().at(dial, {}, ENGINE.shape),
-    st.sampled_from(["copyspec", "fixed_lookup", "suffix"]),
+    lambda setting, dial: method(setting[0])(**setting[1]).at(dial, {}, ENGINE.shape),
+    st.sampled_from(
+        [
+            ("copyspec", {}),
+            ("fixed_lookup", {}),
+            ("suffix", {}),
+            ("suffix", {"branches": 2}),
+            ("suffix", {"branches": 4}),
+        ]
+    ),
     st.sampled_from([0.1, 0.5, 1.0]),
 )
 

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import special, stats
 
 from rheostat.kernel.policies.sampling import distribution, draw, penalised
+from rheostat.kernel.policies.token_tree import TokenTree
 
 LOGITS = arrays(np.float64, 6, elements=st.integers(-8, 8).map(float))
 
@@ -104,3 +105,12 @@ def test_the_repetition_penalty_is_that_of_transformers_and_counts_the_draft(
             ids, torch.tensor(logits[place : place + 1])
         )
         np.testing.assert_allclose(own[place], theirs[0].numpy())
+
+
+def test_the_repetition_penalty_counts_a_token_s_own_branch_alone() -> None:
+    logits = np.random.default_rng(4).normal(size=(4, 12))
+    tree = TokenTree((9, 0, 5), (-1, -1, 0))
+    own = penalised(logits, [4, 7], tree, 1.3)
+    for row, (place, branch) in enumerate([(0, []), (1, [9]), (1, [0]), (2, [9, 5])]):
+        rows = np.repeat(logits[row : row + 1], len(branch) + 1, axis=0)
+        np.testing.assert_array_equal(own[row], penalised(rows, [4, 7], branch, 1.3)[place])

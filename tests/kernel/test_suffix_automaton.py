@@ -91,3 +91,37 @@ def test_a_loop_goes_on(period: int, most: int) -> None:
     loop = list(range(period)) * 40
     known = automaton(loop)
     assert known.continued(known.repeated[0], most) == (loop + loop)[:most]
+
+
+@given(TEXTS.filter(len), st.integers(1, 8), st.integers(1, 3), st.integers(1, 4))
+def test_other_ways_followed_too_and_none_begins_as_another(
+    text: list[int], most: int, each: int, reach: int
+) -> None:
+    known = automaton(text)
+    state, length = known.repeated
+    likeliest = known.continued(state, most)
+    begun: set[tuple[int, int]] = set()
+    for other in known.others(state, most, each=each, reach=reach):
+        assert len(other.tokens) == reach
+        assert 0 < other.share <= 1
+        assert other.tokens[0] != likeliest[other.at]
+        assert (other.at, other.tokens[0]) not in begun
+        begun.add((other.at, other.tokens[0]))
+        before = text[len(text) - length :] if not other.at else likeliest[: other.at]
+        context = before[-1:]
+        assert ends_of(text, [*context, other.tokens[0]])
+        if other.shorter:
+            assert other.at == 0
+            assert not ends_of(text, [*before, other.tokens[0]])
+    assert all(sum(at == place for at, _ in begun) <= each for place in range(most))
+
+
+def test_other_ways_by_hand() -> None:
+    text = [1, 2, 7, 0, 1, 2, 7, 4, 1, 2, 8, 5, 3, 2, 9, 1, 2]
+    known = automaton(text)
+    found = known.others(known.repeated[0], 2, each=3, reach=2)
+    assert [(o.at, o.tokens, round(o.share, 2), o.shorter) for o in found] == [
+        (0, [8, 5], 0.33, False),
+        (0, [9, 1], 0.25, True),
+        (1, [0, 1], 0.5, False),
+    ]

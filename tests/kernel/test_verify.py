@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rheostat.kernel.policies.sampling import distribution, draw
+from rheostat.kernel.policies.token_tree import TokenTree, Trie, parents_of, path_to
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 
 TOKENS = st.integers(0, 2)
@@ -72,3 +73,92 @@ def test_without_a_draft_one_token_is_written() -> None:
     verified = verify_sampled(LAWS[1:2], (), np.random.default_rng(0))
     assert (len(verified.tokens), verified.accepted) == (1, 0)
     assert verify_greedy([2], ()) == Verified(tokens=(2,), accepted=0)
+
+
+# drafts that branch
+
+
+def tree_of(chains: list[list[int]]) -> TokenTree:
+    trie = Trie()
+    for chain in chains:
+        trie.add(chain, [1.0] * len(chain))
+    return TokenTree(tuple(trie.tokens), tuple(trie.parents))
+
+
+TREES = st.lists(st.lists(TOKENS, min_size=1, max_size=4), max_size=5).map(tree_of)
+
+
+def law_after(text: tuple[int, ...]) -> np.ndarray:
+    """A law that depends on all tokens before."""
+    weights = np.array([1.0, 2.0, 3.0]) ** ((sum((i + 2) * t for i, t in enumerate(text))) % 5 - 2)
+    return weights / weights.sum()
+
+
+def paths(draft: TokenTree) -> list[tuple[int, ...]]:
+    """The text before each choice: behind the written text and behind each token."""
+    parents = parents_of(draft)
+    nodes = (path_to(parents, node) for node in range(-1, len(draft)))
+    return [tuple(draft[i] for i in path) for path in nodes]
+
+
+@given(TREES, st.integers(0, 2))
+def test_a_greedy_walk_writes_what_would_have_been_written_and_goes_as_deep_as_it_can(
+    tree: TokenTree, shift: int
+) -> None:
+    def choice(text: tuple[int, ...]) -> int:
+        return int((law_after(text).argmax() + shift) % 3)
+
+    verified = verify_greedy([choice(path) for path in paths(tree)], tree)
+    written: tuple[int, ...] = ()
+    for token in verified.tokens:
+        assert token == choice(written)
+        written += (token,)
+    assert tuple(tree[i] for i in verified.path) == verified.tokens[:-1]
+    assert verified.accepted == len(verified.path)
+    assert verified.tokens not in paths(tree)
+
+
+@given(st.lists(TOKENS, min_size=1, max_size=5), st.integers(0, 99))
+def test_a_tree_that_is_a_chain_is_verified_as_one(draft: list[int], seed: int) -> None:
+    tree = TokenTree(tuple(draft), tuple(range(-1, len(draft) - 1)))
+    laws = np.array([law_after(path) for path in paths(tree)])
+    first, second = (
+        verify_sampled(laws, one, np.random.default_rng(seed)) for one in (draft, tree)
+    )
+    assert (first.tokens, first.accepted) == (second.tokens, second.accepted)
+    choices = laws.argmax(axis=-1).tolist()
+    assert verify_greedy(choices, draft).tokens == verify_greedy(choices, tree).tokens
+
+
+@given(TREES)
+def test_sampling_a_certain_law_walks_greedily(tree: TokenTree) -> None:
+    choices = [int(law_after(path).argmax()) for path in paths(tree)]
+    rng = np.random.default_rng(0)
+    assert verify_sampled(np.eye(3)[choices], tree, rng) == verify_greedy(choices, tree)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        TokenTree((2, 0, 1), (-1, -1, -1)),
+        TokenTree((0, 1, 2, 1, 0), (-1, -1, 0, 0, 1)),
+        TokenTree((1, 1, 2), (-1, -1, 1)),
+        TokenTree((2, 1, 0, 2), (-1, 0, 0, -1)),
+    ],
+)
+def test_a_sampled_walk_has_the_law_of_plain_sampling(tree: TokenTree) -> None:
+    runs = 6000
+    rng = np.random.default_rng(sum(tree.parents) + 100)
+    laws = np.array([law_after(path) for path in paths(tree)])
+    found: Counter[tuple[int, ...]] = Counter()
+    for _ in range(runs):
+        written = verify_sampled(laws, tree, rng).tokens
+        while len(written) < 3:
+            written += (draw(law_after(written), rng),)
+        found[written[:3]] += 1
+    places = list(np.ndindex(3, 3, 3))
+    expected = [
+        runs * law_after(())[a] * law_after((a,))[b] * law_after((a, b))[c] for a, b, c in places
+    ]
+    assert stats.chisquare([found[place] for place in places], expected).pvalue > 0.01
+    assert sum(found.values()) == runs

@@ -14,6 +14,7 @@ from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
+from rheostat.bench.trees import bench_trees
 from rheostat.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "prove": bench_prove,
         "startup": bench_startup,
         "step": bench_step,
+        "trees": bench_trees,
     }
 )
 

@@ -84,9 +84,9 @@ class Sampling:
         """Return what tokens are drawn from, [k + 1, vocabulary].
 
         Args:
-            logits: before each draft token and after the last: [k + 1, vocabulary].
+            logits: after the past and after each draft token: [k + 1, vocabulary].
             past: token ids of the prompt and of what was written.
-            draft: k token ids.
+            draft: k token ids, or a tree of them.
         """
         # numpy is imported when something is drawn, not with the package
         from rheostat.kernel.policies.sampling import distribution, penalised

@@ -24,6 +24,7 @@ from rheostat.kernel import signals
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.model_cost import Work, work_cost
+from rheostat.kernel.policies.token_tree import clipped, parents_of, path_to
 from rheostat.kernel.policies.verify import verify_sampled
 from rheostat.kernel.records import Refusal
 from rheostat.kernel.seams import DraftStart
@@ -185,10 +186,10 @@ class ScriptedEngine:
     def _step(self, row: Row, job: _Job) -> None:
         before = len(row.written)
         first = row.passes == 0
-        draft: list[int] = []
+        draft: Sequence[int] = ()
         if job.drafter is not None and not first:
             most = row.limit - before - 1
-            draft = list(job.drafter.propose(row.draft_state, most))[:most]
+            draft = clipped(job.drafter.propose(row.draft_state, most), most)
         laws = job.sampling.laws(
             self._logits(row.prompt, row.written, draft), (*row.prompt, *row.written), draft
         )
@@ -209,8 +210,10 @@ class ScriptedEngine:
         self, prompt: tuple[int, ...], written: Sequence[int], draft: Sequence[int]
     ) -> signals.Floats:
         """Return the logits after the written tokens and after each draft token: [k + 1, V]."""
+        parents = parents_of(draft)
+        paths = [path_to(parents, node) for node in range(-1, len(draft))]
         return np.stack(
-            [self.toy.logits(prompt, (*written, *draft[:i])) for i in range(len(draft) + 1)]
+            [self.toy.logits(prompt, (*written, *(draft[i] for i in path))) for path in paths]
         )
 
     def _step_seconds(self, n: int, context: int) -> float:

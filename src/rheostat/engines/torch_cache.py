@@ -1,4 +1,4 @@
-"""Keys and values of one row, with truncate and fork.
+"""Keys and values of one row, with truncate, keep and fork.
 
 Token-major: one buffer [slots, capacity, 2, kv_heads, head_size], a slot an attention that
 exists. A static drop leaves no hole: slots are numbered over the attentions that are kept, and
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rheostat.kernel.model_cost import ModelShape
 
 
@@ -88,6 +90,20 @@ class RowCache:
             if kept:
                 parts.append(_Shared(last.buffer, kept))
         self._prefix = tuple(parts)
+
+    @torch.inference_mode()
+    def keep(self, n: int, path: Sequence[int]) -> None:
+        """Of the n newest tokens keep those at the rising places `path`, and close the gaps.
+
+        They were written since the last fork, so no other row sees them move.
+        """
+        assert len(path) <= n <= self._own_length
+        start = self._own_length - n
+        still = next((i for i, place in enumerate(path) if place != i), len(path))
+        if still < len(path):
+            moved = self._own[:, [start + place for place in path[still:]]]
+            self._own[:, start + still : start + len(path)] = moved
+        self._own_length = start + len(path)
 
     def fork(self, *, capacity: int = 64) -> RowCache:
         """Return a second cache of the same tokens; what both hold is stored once.

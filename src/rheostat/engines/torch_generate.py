@@ -12,7 +12,9 @@ from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache, most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
+from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
+from rheostat.kernel.policies.token_tree import clipped
 from rheostat.kernel.policies.verify import verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
 
@@ -157,20 +159,20 @@ class Run:
         start = time.perf_counter()
         drafts = [self._draft(row, row.room) for row in rows]
         feeds = [
-            Feed(row.cache, [row.last, *draft], len(row.new) - 1)
+            Feed(row.cache, [row.last, *draft], len(row.new) - 1, parents_in_feed(draft))
             for row, draft in zip(rows, drafts, strict=True)
         ]
         logits = self._passed(rows, feeds, [range(len(feed.tokens)) for feed in feeds])
         self._take(rows, drafts, logits)
         self._charge_time(rows, start)
 
-    def _draft(self, row: Row, limit: int) -> tuple[int, ...]:
+    def _draft(self, row: Row, limit: int) -> Sequence[int]:
         if self.drafter is None or limit < 1:
             return ()
         start = time.perf_counter()
-        draft = tuple(self.drafter.propose(row.drafting, limit))
+        draft = clipped(self.drafter.propose(row.drafting, limit), limit)
         row.trace.seconds_deciding += time.perf_counter() - start
-        return draft[:limit]
+        return draft
 
     def _passed(
         self, rows: Sequence[Row], feeds: Sequence[Feed], wanted: Sequence[Sequence[int]]
@@ -185,7 +187,7 @@ class Run:
         )
 
     def _take(
-        self, rows: Sequence[Row], drafts: Sequence[tuple[int, ...]], logits: torch.Tensor
+        self, rows: Sequence[Row], drafts: Sequence[Sequence[int]], logits: torch.Tensor
     ) -> None:
         """Verify every row's draft, forget what was rejected, write what was taken.
 
@@ -203,10 +205,10 @@ class Run:
                 laws = self.sampling.laws(own, (*row.prompt, *row.new), draft)
                 verified = verify_sampled(laws, draft, row.rng)
             start = end
-            row.cache.truncate(row.cache.length - len(draft) + verified.accepted)
+            keep_accepted(row.cache, draft, verified.accepted, verified.path)
             self._written(row, draft, verified.tokens)
 
-    def _written(self, row: Row, draft: tuple[int, ...], tokens: tuple[int, ...]) -> None:
+    def _written(self, row: Row, draft: Sequence[int], tokens: tuple[int, ...]) -> None:
         if row.new:
             row.trace.drafted(len(draft), len(tokens) - 1)
         row.take(tokens, self.engine.eos)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_tree import places_of, tree_mask
 from rheostat.engines.torch_weights import (
     Layer,
     fused_levels,
@@ -46,6 +47,8 @@ class Feed:
     tokens: Sequence[int]
     generated: int
     """Index after the prompt of the first new token; negative inside the prompt."""
+    parents: Sequence[int] | None = None
+    """For each token the index of the one that it hangs on, -1 = what is held; None = a chain."""
 
 
 class Passed(NamedTuple):
@@ -134,7 +137,7 @@ class Llama:
         tokens = [t for feed in feeds for t in feed.tokens]
         rows = self._rows(feeds)
         x = self._embedded(tokens) if resume is None else resume.stream
-        positions = [i for r in rows for i in _span(r)]
+        positions = [i for feed in feeds for i in _positions(feed, feed.cache.length)]
         turns = self._turns[positions].unsqueeze(1)
         policy = depth.policy
         state = policy.begin(_generated(feeds)) if policy else None
@@ -227,7 +230,7 @@ class Llama:
         for feed in feeds:
             n = len(feed.tokens)
             feed.cache.make_room(n)
-            mask = _causal_mask(n, feed.cache.length, self.dtype)
+            mask = _mask(feed, self.dtype)
             rows.append(
                 _Row(feed.cache, start, start + n, None if mask is None else mask.repeat(group, 1))
             )
@@ -311,16 +314,20 @@ def _causal_mask(n: int, held: int, dtype: torch.dtype) -> torch.Tensor | None:
     return torch.cat([torch.zeros(n, held, dtype=dtype), future], dim=1)
 
 
-def _span(row: _Row) -> range:
-    """Return the positions of the row's new tokens (its cache has not advanced yet)."""
-    held = row.cache.length
-    return range(held, held + row.end - row.start)
+def _mask(feed: Feed, dtype: torch.dtype) -> torch.Tensor | None:
+    held = feed.cache.length
+    if feed.parents is None:
+        return _causal_mask(len(feed.tokens), held, dtype)
+    return tree_mask(feed.parents, held, dtype)
+
+
+def _positions(feed: Feed, first: int) -> list[int]:
+    """Return the places of the feed's new tokens in their text, counted from `first`."""
+    return [first + place for place in places_of(feed.parents, len(feed.tokens))]
 
 
 def _generated(feeds: Sequence[Feed]) -> Ints:
-    return np.concatenate(
-        [np.arange(f.generated, f.generated + len(f.tokens), dtype=np.int64) for f in feeds]
-    )
+    return np.array([i for f in feeds for i in _positions(f, f.generated)], dtype=np.int64)
 
 
 def _observed(  # noqa: PLR0913  # the arguments of one call of `MlpPolicy.observe`

@@ -90,6 +90,17 @@ class DraftStart:
     """Cost of a forward pass over n new tokens after a context."""
 
 
+class Branch(NamedTuple):
+    """Another way on from a place of a guess."""
+
+    at: int
+    """Tokens of the guess that come before it: fewer than the guess has."""
+    tokens: Sequence[int]
+    """Token ids, at least one; the first is not the guess's at that place."""
+    kind: int
+    """An index into the source's `priors`, of a kind that no guess has."""
+
+
 class Guess(NamedTuple):
     """What a draft source thinks comes next."""
 
@@ -97,6 +108,8 @@ class Guess(NamedTuple):
     """Token ids, at least one."""
     kind: int
     """Which of the source's kinds of guess it is: an index into its `priors`."""
+    branches: Sequence[Branch] = ()
+    """Where else the text may go."""
 
 
 class DraftSource(Protocol):
@@ -105,7 +118,8 @@ class DraftSource(Protocol):
     @property
     def priors(self) -> Sequence[tuple[float, float]]:
         """Acceptance of the first token and of each further one before anything was seen: a kind
-        of guess each. Guesses of one kind should fare alike.
+        of guess each. Guesses of one kind should fare alike. Those of a branch are the chances
+        once all tokens before it are right.
         """
 
     def start(self, start: DraftStart) -> Any:
@@ -125,7 +139,10 @@ class Drafter(Protocol):
         """Return the state of a new row."""
 
     def propose(self, state: Any, limit: int) -> Sequence[int]:
-        """Return at most `limit` token ids that may come next; empty = an ordinary step."""
+        """Return at most `limit` token ids that may come next; empty = an ordinary step.
+
+        They are a chain, or a `TokenTree` of several ways in which the text may go on.
+        """
 
     def commit(self, state: Any, tokens: Sequence[int]) -> Any:
         """Take in the tokens written by the step after the last `propose`; return the state."""

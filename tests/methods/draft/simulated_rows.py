@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 
 from rheostat.kernel.model_cost import ModelShape, interpolated
+from rheostat.kernel.policies.token_tree import depths, parents_of
+from rheostat.kernel.policies.verify import verify_greedy
 from rheostat.kernel.seams import DraftStart
 
 VOCABULARY = 50_000
@@ -57,9 +59,8 @@ def simulate(drafter, prompt, output, *, step_seconds=float32_seconds):
         limit = len(output) - done - 1
         draft = drafter.propose(state, limit)
         assert len(draft) <= limit
-        accepted = 0
-        while accepted < len(draft) and draft[accepted] == output[done + accepted]:
-            accepted += 1
+        places = [done, *(done + 1 + depth for depth in depths(parents_of(draft)))]
+        accepted = verify_greedy([output[place] for place in places], draft).accepted
         state = drafter.commit(state, output[done : done + accepted + 1])
         price += step_seconds(len(draft) + 1)
         verified += len(draft)

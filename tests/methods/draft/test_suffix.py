@@ -1,3 +1,6 @@
+import itertools
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,12 +104,52 @@ def test_suffixes_are_no_dearer_than_copies(step_seconds):
     assert sum(own) < sum(copies)
 
 
+def branches(text, longest=3, **params):
+    ((source, _),) = drafter(**params).sources
+    guess = source.guess(source.start(start_of(text)), longest)
+    return [(b.at, list(b.tokens), b.kind) for b in guess.branches]
+
+
+def test_where_counts_are_split_the_guess_branches():
+    text = [1, 2, 7, 0, 1, 2, 7, 4, 1, 2, 8, 5, 1, 2]
+    assert branches(text, longest=2) == []
+    assert branches(text, longest=2, branches=2) == [(0, [8, 5], 8), (1, [0, 1], 8)]
+
+
+def test_more_branches_keep_the_guess_and_add_ways():
+    text = random_text(5, 300, 6)
+    found = [branches(text, longest=8, branches=n) for n in (1, 2, 3, 4)]
+    assert all(set(map(str, a)) <= set(map(str, b)) for a, b in itertools.pairwise(found))
+    assert len(found[3]) > len(found[1]) > 0
+    assert guessed(text, branches=4) == guessed(text)
+
+
+@pytest.mark.parametrize("vocabulary", [2, 5, 20, 50_000])
+@pytest.mark.parametrize("step_seconds", [float32_seconds, bfloat16_seconds])
+def test_trees_over_random_text_cost_at_most_the_allowance(vocabulary, step_seconds):
+    text = random_text(2, 500, vocabulary)
+    branching = drafter(branches=3)
+    prices = simulate(branching, text[:200], text[200:], step_seconds=step_seconds)
+    assert prices.price <= 1 + ALLOWANCE + START / 300
+
+
+def test_a_tree_beats_the_best_chain_where_the_text_forks_evenly():
+    draw = random.Random(3)
+    # a new token, two known ones, and then one of two ways
+    text = [t for i in range(300) for t in (99 + i, 9, 8, *draw.choice([(0, 1), (2, 3)]), 7)]
+    chain, tree = (
+        simulate(drafter(branches=n), text[:300], text[300:], step_seconds=bfloat16_seconds)
+        for n in (1, 2)
+    )
+    assert tree.price < 0.85 * chain.price
+
+
 def test_parameters_survive_plain_data():
     method = Suffix(shortest=2, max_draft=8)
     assert with_params(Suffix, params_of(method)) == method
 
 
-@pytest.mark.parametrize("params", [{"shortest": 0}, {"max_draft": 0}])
+@pytest.mark.parametrize("params", [{"shortest": 0}, {"max_draft": 0}, {"branches": 0}])
 def test_parameters_out_of_range_are_refused(params):
     with pytest.raises(MethodError, match="suffix"):
         Suffix(**params)

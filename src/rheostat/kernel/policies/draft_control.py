@@ -7,6 +7,9 @@ really written, also when they were not drafted: so exploring costs nothing. One
 is followed at a time, as if each were drafted at full length: guesses inside one that still holds
 would count a long copy as often as it is long.
 
+Where `trees` is on, a draft may branch (`draft_tree.py`): into the ways that a source knows beside
+its guess, and into what another source guesses. Those are followed and learnt alike.
+
 Whatever the text is, the steps of a row that runs alone cost at most 1 + `ALLOWANCE` of ordinary
 ones, and `START` ordinary steps more, by the measured table: a draft that could cost more than the
 credit that is left is shortened. What drafts save is credit as well. Beside other rows, which may
@@ -15,17 +18,18 @@ draft too, a pass can cost more than each of them was told, and the bound is not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
-from rheostat.kernel.policies.draft_length import best_length
+from rheostat.kernel.policies.draft_tree import agreement, best_draft
 from rheostat.kernel.policies.run_lengths import RunLengths
+from rheostat.kernel.policies.trails import Trails, Way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from rheostat.kernel.seams import DraftSource, DraftStart, StepSeconds
+    from rheostat.kernel.seams import DraftSource, DraftStart, Guess, StepSeconds
 
 ALLOWANCE = 0.01
 """Seconds for wrong drafts a second of ordinary steps,"""
@@ -35,6 +39,9 @@ _RENEWED = 128
 """Costs are looked up again whenever the context has passed a multiple of this."""
 _PRIOR_WEIGHT = 4
 """A prior counts as much as so many guesses."""
+_SECOND = 0.25
+"""Share of its first token's acceptance that a guess keeps where another source's guess leaves it,
+before anything was seen; a guess."""
 
 
 @final
@@ -44,11 +51,16 @@ class Controlled:
 
     sources: tuple[tuple[DraftSource, int], ...]
     """Each source and the longest draft that it may make; 0 = none, and it is not asked."""
+    trees: bool = False
+    """Whether a draft may branch."""
 
     @staticmethod
     def joined(drafters: Sequence[Controlled]) -> Controlled:
         """Return the sources of several controllers under one."""
-        return Controlled(sources=tuple(pair for drafter in drafters for pair in drafter.sources))
+        return Controlled(
+            sources=tuple(pair for drafter in drafters for pair in drafter.sources),
+            trees=any(drafter.trees for drafter in drafters),
+        )
 
     @property
     def cap(self) -> int:
@@ -62,10 +74,8 @@ class Controlled:
                 source=source,
                 cap=cap,
                 state=source.start(start),
-                runs=[
-                    RunLengths.prior(*prior, longest=cap, weight=_PRIOR_WEIGHT)
-                    for prior in source.priors
-                ],
+                runs=_curves(source, cap),
+                second=_curves(source, cap, share=_SECOND) if self.trees else [],
             )
             for source, cap in self.sources
             if cap
@@ -85,17 +95,24 @@ class Controlled:
         best: Sequence[int] = ()
         best_rate = 1.0 / state.seconds[0]
         affordable = state.credit + state.seconds[0]
-        for followed in state.followed:
-            guess = followed.source.guess(followed.state, followed.cap)
-            if guess is None:
-                continue
-            if not followed.guessed:
-                followed.guessed, followed.kind, followed.held = guess.tokens, guess.kind, 0
-            survival = followed.runs[guess.kind].survival
-            most = min(limit, len(guess.tokens))
-            length, rate = best_length(survival, most, state.seconds, affordable)
+        guesses = [
+            (followed, guess)
+            for followed in state.followed
+            if (guess := followed.source.guess(followed.state, followed.cap)) is not None
+        ]
+        for followed, guess in guesses:
+            runs = followed.runs[guess.kind]
+            ways = _ways(followed, guess, guesses) if self.trees else ()
+            followed.trails.follow(guess.tokens, runs, ways)
+            draft, rate = best_draft(
+                guess.tokens,
+                runs.survival,
+                state.seconds[: limit + 1],
+                ways=ways,
+                affordable=affordable,
+            )
             if rate > best_rate:
-                best, best_rate = guess.tokens[:length], rate
+                best, best_rate = draft, rate
         state.drafted = len(best)
         return best
 
@@ -107,7 +124,7 @@ class Controlled:
             state.drafted = 0
             state.advance(len(tokens))
         for followed in state.followed:
-            followed.read(tokens)
+            followed.trails.read(tokens)
             followed.state = followed.source.commit(followed.state, tokens)
         return state
 
@@ -150,23 +167,24 @@ class Followed:
     state: Any
     runs: list[RunLengths]
     """How far its guesses hold, a kind each."""
-    guessed: Sequence[int] = ()
-    """The guess that is being followed; empty = none."""
-    kind: int = 0
-    held: int = 0
-    """How many of its tokens were written."""
+    second: list[RunLengths]
+    """And how far behind the place where the guess of another source leaves them."""
+    trails: Trails = field(default_factory=Trails)
 
-    def read(self, tokens: Sequence[int]) -> None:
-        """Follow the guess through written tokens; score it when it breaks or ends."""
-        if not self.guessed:
-            return
-        for token in tokens:
-            if self.guessed[self.held] != token:
-                break
-            self.held += 1
-            if self.held == len(self.guessed):
-                break
-        else:
-            return
-        self.runs[self.kind].score(self.held, len(self.guessed))
-        self.guessed = ()
+
+def _curves(source: DraftSource, cap: int, share: float = 1.0) -> list[RunLengths]:
+    """Return what is thought of a source's guesses before any was seen."""
+    return [
+        RunLengths.prior(share * first, further, longest=cap, weight=_PRIOR_WEIGHT)
+        for first, further in source.priors
+    ]
+
+
+def _ways(followed: Followed, guess: Guess, guesses: Sequence[tuple[Followed, Guess]]) -> list[Way]:
+    """Return what leaves a guess: its own branches, and what other sources guess."""
+    ways = [Way(b.at, b.tokens, followed.runs[b.kind]) for b in guess.branches]
+    for other, theirs in guesses:
+        at = agreement(guess.tokens, theirs.tokens)
+        if other is not followed and at < min(len(guess.tokens), len(theirs.tokens)):
+            ways.append(Way(at, theirs.tokens[at:], other.second[theirs.kind]))
+    return ways

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rheostat.kernel.policies.token_tree import clipped, depths, parents_of
 from rheostat.kernel.policies.verify import verify_greedy
 
 if TYPE_CHECKING:
@@ -58,10 +59,8 @@ def replayed(
     price, steps, proposed, accepted, written = 0.0, 0, 0, 0, 1
     while written < len(answer):
         room = most - written - 1
-        draft = tuple(drafter.propose(state, room))[:room] if room > 0 else ()
-        known = answer[written : written + len(draft) + 1]
-        beyond = (_NO_TOKEN,) * (len(draft) + 1 - len(known))
-        step = verify_greedy((*known, *beyond), draft)
+        draft = clipped(drafter.propose(state, room), room) if room > 0 else ()
+        step = verify_greedy(_choices(answer[written:], draft), draft)
         price += step_price(1 + len(draft), read + written - 1)
         tokens = step.tokens[: len(answer) - written]
         state = drafter.commit(state, tokens)
@@ -70,3 +69,9 @@ def replayed(
         proposed += len(draft)
         accepted += step.accepted
     return Replay(price=price, steps=steps, proposed=proposed, accepted=accepted)
+
+
+def _choices(left: Sequence[int], draft: Sequence[int]) -> list[int]:
+    """Return what the model chooses after the text and after each draft token that is right."""
+    places = (0, *(depth + 1 for depth in depths(parents_of(draft))))
+    return [left[place] if place < len(left) else _NO_TOKEN for place in places]

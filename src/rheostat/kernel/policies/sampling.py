@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rheostat.kernel.policies.token_tree import parents_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,18 +63,18 @@ def penalised(logits: Floats, past: Sequence[int], draft: Sequence[int], penalty
     """Return logits with those of repeated tokens lowered.
 
     Args:
-        logits: before each draft token and after the last: [k + 1, vocabulary].
+        logits: after the past and after each draft token: [k + 1, vocabulary].
         past: token ids of the prompt and of what was written.
-        draft: k token ids; each counts as written for the places behind it.
+        draft: k token ids, or a tree of them; each counts as written for what hangs on it.
         penalty: over 1 lowers, under 1 raises.
     """
     lowered: Floats = np.array(logits, dtype=np.float64)
-    seen = np.unique(np.array(past, dtype=np.int64))
-    for place, row in enumerate(lowered):
-        if place:
-            seen = np.union1d(seen, draft[place - 1])
-        values = row[seen]
-        row[seen] = np.where(values > 0, values / penalty, values * penalty)
+    seen = [np.unique(np.array(past, dtype=np.int64))]
+    for token, parent in zip(draft, parents_of(draft), strict=True):
+        seen.append(np.union1d(seen[parent + 1], token))
+    for row, repeated in zip(lowered, seen, strict=True):
+        values = row[repeated]
+        row[repeated] = np.where(values > 0, values / penalty, values * penalty)
     return lowered
 
 

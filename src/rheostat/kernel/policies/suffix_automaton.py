@@ -10,13 +10,25 @@ at most `WALK` of them, so in long loops the shortest contexts are counted late.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WALK = 48
 _ROOT = 0
+
+
+class Other(NamedTuple):
+    """Another way on than the likeliest."""
+
+    at: int
+    """Tokens of the likeliest way that come before it."""
+    tokens: list[int]
+    share: float
+    """How often its first token followed there, of all occurrences."""
+    shorter: bool
+    """Whether it followed a shorter end of the text alone."""
 
 
 @final
@@ -76,6 +88,46 @@ class SuffixAutomaton:
             tokens.append(token)
             state = behind
         return tokens
+
+    def others(self, state: int, most: int, *, each: int, reach: int) -> list[Other]:
+        """Return where the likeliest tokens behind a substring may be left, and for what.
+
+        Args:
+            most: how many of the likeliest tokens are walked along.
+            each: other tokens at a place, at most; the most frequent first.
+            reach: tokens of each way, at most.
+        """
+        found: list[Other] = []
+        at = 0
+        while at < most and state > _ROOT:
+            likeliest, behind = self.likeliest(state)
+            if likeliest >= 0:
+                context, seen = state, {likeliest}
+                # where the longest context fails, shorter ones may know better: at the start alone
+                while context > _ROOT and len(seen) <= each and (context == state or not at):
+                    for token, share in self._left_out(context, seen)[: each + 1 - len(seen)]:
+                        way = [token, *self.continued(self.follow[context][token], reach - 1)]
+                        found.append(Other(at, way, share, context != state))
+                        seen.add(token)
+                    context = self.link[context]
+                at += 1
+                state = behind
+            else:
+                state = self.link[state]
+        return found
+
+    def _left_out(self, state: int, seen: set[int]) -> list[tuple[int, float]]:
+        """Return the other tokens that followed, most frequent first, with their shares."""
+        follow, count, recent = self.follow[state], self.count, self.recent
+        if len(follow) == 1 and not seen.isdisjoint(follow):
+            return []
+        total = sum(count[behind] for behind in follow.values())
+        ranked = sorted(
+            (token for token in follow if token not in seen),
+            key=lambda token: (count[follow[token]], recent[follow[token]]),
+            reverse=True,
+        )
+        return [(token, count[follow[token]] / total) for token in ranked]
 
     def _extend(self, token: int) -> None:
         follow, link, length = self.follow, self.link, self.length

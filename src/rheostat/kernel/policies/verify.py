@@ -4,6 +4,11 @@ Speculative sampling (arXiv 2211.17192, 2302.01318) for a draft that proposes on
 each place: token x is accepted with probability p(x), else a token is drawn from p with x removed
 and renormalised, so every token has the law p. At temperature 0, p is one-hot and the same rule
 keeps the longest prefix that agrees with the model's choices and adds one token.
+
+Where a draft branches, the tokens that hang on one place are tried in turn: each is accepted with
+its probability in what the refused ones before it left of p, which is renormalised, and when all
+are refused a token is drawn from what is left (recursive rejection, as in arXiv 2305.09781). So the
+law stays p, and at temperature 0 the walk follows the model's choices down the tree.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rheostat.kernel.policies.sampling import draw
+from rheostat.kernel.policies.token_tree import WRITTEN, TokenTree, children
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,15 +36,19 @@ class Verified:
     """The accepted draft tokens and one token of the model's own."""
     accepted: int
     """How many of them were drafted."""
+    path: tuple[int, ...] = ()
+    """Which tokens of a draft that branches; of a chain they are its first."""
 
 
 def verify_greedy(choices: Sequence[int], draft: Sequence[int]) -> Verified:
     """Keep the longest agreeing prefix of the draft and add the model's next choice.
 
     Args:
-        choices: the model's choice before each draft token and one after the last: k + 1.
-        draft: k token ids.
+        choices: the model's choice after the written text and after each draft token: k + 1.
+        draft: k token ids, or a tree of them.
     """
+    if isinstance(draft, TokenTree):
+        return _walked_greedily(choices, draft)
     accepted = 0
     while accepted < len(draft) and draft[accepted] == choices[accepted]:
         accepted += 1
@@ -52,10 +62,13 @@ def verify_sampled(
     """Accept each draft token with its probability; at the first refusal draw another one.
 
     Args:
-        probabilities: the model's law before each draft token and after the last: [k + 1, V].
-        draft: k token ids.
+        probabilities: the model's law after the written text and after each draft token:
+            [k + 1, V].
+        draft: k token ids, or a tree of them.
         rng: the row's own generator.
     """
+    if isinstance(draft, TokenTree):
+        return _walked_by_chance(probabilities, draft, rng)
     for place, token in enumerate(draft):
         law = probabilities[place]
         # Against the sum, not against 1: a token that holds all the mass is never refused.
@@ -67,3 +80,33 @@ def verify_sampled(
         return Verified(tokens=tokens, accepted=place)
     last = draw(probabilities[len(draft)], rng)
     return Verified(tokens=(*(int(t) for t in draft), last), accepted=len(draft))
+
+
+def _walked_greedily(choices: Sequence[int], tree: TokenTree) -> Verified:
+    below, at, path = children(tree.parents), WRITTEN, list[int]()
+    while True:
+        choice = choices[at + 1]
+        at = next((node for node in below[at + 1] if tree.tokens[node] == choice), WRITTEN)
+        if at == WRITTEN:
+            return _taken(tree, path, choice)
+        path.append(at)
+
+
+def _walked_by_chance(probabilities: Floats, tree: TokenTree, rng: np.random.Generator) -> Verified:
+    below, at, path = children(tree.parents), WRITTEN, list[int]()
+    while True:
+        law = probabilities[at + 1].copy()
+        for node in below[at + 1]:
+            token = tree.tokens[node]
+            if rng.random() * law.sum() < law[token]:
+                at = node
+                break
+            law[token] = 0.0
+        else:
+            return _taken(tree, path, draw(law, rng))
+        path.append(at)
+
+
+def _taken(tree: TokenTree, path: Sequence[int], last: int) -> Verified:
+    tokens = (*(int(tree.tokens[node]) for node in path), int(last))
+    return Verified(tokens=tokens, accepted=len(path), path=tuple(path))
