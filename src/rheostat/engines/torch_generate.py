@@ -46,6 +46,7 @@ class Run:
         self.sampling = sampling
         self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
         self.drafter = installed.draft
+        self.limits = engine.constrained(sampling, installed.token)
         self.on_token = on_token
         prices, shape, layout = engine.prices(), engine.shape, self.depth.layout
         self.budget = Budget(
@@ -98,6 +99,7 @@ class Run:
             decoder=engine.tokenizer.stream(),
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
             reservation=grant.reservation,
+            limits=None if self.limits is None else self.limits.row(request.id),
         )
         if grant.new_tokens < 1:
             row.stop_reason = "budget"
@@ -196,11 +198,15 @@ class Run:
         start = 0
         for row, draft in zip(rows, drafts, strict=True):
             end = start + len(draft) + 1
+            past = (*row.prompt, *row.new)
             if greedy:
                 verified = verify_greedy(choices[start:end], draft)
+            elif row.limits is not None:
+                own = logits[start:end].double().numpy()
+                verified = row.limits.verified(own, draft, past, row.rng, row.trace)
             else:
                 own = logits[start:end].double().numpy()
-                laws = self.sampling.laws(own, (*row.prompt, *row.new), draft)
+                laws = self.sampling.laws(own, past, draft)
                 verified = verify_sampled(laws, draft, row.rng)
             start = end
             row.cache.truncate(row.cache.length - len(draft) + verified.accepted)
