@@ -9,6 +9,7 @@ small models write it for ever.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from rheostat.workloads.constraints import Wanted
 
 JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+NO_FORCING = '%llguidance {"no_forcing": true}\n'
+"""Without it a mask holds, where a text is forced, only the first token of its usual spelling."""
+_PLACE, _OF_SCHEMA = re.compile(r"(?:at )?(\d+)\((\d+)\): "), "failed to compile JSON schema: "
 _HINTS = {
     "regex": "write a regular expression of Rust's dialect (no look-around, no references)",
     "schema": "the supported keywords are listed in the documentation of `llguidance`",
@@ -106,20 +110,26 @@ def grammar_constraint(asked: Wanted, texts: TokenTexts) -> GrammarConstraint:
         UserError: the extra `constraints` is missing.
     """
     matcher = _library().LLMatcher
-    if asked.kind == "regex":
-        grammar = matcher.grammar_from_regex(asked.source)
-    elif asked.kind == "schema":
-        _check_json(asked)
-        grammar = matcher.grammar_from_json_schema(asked.source, defaults=JSON_FORM)
-    else:
-        grammar = matcher.grammar_from_lark(asked.source)
+    grammar = NO_FORCING + _lark(asked, matcher)
     fault = matcher.validate_grammar(grammar, texts.indexed)
     if fault and not fault.startswith("WARNING"):
         raise ConstraintError(
-            f"the constraint `{asked.name}` is malformed: {_sentence(fault)}",
+            f"the constraint `{asked.name}` is malformed: {_sentence(fault, asked)}",
             hint=_HINTS[asked.kind],
         )
     return GrammarConstraint(asked.name, grammar, texts)
+
+
+def _lark(asked: Wanted, matcher: Any) -> str:
+    """Return the constraint in the library's variant of Lark's language."""
+    if asked.kind == "grammar":
+        return asked.source
+    if asked.kind == "schema":
+        _check_json(asked)
+        made = matcher.grammar_from_json_schema(asked.source, defaults=JSON_FORM)
+        return f"start: %json {json.dumps(json.loads(made)['grammars'][0]['json_schema'])}"
+    made = matcher.grammar_from_regex(asked.source)
+    return str(json.loads(made)["grammars"][0]["lark_grammar"])
 
 
 @final
@@ -149,18 +159,25 @@ def _check_json(asked: Wanted) -> None:
             f"the file of the constraint `{asked.name}` is not JSON: {error}",
             hint='write a JSON Schema, such as {"type": "object"}',
         ) from error
-    if not isinstance(schema, dict | bool):
+    if not isinstance(schema, dict):
         raise ConstraintError(
             f"the file of the constraint `{asked.name}` holds no JSON Schema",
             hint='a schema is an object, such as {"type": "object"}',
         )
 
 
-def _sentence(fault: str) -> str:
-    """Return what the library says without its drawing of the place."""
+def _sentence(fault: str, asked: Wanted | None = None) -> str:
+    """Return what the library says, with the place where it helps, without its drawing of it."""
     lines = [line.strip() for line in fault.splitlines() if line.strip()]
-    error = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return error[0] if error else lines[0] if lines else "the library does not say why"
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    said = errors[0] if errors else lines[0] if lines else "the library does not say why"
+    place = _PLACE.match(said)
+    if place is None:
+        return said.removeprefix(_OF_SCHEMA)
+    said = said[place.end() :].removeprefix(_OF_SCHEMA)
+    if asked is None or asked.kind != "grammar":
+        return said
+    return f"line {int(place[1]) - 1}, column {place[2]}: {said}"  # `NO_FORCING` is a line
 
 
 def _library() -> ModuleType:

@@ -5,7 +5,7 @@
 
 Tokens are bytes. Bytes that are no UTF-8 are refused; a token that ends inside a character is
 allowed when the function allows the text with a character that completes it. All characters are
-tried where one byte is missing, else 256 spread over those that are possible: a function that
+tried where one byte is missing, else 64 spread over those that are possible: a function that
 allows few rare characters may lose them, but no answer is led into a dead end by half a character.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rheostat.workloads.constraints import Predicate, Wanted
 
-PROBES = 256
+PROBES = 64
 _LEAST = {2: 0x80, 3: 0x800, 4: 0x10000}
 """Length of a character in bytes -> its lowest code point."""
 _SURROGATES = range(0xD800, 0xE000)

@@ -53,6 +53,19 @@ def test_the_estimators_agree_on_the_valid_mass(estimator):
     assert np.mean(weights) == pytest.approx(LAW[VALID].sum(), rel=0.06)
 
 
+def test_weights_are_steady_where_little_is_valid():
+    law, valid = np.full(1000, 1e-3), np.arange(1000) < 20
+
+    def spread(**params):
+        made, rng = choice(1, **params), np.random.default_rng(4)
+        takens = [made.weighted(law, lambda token: bool(valid[token]), rng) for _ in range(800)]
+        weights = np.exp([taken.log_weight for taken in takens])
+        assert weights.mean() == pytest.approx(0.02, rel=0.7)
+        return weights.std() / 0.02
+
+    assert spread() < 2 < 4 < spread(max_accepts=2)
+
+
 def test_a_peaked_law_is_weighed_with_a_single_check():
     law, rng = np.array([0.99, 0.004, 0.006]), np.random.default_rng(0)
     found = [choice(1).weighted(law, lambda token: True, rng).checks for _ in range(200)]

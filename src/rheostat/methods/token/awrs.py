@@ -5,7 +5,9 @@ the law of full masking. Weights, where they are asked for, come from a check or
 policy is `kernel/policies/awrs.py`.
 
 The dial is ours: tokens are checked in blocks of vocabulary^(1 - dial), so that dial 0 checks
-every token (full masking, with exact weights) and dial 1 checks one by one.
+every token (full masking, with exact weights) and dial 1 checks one by one. So are three accepts:
+with the paper's two, weights over laws without a peak come from the recursive estimator, whose
+variance is about Z, not Z^2, at a valid mass Z, so that few particles hold all the weight.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ class Awrs:
 
     estimator: str = "auto"
     """Of the weights: `recursive`, `geometric`, or `auto`: by the law, as the paper's code does."""
-    max_accepts: int = 2
-    """Accepts of the geometric estimator; more mean more checks and steadier weights."""
+    max_accepts: int = 3
+    """Accepts that a weight is made of; 2 is the paper's, and more mean steadier weights."""
 
     card: ClassVar[Card] = Card(
         name="awrs",
