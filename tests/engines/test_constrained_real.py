@@ -52,7 +52,9 @@ def test_json_is_valid_under_its_schema(masked):
 def test_few_checks_take_the_tokens_of_the_mask(real, masked, name):
     made = [chat(real, real.installed(**{name: 1.0}), p, SCHEMA.constraint) for p in PROMPTS]
     assert tokens_of(made) == tokens_of(masked)
-    assert sum(o.trace.constraint_calls for o in made) < 50 * sum(len(o.token_ids) for o in made)
+    if name == "awrs":
+        tokens = sum(len(o.token_ids) for o in made)
+        assert sum(o.trace.constraint_calls for o in made) < 10 * tokens
 
 
 @pytest.mark.parametrize("draft", named("draft", lossless=True))

@@ -174,6 +174,17 @@ def test_a_function_of_a_file(files):
     assert follows(rule, b"1x") is None
 
 
+def test_a_constraint_is_compiled_once_and_functions_are_told_apart(files):
+    texts = TokenTexts(PIECES)
+    path = files("rule.py", "def ok(text):\n    return True\n")
+    assert compiled(wanted(f"{path}:ok"), texts) is compiled(wanted(f"{path}:ok"), texts)
+    first, second = (
+        compiled(wanted(function), texts) for function in (lambda t: True, lambda t: False)
+    )
+    assert first.allows(first.start(), ord("a"))
+    assert not second.allows(second.start(), ord("a"))
+
+
 def test_what_is_asked_for_is_told_apart_by_what_the_file_held(files):
     path = files("s.json", "{}")
     first = wanted(f"schema:{path}")

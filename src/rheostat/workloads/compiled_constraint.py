@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 
 
 def compiled(asked: Wanted, texts: TokenTexts) -> Constraint:
-    """Return the constraint over a model's tokens.
+    """Return the constraint over a model's tokens; a file of functions is run once.
 
     Raises:
         ConstraintError: the pattern, schema, grammar or function is not one.
         UserError: the extra `constraints` is missing.
     """
-    if asked.kind == "predicate":
-        return PredicateConstraint(asked.name, function_of(asked), texts.pieces)
-    return grammar_constraint(asked, texts)
+    key = (asked, asked.function)
+    if key not in texts.known:
+        texts.known[key] = _compiled(asked, texts)
+    return texts.known[key]
 
 
 def checked(constraint: str | Predicate) -> Wanted:
@@ -30,3 +31,9 @@ def checked(constraint: str | Predicate) -> Wanted:
     asked = wanted(constraint)
     compiled(asked, TokenTexts([bytes([byte]) for byte in range(256)]))
     return asked
+
+
+def _compiled(asked: Wanted, texts: TokenTexts) -> Constraint:
+    if asked.kind == "predicate":
+        return PredicateConstraint(asked.name, function_of(asked), texts.pieces)
+    return grammar_constraint(asked, texts)

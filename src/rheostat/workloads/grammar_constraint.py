@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rheostat.kernel.seams import Constraint
     from rheostat.workloads.constraints import Wanted
 
 JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -44,6 +45,8 @@ class TokenTexts:
 
     pieces: Sequence[bytes]
     """[vocabulary]"""
+    known: dict[Any, Constraint] = field(default_factory=dict, compare=False)
+    """Constraints over these tokens that were compiled before."""
 
     @cached_property
     def indexed(self) -> Any:
