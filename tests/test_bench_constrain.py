@@ -112,7 +112,9 @@ def cell(*, calls=2.0, tries=3.0, time=1.0, mask=2.0, invalid=0, same=1.0, way="
     ("cells", "beats"),
     [
         ([cell(), cell(way="drawn", same=0.0)], True),
+        ([cell(), cell(), cell(calls=3.0)], True),
         ([cell(), cell(calls=3.0)], False),
+        ([cell(), cell(), cell(calls=3.5)], False),
         ([cell(), cell(mask=0.5)], False),
         ([cell(), cell(invalid=1)], False),
         ([cell(), cell(same=0.5)], False),

@@ -34,16 +34,23 @@ def check_of(valid, asked=None):
 
 
 class Ordered:
-    """A source of chance that draws the tokens in a given order."""
+    """A source of chance that draws the tokens in a given order, some by keys where asked."""
 
     def __init__(self, law, order):
-        self.times = np.empty(len(law))
-        self.times[list(order)] = np.arange(1, len(law) + 1)
-        self.law = law
+        self.law, self.order, self.draws = law, list(order), 0
+
+    def random(self):
+        """A number that falls on the next token of the order, again and again on the last."""
+        token = self.order[min(self.draws, len(self.order) - 1)]
+        self.draws += 1
+        ends = self.law.cumsum()
+        return (ends[token] - self.law[token] / 2) / ends[-1]
 
     def standard_exponential(self, size):
         assert size == len(self.law)
-        return self.times * self.law
+        times = np.empty(size)
+        times[self.order] = np.arange(1, size + 1)
+        return times * self.law
 
 
 def chance_of(law, order):
@@ -55,6 +62,13 @@ def chance_of(law, order):
     return chance
 
 
+@pytest.fixture(params=[0, 2, 32])
+def plain_draws(request, monkeypatch):
+    """How many tokens are drawn one by one before all others are put in order by their keys."""
+    monkeypatch.setattr(awrs, "_PLAIN_DRAWS", request.param)
+
+
+@pytest.mark.usefixtures("plain_draws")
 @pytest.mark.parametrize("block", [1, 2, 3, 5])
 @pytest.mark.parametrize("valid", [[0, 1, 0, 1, 1], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0], [1] * 5])
 def test_recursive_weights_are_unbiased_over_every_order(block, valid):
@@ -66,6 +80,7 @@ def test_recursive_weights_are_unbiased_over_every_order(block, valid):
     assert masses == pytest.approx(law * valid, abs=1e-12)
 
 
+@pytest.mark.usefixtures("plain_draws")
 @pytest.mark.parametrize("valid", [[0, 1, 0, 1, 1], [0, 0, 1, 0, 0]])
 def test_the_first_valid_token_has_the_masked_law(valid):
     law = np.array([0.4, 0.1, 0.25, 0.2, 0.05])
@@ -144,6 +159,18 @@ def test_where_everything_is_valid_the_weight_is_one(name):
     assert taken.checks <= (int(name[-1]) if name[-1].isdigit() else 2)
 
 
+@pytest.mark.usefixtures("plain_draws")
+def test_the_order_is_drawn_without_replacement():
+    source, counts = rng(9), dict.fromkeys(permutations(range(3)), 0)
+    law = np.array([0.6, 0.3, 0.1])
+    for _ in range(3000):
+        asked = []
+        awrs.improper(law, check_of([0, 0, 0], asked), source)
+        counts[tuple(asked)] += 1
+    expected = [3000 * chance_of(law, order) for order in counts]
+    assert chisquare(list(counts.values()), expected).pvalue > 0.001
+
+
 def test_impossible_tokens_are_never_checked():
     asked = []
     law = np.array([0.0, 0.5, 0.0, 0.5])
@@ -163,6 +190,12 @@ def test_a_valid_token_of_almost_no_mass_is_found_and_weighed(name):
     assert taken.log_weight <= math.log(1e-16)
     if name == "recursive":
         assert taken.log_weight == pytest.approx(math.log(1e-300))
+
+
+def test_a_law_without_mass_has_no_token():
+    for estimator in ESTIMATORS.values():
+        assert estimator(np.zeros(3), check_of([1, 1, 1]), rng()).token is None
+    assert awrs.improper(np.zeros(3), check_of([1, 1, 1]), rng()) == (None, 0.0, 0)
 
 
 def test_a_denormal_probability_is_still_a_possible_token():

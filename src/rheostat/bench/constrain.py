@@ -172,13 +172,18 @@ def _summed(answered: Sequence[Answers], name: str) -> dict[str, Any]:
 
 
 def constrain_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """AWRS must call less than plain tries and whole masks, decide faster, and never be wrong."""
+    """AWRS must call less than plain tries in most cells and never more, decide faster than the
+    base in all of them, and never be wrong.
+    """
     found = [cell["contestants"] for cell in cells]
-    fewer = sum(
-        c["awrs"]["calls_a_token"]
-        < min(c["fixed_tries"]["calls_a_token"], c["every token"]["calls_a_token"])
+    calls = [
+        (
+            c["awrs"]["calls_a_token"],
+            min(c["fixed_tries"]["calls_a_token"], c["every token"]["calls_a_token"]),
+        )
         for c in found
-    )
+    ]
+    fewer, more = sum(own < other for own, other in calls), sum(own > other for own, other in calls)
     faster = sum(
         c["awrs"]["deciding_seconds_a_token"] < c["mask"]["deciding_seconds_a_token"] for c in found
     )
@@ -186,10 +191,10 @@ def constrain_verdict(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     parted = sum(
         cell["contestants"]["awrs"]["same_as_mask"] < 1 for cell in cells if cell["way"] == "greedy"
     )
-    beats = bool(cells) and fewer == faster == len(cells) and not wrong and not parted
+    called_less = fewer > len(cells) / 2 and not more
     return {
-        "beats_controls": beats,
+        "beats_controls": called_less and faster == len(cells) and not wrong and not parted,
         "evidence": f"fewer calls than plain tries and single checks of all tokens in {fewer}, "
-        f"less time than the base's mask in {faster} of {len(cells)} cells; {wrong} invalid "
-        f"answers, other greedy tokens in {parted} cells",
+        f"more in {more}, less time than the base's mask in {faster} of {len(cells)} cells; "
+        f"{wrong} invalid answers, other greedy tokens in {parted} cells",
     }

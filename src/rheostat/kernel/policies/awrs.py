@@ -1,7 +1,7 @@
 """Adaptive weighted rejection sampling (AWRS, arXiv 2504.05410): a valid token after few checks.
 
-Tokens are checked in an order drawn without replacement from a law p: by rising E_i / p_i with
-E_i ~ Exponential(1), which is the order of falling Gumbel keys log p_i + G_i. The first valid token
+Tokens are checked in an order drawn without replacement from a law p, which is that of rising
+E_i / p_i with E_i ~ Exponential(1), or of falling Gumbel keys log p_i + G_i. The first valid token
 has the law p restricted to valid tokens and renormalised (the *improper* draw). A weight w with
 E[w 1[x = i]] = p_i valid_i, so that E[w] = Z, the valid mass, takes a few checks more:
   recursive  x was accepted after rejected mass R, y_1 .. y_m come next in the order:
@@ -38,6 +38,7 @@ Check = Callable[[int], bool]
 """Whether a token may come next."""
 PEAKED = 2 / 3
 """Share of the likeliest token from which on the geometric estimator saves a check."""
+_PLAIN_DRAWS = 32
 _FIRST_WIDTH, _WIDER = 16, 8
 
 
@@ -150,11 +151,24 @@ def _left(law: Floats, taken: NDArray[np.int64]) -> float:
 
 
 def _drawn(law: Floats, rng: np.random.Generator) -> Iterator[int]:
-    """Yield the tokens of positive probability in an order drawn without replacement."""
-    with np.errstate(divide="ignore", over="ignore"):
-        keys = rng.standard_exponential(law.size) / law
+    """Yield the tokens of positive probability in an order drawn without replacement.
+
+    The first few are drawn with replacement, and those that came before are passed over, which is
+    the same order and saves the keys of a whole vocabulary.
+    """
+    ends = law.cumsum()
+    seen: list[int] = []
+    for _ in range(_PLAIN_DRAWS):
+        token = int(ends.searchsorted(rng.random() * ends[-1], side="right"))
+        if token < law.size and token not in seen:  # at the very end nothing is drawn
+            seen.append(token)
+            yield token
+    rest = law.copy()
+    rest[seen] = 0.0
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        keys = rng.standard_exponential(law.size) / rest
     # a denormal probability may give an infinite key too: it comes last, but it comes
-    return _rising(np.where(law > 0, np.minimum(keys, np.finfo(np.float64).max), np.inf))
+    yield from _rising(np.where(rest > 0, np.minimum(keys, np.finfo(np.float64).max), np.inf))
 
 
 def _rising(keys: Floats) -> Iterator[int]:
