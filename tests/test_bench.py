@@ -232,7 +232,7 @@ def test_copied_drafts_must_beat_the_fixed_lookup_and_never_cost(cells, beats):
 
 
 def test_every_verdict_is_of_a_method():
-    verdicts = {"llm_drop", "ffn_skip", "copyspec", "suffix"}
+    verdicts = {"llm_drop", "ffn_skip", "copyspec", "suffix", "awrs"}
     assert verdicts == {n for n, m in catalog.methods().items() if not m.card.control}
 
 

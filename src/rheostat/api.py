@@ -20,7 +20,8 @@ from rheostat.engines.base import Request, Sampling
 from rheostat.engines.load import load_engine, torch_extra
 from rheostat.errors import WorkloadError
 from rheostat.kernel.plan import Plan
-from rheostat.stages.settings import BASE, plan_of, ready
+from rheostat.stages.settings import BASE, plan_of, ready, with_choice
+from rheostat.workloads.compiled_constraint import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class SamplingOptions(TypedDict, total=False):
     repetition_penalty: float
     seed: int
     stop: tuple[str, ...]
+    particles: int
 
 
 class PlanOptions(TypedDict, total=False):
@@ -120,13 +122,14 @@ def plan(  # noqa: PLR0913  # the three goals, of which exactly one is given
     )
 
 
-def generate(
+def generate(  # noqa: PLR0913  # what is asked, of what, and who looks on
     plan_or_model: Plan | Engine | str | Path,
     prompt: str,
     *,
     engine: Engine | None = None,
     raw: bool = False,
     on_token: OnToken | None = None,
+    constraint: str | Callable[..., Any] | None = None,
     **sampling: Unpack[SamplingOptions],
 ) -> Output:
     """Answer one prompt.
@@ -137,6 +140,10 @@ def generate(
         engine: the loaded model to run a plan on; None loads the plan's model for this call.
         raw: leave out the model's chat template.
         on_token: called with (request id, new text) while the answer is written.
+        constraint: what the answer must be: `regex:PATTERN`, `schema:FILE`, `grammar:FILE`,
+            `FILE.py:FUNC`, or a function `func(text)` or `func(text, ended)` that says whether an
+            answer may begin with the text, or be it. With `particles=N` and a temperature, N
+            answers are drawn together and weighed; see `Output.population`.
         **sampling: fields of `Sampling`, such as `max_new_tokens=64`.
 
     Returns:
@@ -145,12 +152,14 @@ def generate(
     Raises:
         WorkloadError: the prompt is empty or longer than the context.
         PlanError: the plan is of another model or number format.
+        ConstraintError: the constraint is malformed, or admits no token at some place.
         ModelError, MethodError, UserError: as for `load` and the plan's methods.
     """
-    settled = Sampling(**sampling)
+    asked = None if constraint is None else checked(constraint)
+    settled = Sampling(**sampling, constraint=asked)
     request = prompt_request(prompt, raw=raw)
     chosen, model = _resolved(plan_or_model, engine)
-    own = ready(chosen, model, notice=_warn)
+    own = ready(with_choice(chosen, settled), model, notice=_warn)
     installed = catalog.installed(own, model.shape, model.card.offers)
     (output,) = model.generate([request], settled, installed=installed, on_token=on_token)
     return output

@@ -72,7 +72,9 @@ def installed(plan: Plan, shape: ModelShape, offers: Iterable[str]) -> Installed
             )
         deciders[card.seam] = setting.name
         decisions[card.seam] = made
-    return Installed(depth=decisions.get("depth"), draft=decisions.get("draft"))
+    return Installed(
+        depth=decisions.get("depth"), draft=decisions.get("draft"), token=decisions.get("token")
+    )
 
 
 def status(name: str, *, results: Path | None = None) -> Status:

@@ -22,7 +22,16 @@ from rheostat.errors import PlanError, WorkloadError
 from rheostat.kernel.plan import Plan
 from rheostat.stages.profile_files import write_profile
 from rheostat.stages.run import run as run_requests
-from rheostat.stages.settings import BASE, changed, parse_changes, plan_of, read_plan, ready
+from rheostat.stages.settings import (
+    BASE,
+    changed,
+    parse_changes,
+    plan_of,
+    read_plan,
+    ready,
+    with_choice,
+)
+from rheostat.workloads.compiled_constraint import checked
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
@@ -149,6 +158,8 @@ def run(
     min_p: options.MinP = 0.0,
     repetition_penalty: options.RepetitionPenalty = 1.0,
     stop: options.Stop = None,
+    constraint: options.Constraint = None,
+    particles: options.Particles = 0,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -162,6 +173,8 @@ def run(
         repetition_penalty=repetition_penalty,
         seed=seed,
         stop=tuple(stop or ()),
+        constraint=None if constraint is None else checked(constraint),
+        particles=particles,
     )
     changes = parse_changes(sets or [], params or [])
     named = plan_of(plan, dtype=dtype)
@@ -170,6 +183,7 @@ def run(
         engine = load_engine(
             named.model, dtype=dtype or chosen.dtype, threads=threads, progress=say
         )
+        chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
         summary = run_requests(
             chosen,
@@ -203,6 +217,8 @@ def generate(
     min_p: options.MinP = 0.0,
     repetition_penalty: options.RepetitionPenalty = 1.0,
     stop: options.Stop = None,
+    constraint: options.Constraint = None,
+    particles: options.Particles = 0,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -216,6 +232,8 @@ def generate(
         repetition_penalty=repetition_penalty,
         seed=seed,
         stop=tuple(stop or ()),
+        constraint=None if constraint is None else checked(constraint),
+        particles=particles,
     )
     changes = parse_changes(sets or [], params or [])
     request = api.prompt_request(_read_stdin() if prompt == "-" else prompt, raw=raw)
@@ -223,6 +241,7 @@ def generate(
     chosen = changed(base if plan_file is None else read_plan(plan_file), changes)
     with console.progress() as say:
         engine = load_engine(model, dtype=dtype or chosen.dtype, threads=threads, progress=say)
+        chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
     installed = catalog.installed(chosen, engine.shape, engine.card.offers)
     show = None if as_json else lambda _, piece: console.write(piece)

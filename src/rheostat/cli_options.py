@@ -57,6 +57,17 @@ RepetitionPenalty = Annotated[
 Stop = Annotated[
     list[str] | None, typer.Option("--stop", help="Text that ends an answer (repeatable).")
 ]
+Constraint = Annotated[
+    str | None,
+    typer.Option(
+        "--constraint",
+        metavar="C",
+        help="What the answer must be: regex:PATTERN, schema:FILE, grammar:FILE or FILE.py:FUNC.",
+    ),
+]
+Particles = Annotated[
+    int, typer.Option("--particles", help="Answers drawn together and weighed; 0 = one.")
+]
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="The plan to run.")]
 Set = Annotated[
     list[str] | None,

@@ -78,7 +78,15 @@ def run_lines(summary: Mapping[str, Any]) -> list[str | Table]:
 
 def output_line(output: Output) -> str:
     """Show why an answer ended and what it cost."""
-    return f"ended by {output.stop_reason}; {_cost(output.cost.to_json())}"
+    line = f"ended by {output.stop_reason}; {_cost(output.cost.to_json())}"
+    if calls := output.trace.constraint_calls:
+        line += f"; constraint asked {calls} times"
+    if (drawn := output.population) is not None:
+        line += (
+            f"; the model's own answer is valid with probability {drawn.probability:.3g} "
+            f"({len(drawn.particles)} particles, worth {drawn.effective:.1f})"
+        )
+    return line
 
 
 def methods_table() -> Table:

@@ -7,6 +7,7 @@ RheostatError                exit code 1 when it reaches the command line unclas
     MethodError              an unknown method, a bad dial or parameter, an unserved need
     PlanError                a plan of another model, version or machine
     OutputError              a folder of another run, or one that cannot be written
+    ConstraintError          a constraint that is malformed, or that admits no token
     BudgetError              a budget that is malformed or would be exceeded
 """
 
@@ -53,6 +54,10 @@ class PlanError(UserError):
 
 class OutputError(UserError):
     """An output folder of another run, or one that cannot be written."""
+
+
+class ConstraintError(UserError):
+    """A constraint that is malformed, or that admits no token where one is needed."""
 
 
 class BudgetError(UserError):

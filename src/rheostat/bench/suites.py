@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rheostat.bench.base import bench_base
+from rheostat.bench.constrain import bench_constrain
 from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.draft import bench_draft
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
         "base": bench_base,
+        "constrain": bench_constrain,
         "decode": bench_decode,
         "depth": bench_depth,
         "draft": bench_draft,

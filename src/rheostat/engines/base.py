@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rheostat.errors import UserError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.policies.sampling import Floats
     from rheostat.kernel.seams import Installed
+    from rheostat.workloads.constraints import Wanted
 
 StopReason = Literal["eos", "length", "stop", "context", "budget", "cancelled"]
 OnToken = Callable[[str, str], None]
@@ -42,6 +43,10 @@ class Sampling:
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Texts that end the answer; they are left out of it."""
+    constraint: Wanted | None = None
+    """What the answer must be."""
+    particles: int = 0
+    """Answers drawn together under the constraint and weighed; 0 = one answer, not weighed."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -74,11 +79,45 @@ class Sampling:
             )
         if any(not text for text in self.stop):
             raise UserError("a stop string must not be empty", hint="leave `--stop` out")
+        if self.particles:
+            self._check_particles()
+
+    def _check_particles(self) -> None:
+        if self.particles < 2:
+            raise UserError(
+                f"`--particles` must be at least 2, got `{self.particles}`",
+                hint="10 are common; leave it out for one answer",
+            )
+        if self.constraint is None:
+            raise UserError(
+                "`--particles` weighs answers under a constraint, and there is none",
+                hint="give one, such as `--constraint regex:PATTERN`",
+            )
+        if self.temperature == 0:
+            raise UserError(
+                "`--particles` needs drawn answers, and `--temperature` is 0",
+                hint="1 weighs by the model's own probabilities",
+            )
+        if self.stop:
+            raise UserError(
+                "`--particles` and `--stop` do not go together",
+                hint="let the constraint say where an answer ends",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the constraint and particles are left out where there are none."""
+        data = asdict(replace(self, constraint=None, particles=0))
+        del data["constraint"], data["particles"]
+        if self.constraint is not None:
+            data["constraint"] = self.constraint.to_json()
+        if self.particles:
+            data["particles"] = self.particles
+        return data
 
     @property
     def plainly_greedy(self) -> bool:
         """Whether the likeliest token is taken as the model has it."""
-        return self.temperature == 0 and self.repetition_penalty == 1
+        return self.temperature == 0 and self.repetition_penalty == 1 and self.constraint is None
 
     def laws(self, logits: Floats, past: Sequence[int], draft: Sequence[int]) -> Floats:
         """Return what tokens are drawn from, [k + 1, vocabulary].
@@ -113,6 +152,28 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Particle:
+    """One of the answers that were drawn together."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    weight: float
+    """Its share: the weights of all particles sum to 1."""
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """All answers that were drawn together for one request."""
+
+    particles: tuple[Particle, ...]
+    probability: float
+    """Estimate of the probability that the model's own answer satisfies the constraint."""
+    effective: float
+    """How many equally weighted answers they are worth."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """What came of a request."""
 
@@ -123,16 +184,19 @@ class Output:
     stop_reason: StopReason
     cost: Cost
     trace: Trace = field(default_factory=Trace)
+    population: Population | None = None
+    """With particles: all of them; the answer is the text that holds most weight."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the line that `run` and `generate --json` write."""
-        return {
+        line: dict[str, Any] = {
             "id": self.id,
             "text": self.text,
             "token_ids": list(self.token_ids),
             "stop_reason": self.stop_reason,
             "cost": self.cost.to_json(),
         }
+        return line if self.population is None else line | asdict(self.population)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from rheostat.engines.base import EngineCard, Output, Scored
+from rheostat.engines.constrained import Constrained, Ends
+from rheostat.engines.particles import refuse_drafts
 from rheostat.engines.scripted_model import ScriptedSpec, ToyModel, read_spec
+from rheostat.engines.scripted_particles import answered_together
 from rheostat.engines.scripted_row import Row, stop_overdue
+from rheostat.engines.scripted_words import SpacedWords, word_texts
 from rheostat.engines.transcript import Transcript
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel import signals
@@ -28,19 +32,21 @@ from rheostat.kernel.policies.token_tree import clipped, parents_of, path_to
 from rheostat.kernel.policies.verify import verify_sampled
 from rheostat.kernel.records import Refusal
 from rheostat.kernel.seams import DraftStart
+from rheostat.workloads.compiled_constraint import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rheostat.engines.base import OnToken, Request, Sampling, StopReason
     from rheostat.kernel.model_cost import PriceTable
-    from rheostat.kernel.seams import Drafter, Installed
+    from rheostat.kernel.seams import Drafter, Installed, TokenChoice
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
     sampling: Sampling
     drafter: Drafter | None
+    limits: Constrained | None
     books: Ledger
     on_token: OnToken | None
 
@@ -54,7 +60,7 @@ def load_scripted(path: str | Path) -> ScriptedEngine:
 class ScriptedEngine:
     """A toy model behind the protocol that every engine has."""
 
-    card = EngineCard(name="scripted", offers=frozenset({"draft"}))
+    card = EngineCard(name="scripted", offers=frozenset({"draft", "token"}))
 
     def __init__(self, spec: ScriptedSpec, *, model: str = "scripted:") -> None:
         """Index the spec."""
@@ -96,10 +102,18 @@ class ScriptedEngine:
     ) -> Iterator[Output]:
         """Run the requests step by step together; yield each output when it is finished."""
         _refuse_depth(installed)
+        books = Ledger() if ledger is None else ledger
+        limits = self.constrained(sampling, installed.token)
+        if limits is not None and sampling.particles:
+            refuse_drafts(installed)
+            for request in requests:
+                yield answered_together(self, request, limits, books, on_token)
+            return
         job = _Job(
             sampling=sampling,
             drafter=installed.draft,
-            books=Ledger() if ledger is None else ledger,
+            limits=limits,
+            books=books,
             on_token=on_token,
         )
         prompts = [tuple(self.encode(request)) for request in requests]
@@ -139,6 +153,19 @@ class ScriptedEngine:
             cost=replace(cost, prompt_tokens=read),
         )
 
+    def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
+        """Return what takes words under the constraint that is asked for."""
+        if sampling.constraint is None:
+            return None
+        end = frozenset({self.toy.end})
+        texts = word_texts(self.toy.vocabulary)
+        constraint = SpacedWords(compiled(sampling.constraint, texts), len(self.toy.vocabulary))
+        return Constrained(constraint, sampling, choice, texts, Ends(end, end))
+
+    def pass_cost(self, n: int, *, cached: int) -> Cost:
+        """Return the cost of a pass over n words after some that are cached."""
+        return self._pass_cost(n, cached=cached, head_rows=1)
+
     def _admit(self, request: Request, prompt: tuple[int, ...], job: _Job) -> Row | Output:
         wanted, drafter, books = job.sampling.max_new_tokens, job.drafter, job.books
         allowed = min(wanted, self.shape.context - len(prompt))
@@ -167,6 +194,7 @@ class ScriptedEngine:
             reservation=answer,
             transcript=Transcript(job.sampling.stop, show),
             rng=_row_generator(job.sampling.seed, request.id),
+            limits=None if job.limits is None else job.limits.row(request.id),
         )
         if drafter is not None:
             row.draft_state = drafter.start(
@@ -190,10 +218,11 @@ class ScriptedEngine:
         if job.drafter is not None and not first:
             most = row.limit - before - 1
             draft = clipped(job.drafter.propose(row.draft_state, most), most)
-        laws = job.sampling.laws(
-            self._logits(row.prompt, row.written, draft), (*row.prompt, *row.written), draft
-        )
-        verified = verify_sampled(laws, draft, row.rng)
+        logits, past = self._logits(row.prompt, row.written, draft), (*row.prompt, *row.written)
+        if row.limits is not None:
+            verified = row.limits.verified(logits, draft, past, row.rng, row.trace)
+        else:
+            verified = verify_sampled(job.sampling.laws(logits, past, draft), draft, row.rng)
         read = len(row.prompt) if first else 1
         cached = 0 if first else len(row.prompt) + before - 1
         cost = self._pass_cost(read + len(draft), cached=cached, head_rows=len(draft) + 1)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rheostat.engines.base import StopReason
+    from rheostat.engines.constrained import ConstrainedRow
     from rheostat.engines.scripted_model import ToyModel
     from rheostat.engines.transcript import Transcript
     from rheostat.kernel.ledger import Ledger, Reservation
@@ -39,6 +40,7 @@ class Row:
     rng: np.random.Generator
     """The row's own, so that it does not depend on its neighbours."""
     draft_state: Any = None
+    limits: ConstrainedRow | None = None
     written: list[int] = field(default_factory=list)
     unpaid: Cost = field(default_factory=Cost)
     """Observed, not yet charged."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
 
 from rheostat.engines.base import EngineCard, Scored
+from rheostat.engines.constrained import Constrained, Ends
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_model import Feed
+from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.errors import ModelError, WorkloadError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import Work, work_cost
 from rheostat.kernel.seams import Depth, Installed, Layout
 from rheostat.kernel.trace import Trace
+from rheostat.workloads.compiled_constraint import compiled
+from rheostat.workloads.grammar_constraint import TokenTexts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,9 +33,11 @@ if TYPE_CHECKING:
     from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import PriceTable
+    from rheostat.kernel.seams import TokenChoice
 
 CARD = EngineCard(
-    name="torch", offers=frozenset({"draft", "depth.static", "depth.mlp", "signal.mlp_cosine"})
+    name="torch",
+    offers=frozenset({"draft", "depth.static", "depth.mlp", "signal.mlp_cosine", "token"}),
 )
 
 
@@ -101,7 +108,23 @@ class TorchEngine:
     ) -> Iterator[Output]:
         """Run the requests as one batch and yield each output when it is finished."""
         run = Run(self, sampling, installed, ledger, on_token)
+        if sampling.particles:
+            return particle_outputs(run, requests, installed)
         return run.outputs(requests)
+
+    def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
+        """Return what takes tokens under the constraint that is asked for."""
+        if sampling.constraint is None:
+            return None
+        ends = Ends(self.eos, self.special)
+        constraint = compiled(sampling.constraint, self.texts)
+        return Constrained(constraint, sampling, choice, self.texts, ends)
+
+    @cached_property
+    def texts(self) -> TokenTexts:
+        """The bytes of every token."""
+        pieces = [self.tokenizer.token_bytes(t) for t in range(self.shape.vocabulary)]
+        return TokenTexts(pieces)
 
     def score(
         self, prompt: Sequence[int], continuation: Sequence[int], *, installed: Installed

@@ -15,7 +15,7 @@ from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
 from rheostat.kernel.policies.token_tree import clipped
-from rheostat.kernel.policies.verify import verify_greedy, verify_sampled
+from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
+    from rheostat.kernel.seams import Floats
 
 CHUNK = 256
 """Prompt tokens of one forward pass."""
@@ -48,6 +49,7 @@ class Run:
         self.sampling = sampling
         self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
         self.drafter = installed.draft
+        self.limits = engine.constrained(sampling, installed.token)
         self.on_token = on_token
         prices, shape, layout = engine.prices(), engine.shape, self.depth.layout
         self.budget = Budget(
@@ -100,6 +102,7 @@ class Run:
             decoder=engine.tokenizer.stream(),
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
             reservation=grant.reservation,
+            limits=None if self.limits is None else self.limits.row(request.id),
         )
         if grant.new_tokens < 1:
             row.stop_reason = "budget"
@@ -201,12 +204,16 @@ class Run:
             if greedy:
                 verified = verify_greedy(choices[start:end], draft)
             else:
-                own = logits[start:end].double().numpy()
-                laws = self.sampling.laws(own, (*row.prompt, *row.new), draft)
-                verified = verify_sampled(laws, draft, row.rng)
+                verified = self._drawn(row, draft, logits[start:end].double().numpy())
             start = end
             keep_accepted(row.cache, draft, verified.accepted, verified.path)
             self._written(row, draft, verified.tokens)
+
+    def _drawn(self, row: Row, draft: Sequence[int], logits: Floats) -> Verified:
+        past = (*row.prompt, *row.new)
+        if row.limits is not None:
+            return row.limits.verified(logits, draft, past, row.rng, row.trace)
+        return verify_sampled(self.sampling.laws(logits, past, draft), draft, row.rng)
 
     def _written(self, row: Row, draft: Sequence[int], tokens: tuple[int, ...]) -> None:
         if row.new:

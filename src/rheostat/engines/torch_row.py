@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from rheostat.engines.constrained import ConstrainedRow
     from rheostat.engines.tokenizer import StreamDecoder
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.transcript import Transcript
@@ -40,6 +41,8 @@ class Row:
     reservation: Reservation | None = None
     drafting: Any = None
     """State of the draft source."""
+    limits: ConstrainedRow | None = None
+    """State of the constraint."""
     new: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     """Where in the text each written token ends."""

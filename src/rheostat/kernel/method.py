@@ -50,7 +50,7 @@ class Method(Protocol):
         """Learn numbers from a profile (the JSON of `profile.json`); plain data comes back."""
 
     def at(self, dial: float, fitted: Fitted, shape: ModelShape) -> Any:
-        """Return the decision at a dial: a `Depth` or a `Drafter`, by the card's seam."""
+        """Return the decision at a dial, by the card's seam: `Depth`, `Drafter`, `TokenChoice`."""
 
 
 def with_params(method: type[Method], params: Mapping[str, Any]) -> Method:

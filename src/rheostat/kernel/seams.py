@@ -1,7 +1,8 @@
 """The questions that an engine asks a method, and the small values that cross the seams.
 
-Seams built so far: `depth` (which sub-layers does this row run?) and `draft` (which tokens may
-come next?). Everything here works on token ids and numpy arrays; nothing knows about torch.
+Seams built so far: `depth` (which sub-layers does this row run?), `draft` (which tokens may come
+next?) and `token` (which token is taken under a constraint, at which weight?). Everything here
+works on token ids and numpy arrays; nothing knows about torch.
 """
 
 from __future__ import annotations
@@ -148,9 +149,68 @@ class Drafter(Protocol):
         """Take in the tokens written by the step after the last `propose`; return the state."""
 
 
+class Constraint(Protocol):
+    """What an answer must be, token by token. A state belongs to one row."""
+
+    name: str
+    """As the user wrote it."""
+
+    def start(self) -> Any:
+        """Return the state of an empty answer."""
+
+    def allows(self, state: Any, token: int) -> bool:
+        """Return whether the token may come next, so that a valid answer can still follow."""
+
+    def mask(self, state: Any) -> Bools | None:
+        """Return `allows` of every token at once, [vocabulary]; None = only one by one."""
+
+    def advance(self, state: Any, token: int) -> Any:
+        """Take in a token that is allowed; return the state, which may be the same object."""
+
+    def may_end(self, state: Any) -> bool:
+        """Return whether the answer is valid as it stands."""
+
+    def fork(self, state: Any) -> Any:
+        """Return a second state that is advanced by itself."""
+
+
+class Taken(NamedTuple):
+    """A token that a constraint admits."""
+
+    token: int | None
+    """None = every possible token was checked and none is valid."""
+    log_weight: float
+    """Logarithm of w with E[w 1[token = i]] = p_i if i is valid, else 0; 0 where none is asked."""
+    checks: int
+    """Tokens checked."""
+
+
+class TokenChoice(Protocol):
+    """Takes a valid token: a decision about which tokens are checked, and in which order.
+
+    Each method draws by the same law, p restricted to valid tokens and renormalised; `check` says
+    of a token whether it is valid.
+    """
+
+    def likeliest(self, scores: Floats, check: Callable[[int], bool]) -> Taken:
+        """Return the valid token of the largest score, the lower id among equal ones.
+
+        `scores` is [vocabulary]; -inf = impossible.
+        """
+
+    def drawn(self, law: Floats, check: Callable[[int], bool], rng: np.random.Generator) -> Taken:
+        """Draw a valid token from `law` [vocabulary]; its weight is not asked for."""
+
+    def weighted(
+        self, law: Floats, check: Callable[[int], bool], rng: np.random.Generator
+    ) -> Taken:
+        """Draw a valid token from `law` [vocabulary], with its weight."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Installed:
     """What a plan switched on, one decider a seam; the default is the base."""
 
     depth: Depth | None = None
     draft: Drafter | None = None
+    token: TokenChoice | None = None

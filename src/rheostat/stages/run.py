@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
             "digest": digest_of(tuple(requests)),
             "count": len(requests),
         },
-        "sampling": asdict(sampling),
+        "sampling": sampling.to_json(),
         "budget": None if budget is None else budget.to_json(),
         "machine": _machine_facts(),
         "command": _command(requests_path, path, sampling, batch),
@@ -163,7 +163,10 @@ def _machine_facts() -> dict[str, Any]:
 def _command(requests: str | Path, out: Path, sampling: Sampling, batch: int) -> str:
     """Return the command that makes this run, or goes on with it, from its own plan."""
     parts: list[Any] = ["rheostat", "run", out / PLAN, "--requests", requests, "--out", out]
-    for name, value in asdict(sampling).items():
+    written = sampling.to_json()
+    if sampling.constraint is not None:
+        written["constraint"] = sampling.constraint.name
+    for name, value in written.items():
         values = value if name == "stop" else [value]
         for one in values:
             parts += [f"--{name.replace('_', '-')}", one]

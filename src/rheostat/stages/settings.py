@@ -16,12 +16,14 @@ from rheostat.kernel.method import params_of, with_params
 from rheostat.kernel.plan import Plan, Setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from rheostat.engines.base import Engine
+    from rheostat.engines.base import Engine, Sampling
 
 BASE = "base:"
 """`base:MODEL` is the plan without methods."""
+CHOICE = "awrs"
+"""Takes tokens under a constraint where no other method was chosen: it changes no output."""
 ELSEWHERE = "the plan was made on another machine: its cost claim is void here"
 BY_HAND = "The methods were set by hand, so nothing is predicted or measured of this plan."
 
@@ -114,6 +116,18 @@ def changed(plan: Plan, changes: Changes) -> Plan:
     if result.methods == plan.methods:
         return plan
     return replace(result, predicted={}, measured={}, certificate=None, why=(BY_HAND,))
+
+
+def with_choice(plan: Plan, sampling: Sampling, *, named: Iterable[str] = ()) -> Plan:
+    """Return the plan with the method that takes tokens where a constraint is asked for.
+
+    A plan that decides on the `token` seam keeps its method, and so does a user who `named` one,
+    be it to switch it off: then every token is masked.
+    """
+    seams = {catalog.method(name).card.seam for name in (*(s.name for s in plan.methods), *named)}
+    if sampling.constraint is None or "token" in seams:
+        return plan
+    return changed(plan, Changes(dials={CHOICE: 1.0}))
 
 
 def ready(plan: Plan, engine: Engine, *, notice: Callable[[str], None] | None = None) -> Plan:

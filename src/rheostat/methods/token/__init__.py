@@ -1,0 +1,1 @@
+"""Constrained decoding: which token is taken, after how many checks, at which weight?"""
