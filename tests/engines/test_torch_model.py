@@ -196,13 +196,13 @@ def test_the_head_is_read_for_the_wanted_rows_alone(deep):
 
 def test_a_policy_that_skips_nothing_is_the_base(deep):
     logits = read(deep, TEXT, depth=with_policy(deep, lambda layer, index: True))
-    assert torch.equal(logits, read(deep, TEXT))
+    assert torch.allclose(logits, read(deep, TEXT), atol=1e-4)
 
 
 def test_a_policy_that_skips_everything_is_the_model_without_mlps(deep):
     none = Depth(Layout.full(LAYERS).without(mlp=range(LAYERS)))
     logits = read(deep, TEXT, depth=with_policy(deep, lambda layer, index: False))
-    assert torch.equal(logits, read(deep, TEXT, depth=none))
+    assert torch.allclose(logits, read(deep, TEXT, depth=none), atol=1e-4)
 
 
 def test_skipping_every_second_token_executes_half_of_the_mlps(deep):
@@ -271,7 +271,7 @@ def test_entering_the_stack_at_a_layer_gives_the_same_logits(deep, layer):
     stream = streams[2 * layer][1] if layer < LAYERS else streams[-1][2]
     cache.truncate(0)
     entered = deep.forward([feed], full(deep), logit_rows=None, resume=Resume(layer, stream))
-    assert torch.equal(entered.logits, whole)
+    assert torch.allclose(entered.logits, whole, atol=1e-4)
 
 
 def seen_by(seen):

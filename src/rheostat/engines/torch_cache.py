@@ -53,14 +53,24 @@ class RowCache:
             grown[:, : self._own_length] = self._own[:, : self._own_length]
             self._own = grown
 
-    def put(self, slot: int, kv: torch.Tensor) -> torch.Tensor:
+    def put(self, slot: int, kv: torch.Tensor, ahead: int = 0) -> torch.Tensor:
         """Write kv [n, 2, kv_heads, head_size] behind the held tokens; return all [T + n, ...].
 
-        The length moves only with `advance`, after every slot was written.
+        The length moves only with `advance`, after every slot was written. With `ahead`, so many
+        tokens were written into this slot since then, and these come behind them.
         """
-        end = self._own_length + kv.shape[0]
-        self._own[slot, self._own_length : end] = kv
-        own = self._own[slot, :end]
+        n = kv.shape[0]
+        self.room(slot, n, ahead)[:] = kv
+        return self.held(slot, n, ahead)
+
+    def room(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor:
+        """Return where n tokens of a slot are to be written, [n, 2, kv_heads, head_size]."""
+        start = self._own_length + ahead
+        return self._own[slot, start : start + n]
+
+    def held(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor:
+        """Return a slot's tokens, n written ones behind them: [T + n, 2, kv_heads, head_size]."""
+        own = self._own[slot, : self._own_length + ahead + n]
         if not self._prefix:
             return own
         return torch.cat([*(part.buffer[slot, : part.length] for part in self._prefix), own])

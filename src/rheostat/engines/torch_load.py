@@ -66,6 +66,10 @@ def load_torch(
     source = _Source.of(name, dtype, threads, progress)
     known = None if remeasure else source.known()
     model = source.model(known, progress)
+    if model.fused_reason and progress is not None:
+        progress(
+            f"steps run on torch's own small operations, which is slower: {model.fused_reason}"
+        )
     if known:
         prices = known.prices
     else:

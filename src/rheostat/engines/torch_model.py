@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_stack import PackedRow, Stacked, fused_stack
 from rheostat.engines.torch_tree import places_of, tree_mask
 from rheostat.engines.torch_weights import (
     Layer,
@@ -72,11 +73,15 @@ class Resume(NamedTuple):
     """Residual stream entering that layer, [n, width]."""
 
 
-class _Row(NamedTuple):
-    cache: RowCache
-    start: int
-    end: int
-    mask: torch.Tensor | None
+class _Ran(NamedTuple):
+    """What the layers made of a pass."""
+
+    x: torch.Tensor
+    """Residual stream behind them, [n, width]."""
+    skipped: Ints
+    """MLPs that each token skipped, [n]."""
+    widths: Sequence[int]
+    """For each MLP, for how many tokens it ran."""
 
 
 @final
@@ -90,6 +95,7 @@ class Llama:
         dtype: torch.dtype,
         forms: Forms,
         levels: Mapping[str, Levels] | None = None,
+        fused: bool = True,
     ) -> None:
         """Lay out the weights; the embedding stays in the memory-mapped file.
 
@@ -97,6 +103,7 @@ class Llama:
             dtype: format of activations and cache, and of weights that are not in four bits.
             forms: how those are laid out.
             levels: the matrices that are multiplied in four bits.
+            fused: whether compiled operations are used where they can be had.
         """
         self.shape = loaded.shape
         self.dtype = dtype
@@ -109,6 +116,11 @@ class Llama:
             held = fused_levels(levels or {}, layer)
             weights = fused_weights(loaded, layer, dtype, without=held)
             self._layers.append(laid_out_layer(weights, forms, held))
+        stacked = Stacked(None, "they are not asked for")
+        if fused:
+            stacked = fused_stack(self.shape, self._layers, self._eps, dtype)
+        self._stack, self.fused_reason = stacked
+        """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded), dtype, forms)
         self._bytes: dict[int, tuple[float, float]] = {}
         self._turns = _rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
@@ -138,12 +150,38 @@ class Llama:
         rows = self._rows(feeds)
         x = self._embedded(tokens) if resume is None else resume.stream
         positions = [i for feed in feeds for i in _positions(feed, feed.cache.length)]
-        turns = self._turns[positions].unsqueeze(1)
-        policy = depth.policy
-        state = policy.begin(_generated(feeds)) if policy else None
-        skipped = np.zeros(len(tokens), dtype=np.int64)
-        widths: list[int] = []
+        turns = self._turns[positions]
         first = resume.layer if resume else 0
+        if self._stack and self._stack.takes(len(tokens)) and not (depth.policy or observer):
+            layout = depth.layout.above(first)
+            x = self._stack.run(x, rows, turns, layout=layout, slots=depth.layout)
+            widths = [len(tokens)] * sum(layout.mlp)
+            ran = _Ran(x, np.zeros(len(tokens), dtype=np.int64), widths)
+        else:
+            ran = self._layered(x, rows, turns, depth, _generated(feeds), first, observer)
+        for row in rows:
+            row.cache.advance(row.end - row.start)
+        x = ran.x if logit_rows is None else ran.x[list(logit_rows)]
+        headed, again = self._headed(x, choices=choices)
+        runs = sum(depth.layout.mlp) - ran.skipped
+        return Passed(headed, runs, tuple(w for w in ran.widths if w), again)
+
+    def _layered(  # noqa: PLR0913  # a pass, one layer after the other
+        self,
+        x: torch.Tensor,
+        rows: Sequence[PackedRow],
+        turns: torch.Tensor,
+        depth: Depth,
+        generated: Ints,
+        first: int,
+        observer: Observer | None,
+    ) -> _Ran:
+        """Run the layers from `first` on with torch's own operations."""
+        turns = turns.unsqueeze(1)
+        policy = depth.policy
+        state = policy.begin(generated) if policy else None
+        skipped = np.zeros(len(x), dtype=np.int64)
+        widths: list[int] = []
         slot = sum(depth.layout.attention[:first])
         for index, layer in enumerate(self._layers[first:], start=first):
             if depth.layout.attention[index]:
@@ -157,20 +195,14 @@ class Llama:
             before = x
             ran = policy.runs(index, state) if policy else None
             x = self._mlp(layer, x, ran)
-            widths.append(len(tokens) if ran is None else int(ran.sum()))
+            widths.append(len(x) if ran is None else int(ran.sum()))
             if ran is not None:
                 skipped += ~ran
             if policy and policy.watches(index) and widths[-1]:
                 state = _observed(policy, index, ran, before, x, state)
             if observer:
                 observer(index, "mlp", before, x)
-        for row in rows:
-            row.cache.advance(row.end - row.start)
-        if logit_rows is not None:
-            x = x[list(logit_rows)]
-        headed, again = self._headed(x, choices=choices)
-        runs, executed = sum(depth.layout.mlp) - skipped, tuple(w for w in widths if w)
-        return Passed(headed, runs, executed, again)
+        return _Ran(x, skipped, widths)
 
     def weight_bytes(
         self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool
@@ -224,7 +256,7 @@ class Llama:
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
         return torch.mul(x, square**-0.5).mul_(weight)
 
-    def _rows(self, feeds: Sequence[Feed]) -> list[_Row]:
+    def _rows(self, feeds: Sequence[Feed]) -> list[PackedRow]:
         rows, start = [], 0
         group = self.shape.heads // self.shape.kv_heads
         for feed in feeds:
@@ -232,7 +264,9 @@ class Llama:
             feed.cache.make_room(n)
             mask = _mask(feed, self.dtype)
             rows.append(
-                _Row(feed.cache, start, start + n, None if mask is None else mask.repeat(group, 1))
+                PackedRow(
+                    feed.cache, start, start + n, None if mask is None else mask.repeat(group, 1)
+                )
             )
             start += n
         return rows
@@ -241,7 +275,7 @@ class Llama:
         self,
         layer: Layer,
         x: torch.Tensor,
-        rows: Sequence[_Row],
+        rows: Sequence[PackedRow],
         turns: torch.Tensor,
         slot: int,
     ) -> torch.Tensor:

@@ -44,6 +44,11 @@ class Layout:
             tuple(kept and i not in set(mlp) for i, kept in enumerate(self.mlp)),
         )
 
+    def above(self, layer: int) -> Layout:
+        """Return the sub-layers from a layer on."""
+        below = (False,) * layer
+        return Layout(below + self.attention[layer:], below + self.mlp[layer:])
+
 
 class MlpPolicy(Protocol):
     """A dynamic decision: which tokens of this step run the MLP of this layer?

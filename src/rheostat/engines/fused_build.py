@@ -1,0 +1,88 @@
+"""Compile `fused_ops.c` once a machine and load it; where that fails there is a reason instead.
+
+The library is kept in the cache folder under the digest of source, compiler options and machine.
+Relaxed float arithmetic is asked for when compiling and not when linking, where it would change
+the rounding mode of the whole process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.machine import machine
+from rheostat.errors import OutputError
+
+SOURCE = Path(__file__).with_name("fused_ops.c")
+OPTIONS = ("-O3", "-ffast-math", "-fno-reciprocal-math", "-fPIC")
+TUNED = ("-march=native", "-mcpu=native", "")
+"""Options that name this processor, of which a compiler may know none."""
+LIMIT = 120.0
+"""Seconds after which a compiler is given up."""
+
+
+class Built(NamedTuple):
+    """A loaded library, or why there is none."""
+
+    library: ctypes.CDLL | None
+    reason: str = ""
+
+
+@cache
+def fused_library() -> Built:
+    """Return the library, compiled when this machine has none yet."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if os.environ.get("RHEOSTAT_FUSED") == "0":
+        return Built(None, "RHEOSTAT_FUSED is 0")
+    key = [SOURCE.read_text(encoding="utf-8"), *OPTIONS, *compiler, machine().name]
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
+    path = cache_folder() / "fused" / f"{digest}.so"
+    if not path.exists():
+        if shutil.which(compiler[0]) is None:
+            return Built(None, f"there is no C compiler `{compiler[0]}`")
+        reason = _compiled(compiler, path)
+        if reason:
+            return Built(None, reason)
+    try:
+        return Built(ctypes.CDLL(str(path)))
+    except OSError as error:
+        return Built(None, f"the compiled library does not load: {error}")
+
+
+def _compiled(compiler: list[str], path: Path) -> str:
+    """Compile the library to a path; return why that failed, empty when it did not."""
+    said = ""
+    for tuned in TUNED:
+        try:
+            with whole_file(path) as partial:
+                made = partial.with_suffix(".o")
+                options = [*OPTIONS, *filter(None, [tuned])]
+                try:
+                    _run([*compiler, *options, "-c", "-o", str(made), str(SOURCE)])
+                    _run([*compiler, "-shared", "-o", str(partial), str(made), "-lm"])
+                finally:
+                    made.unlink(missing_ok=True)
+        except subprocess.CalledProcessError as error:
+            said = f"`{compiler[0]}` failed: {_last_line(error.stderr)}"
+        except (subprocess.TimeoutExpired, OSError, OutputError) as error:
+            return f"`{compiler[0]}` gave nothing: {error}"
+        else:
+            return ""
+    return said
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT)
+
+
+def _last_line(text: str | None) -> str:
+    lines = (text or "").strip().splitlines()
+    return lines[-1] if lines else "no message"

@@ -1,0 +1,122 @@
+"""Layers run with fused small operations: what lies between two products is one call.
+
+For steps over few tokens whose sub-layers all run for every token. The residual stream and the
+update that the last sub-layer adds to it are kept apart until the next norm adds them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import torch
+import torch.nn.functional as F
+
+from rheostat.engines.torch_fused import FUSED_ROWS, Fused, fused_ops
+from rheostat.engines.torch_levels import LevelMatrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rheostat.engines.torch_cache import RowCache
+    from rheostat.engines.torch_fused import FusedOps
+    from rheostat.engines.torch_weights import Layer
+    from rheostat.kernel.model_cost import ModelShape
+    from rheostat.kernel.seams import Layout
+
+
+class PackedRow(NamedTuple):
+    """A row's place among the new tokens of a pass."""
+
+    cache: RowCache
+    start: int
+    end: int
+    mask: torch.Tensor | None
+    """Additive, [group * n, T + n]; None = everything is seen."""
+    ahead: int = 0
+    """Tokens between those that the cache counts and the first new one."""
+
+
+@final
+class FusedStack:
+    """The layers of a model whose products share a number format."""
+
+    def __init__(
+        self, shape: ModelShape, layers: Sequence[Layer], eps: float, ops: FusedOps
+    ) -> None:
+        """Keep what is shared with the model."""
+        self._shape = shape
+        self._layers = layers
+        self._eps = eps
+        self._ops = ops
+
+    def takes(self, tokens: int) -> bool:
+        """Return whether a pass over so many tokens is small enough."""
+        return tokens <= FUSED_ROWS
+
+    def run(
+        self,
+        x: torch.Tensor,
+        rows: Sequence[PackedRow],
+        turns: torch.Tensor,
+        *,
+        layout: Layout,
+        slots: Layout,
+    ) -> torch.Tensor:
+        """Return the residual stream [n, width] behind the sub-layers of a layout.
+
+        Args:
+            x: the stream that enters the first of them, [n, width].
+            rows: where each row's tokens lie in it.
+            turns: complex64 [n, head_size / 2].
+            layout: the sub-layers that run.
+            slots: the layout that the caches were made for.
+        """
+        update: torch.Tensor | None = None
+        slot = 0
+        for index, layer in enumerate(self._layers):
+            if layout.attention[index]:
+                x, normed = self._ops.add_norm(x, update, layer.attention_norm, self._eps)
+                update = layer.out(self._attended(layer.qkv(normed), rows, turns, slot))
+            slot += slots.attention[index]
+            if layout.mlp[index]:
+                x, normed = self._ops.add_norm(x, update, layer.mlp_norm, self._eps)
+                update = layer.down(self._ops.gate(layer.gate_up(normed)))
+        return x if update is None else (x + update).to(x.dtype)
+
+    def _attended(
+        self, qkv: torch.Tensor, rows: Sequence[PackedRow], turns: torch.Tensor, slot: int
+    ) -> torch.Tensor:
+        shape, ops = self._shape, self._ops
+        group = shape.heads // shape.kv_heads
+        outs = []
+        for row in rows:
+            n = row.end - row.start
+            room = row.cache.room(slot, n, row.ahead)
+            own = slice(row.start, row.end)
+            queries = ops.turn(qkv[own], turns[own], room, group)
+            held = row.cache.held(slot, n, row.ahead)
+            keys, values = held.permute(1, 2, 0, 3)[:, None]
+            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=row.mask)
+            outs.append(ops.gather(attended, n))
+        return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+
+class Stacked(NamedTuple):
+    """The fused layers, or why there are none."""
+
+    stack: FusedStack | None
+    reason: str = ""
+
+
+def fused_stack(
+    shape: ModelShape, layers: Sequence[Layer], eps: float, dtype: torch.dtype
+) -> Stacked:
+    """Return the layers with fused operations where their products share a format."""
+    matrices = [m for layer in layers for m in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    four_bits = {isinstance(matrix, LevelMatrix) for matrix in matrices}
+    if len(four_bits) > 1:
+        return Stacked(None, "some matrices are in four bits and some are not")
+    fused: Fused = fused_ops(dtype, torch.bfloat16 if four_bits == {True} else dtype)
+    if fused.ops is None:
+        return Stacked(None, fused.reason)
+    return Stacked(FusedStack(shape, layers, eps, fused.ops))
