@@ -262,6 +262,30 @@ def trees_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def selfdraft_table() -> str:
+    """Drafts by forward passes over the engine's base, per kind of text."""
+    data = result("selfdraft")
+    cells = data["cells"]
+    heads = " | ".join(f"`{c['workload']}`: speed, predicted, discarded" for c in cells)
+    lines = [f"| | {heads} |", "|---|" + "---|" * len(cells)]
+    for name in cells[0]["contestants"]:
+        if name == "base":
+            continue
+        parts = []
+        for cell in cells:
+            c = cell["contestants"][name]
+            lost = "–" if c["discarded"] is None else f"{c['discarded']:.0%}"
+            parts.append(f"{with_interval(c)}, {c['predicted_ratio']:.2f}×, {lost}")
+        lines.append(f"| {name} | {' | '.join(parts)} |")
+    head = data["head"]["held_out"]
+    return (
+        "\n".join(lines)
+        + f"\n\nThe acceptance head, trained on {data['head']['examples']} drafted tokens, loses "
+        + f"{head['loss']:.3f} on {head['examples']} others, a constant {head['constant_loss']:.3f}.\n"
+        + source(data)
+    )
+
+
 def source(data: dict) -> str:
     """Name the file, the machine and the command under a table."""
     machine = data["machine"]
@@ -278,6 +302,7 @@ PARTS = {
     "draft": draft_table,
     "hindsight": hindsight_table,
     "prove": prove_table,
+    "selfdraft": selfdraft_table,
     "skip": skip_table,
     "startup": startup_line,
     "step": step_table,

@@ -72,8 +72,10 @@ def installed(plan: Plan, shape: ModelShape, offers: Iterable[str]) -> Installed
             )
         deciders[card.seam] = setting.name
         decisions[card.seam] = made
+    draft = decisions.get("draft")
+    models = draft if isinstance(draft, Controlled) and draft.forwards else None
     return Installed(
-        depth=decisions.get("depth"), draft=decisions.get("draft"), token=decisions.get("token")
+        depth=decisions.get("depth"), draft=draft, models=models, token=decisions.get("token")
     )
 
 

@@ -73,6 +73,7 @@ def profile(
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
+    acceptance: options.Acceptance = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -84,7 +85,9 @@ def profile(
         engine = load_engine(model, dtype=dtype or DTYPES[0], threads=threads, progress=say)
         with torch_extra():
             from rheostat.stages.profile import make_profile
-        made = make_profile(engine, workload=workload, seed=seed, progress=say)
+        made = make_profile(
+            engine, workload=workload, seed=seed, acceptance=acceptance, progress=say
+        )
         made["command"] = shlex.join(["rheostat", *sys.argv[1:]])
         plots = write_profile(made, out)
     if not plots:

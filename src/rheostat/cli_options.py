@@ -28,6 +28,9 @@ SomeWorkload = Annotated[
     str | None,
     typer.Option("--workload", help="Where to measure the copy rate. [default: all built in]"),
 ]
+Acceptance = Annotated[
+    bool, typer.Option("--acceptance", help="Also train the head of specdec_pp (minutes).")
+]
 OutFile = Annotated[Path, typer.Option("--out", help="The file to write.")]
 OutFolder = Annotated[
     Path, typer.Option("--out", help="The folder to write; the same folder resumes.")

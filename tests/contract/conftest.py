@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the contract runs on the `torch` engine")
 
-from contract.tiny_engine import FLAT, LAYERS, Bench, profile_of, tiny_engine
+from contract.tiny_engine import FLAT, LAYERS, QUIET, Bench, profile_of, tiny_engine
 from engines.tiny_gguf import write_tiny_gguf
 
 
@@ -14,6 +14,19 @@ from engines.tiny_gguf import write_tiny_gguf
 def deep_gguf(tmp_path_factory):
     """The GGUF file of a tiny random llama with middle layers."""
     return write_tiny_gguf(tmp_path_factory.mktemp("deep") / "deep.gguf", layers=LAYERS, seed=2)
+
+
+@pytest.fixture(scope="session")
+def half_gguf(tmp_path_factory):
+    """A model that drafts for it: its lower layers."""
+    path = tmp_path_factory.mktemp("half") / "half.gguf"
+    return write_tiny_gguf(path, layers=LAYERS // 2, seed=2)
+
+
+@pytest.fixture(scope="session")
+def first_gguf(tmp_path_factory):
+    """A model that drafts for the tiny one: its first layer."""
+    return write_tiny_gguf(tmp_path_factory.mktemp("first") / "first.gguf", layers=1)
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +38,16 @@ def contract_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def bench(deep_gguf, contract_cache):
+def bench(deep_gguf, half_gguf, contract_cache):
     """The tiny model on the `torch` engine, with its profile."""
-    engine = tiny_engine(deep_gguf)
-    return Bench(engine, profile_of(engine))
+    engine = tiny_engine(deep_gguf, factors=QUIET)
+    return Bench(engine, profile_of(engine), {"draft_model": {"path": str(half_gguf)}})
 
 
 @pytest.fixture(scope="session")
-def shallow(tiny_gguf, contract_cache):
+def shallow(tiny_gguf, first_gguf, contract_cache):
     """A smaller model with cheap drafts, for statistics that need many runs."""
-    return Bench(tiny_engine(tiny_gguf, prices=FLAT), {})
+    quiet = {"layers.1.o.weight": 0.25, "layers.1.down.weight": 0.25}  # see `QUIET`
+    engine = tiny_engine(tiny_gguf, prices=FLAT, factors=quiet)
+    profile = profile_of(engine)
+    return Bench(engine, profile, {"draft_model": {"path": str(first_gguf)}})

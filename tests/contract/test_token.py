@@ -83,7 +83,9 @@ def test_drafts_keep_the_greedy_tokens_under_a_constraint(bench, masked, name, d
     dials = {draft: 1.0} | ({name: 1.0} if name else {})
     drafted = [answers(bench, dials, [prompt])[0] for prompt in PROMPTS]
     assert tokens_of(drafted) == tokens_of(masked)
-    assert sum(o.trace.accepted for o in drafted) > 0
+    assert sum(o.trace.proposed for o in drafted) > 0
+    if bench.installed(**{draft: 1.0}).models is None:  # forwards do not know the constraint
+        assert sum(o.trace.accepted for o in drafted) > 0
 
 
 @pytest.mark.parametrize("name", TOKEN)
@@ -103,8 +105,9 @@ def test_drafts_keep_the_law_under_a_constraint(shallow, draft):
         shallow.outputs(shallow.installed(**dials), [TEXT] * 200, seed=seed, **sampling)
         for seed, dials in enumerate([{"awrs": 1.0}, {"awrs": 1.0, draft: 1.0}])
     )
-    assert sum(o.trace.accepted for o in drafted) > 30
     assert sum(o.trace.proposed - o.trace.accepted for o in drafted) > 30
+    if shallow.installed(**{draft: 1.0}).models is None:
+        assert sum(o.trace.accepted for o in drafted) > 30
     for place in (3, 7):
         assert same_law(*([o.token_ids[place:][:1] for o in made] for made in (plain, drafted)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,10 @@ from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Depth, Installed, Layout
 
 LAYERS = 10  # enough for the middle layers that `ffn_skip` asks for
+# As in trained models the upper layers change less, so that an exit often agrees with the whole.
+QUIET = {
+    f"layers.{i}.{part}.weight": 0.25 for i in range(LAYERS // 2, LAYERS) for part in ("o", "down")
+}
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PROMPTS = (
     "the cat and the hat and the cat in the hat",
@@ -50,7 +55,8 @@ def tiny_engine(path, *, prices=PRICES, factors=None):
     for name, factor in (factors or {}).items():
         loaded.tensors[name] = loaded.tensors[name] * factor
     model = Llama(loaded, dtype=torch.float32, forms=Forms())
-    return TorchEngine(loaded, model, Tokenizer.of(loaded), prices)
+    opener = partial(tiny_engine, prices=prices)
+    return TorchEngine(loaded, model, Tokenizer.of(loaded), prices, opener=opener)
 
 
 def profile_of(engine) -> dict[str, Any]:
@@ -79,7 +85,17 @@ def profile_of(engine) -> dict[str, Any]:
         **{part: [i for kind, i in both if kind == part] for part in ("attention", "mlp")},
         "joint": [list(unit) for unit in both],
     }
-    return {"redundancy": parts}
+    return {"redundancy": parts, "acceptance": head_of(engine)}
+
+
+def head_of(engine, *, items=4):
+    """An acceptance head of an exit in the middle, trained for a moment."""
+    from rheostat.stages.acceptance import trained
+
+    prompts = [f"{PROMPTS[i % 2]} and {i}" for i in range(items)]
+    requests = [Request(id=str(i), prompt=prompt) for i, prompt in enumerate(prompts)]
+    layer = engine.shape.layers // 2
+    return trained(engine, requests, layer=layer, seed=0, say=lambda text: None)
 
 
 def _part(engine, full, part, cosines, tokens):
@@ -103,6 +119,8 @@ class Bench:
 
     engine: Any
     profile: dict[str, Any]
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Parameters without which a method cannot be had, such as a draft model's file."""
     known: dict[Any, Any] = field(default_factory=dict)
 
     def plan(self, **dials: float) -> Plan:
@@ -112,7 +130,7 @@ class Bench:
 
     def _setting(self, name, variant="0", *, dial):
         found = catalog.method(name)
-        params = found.card.variants[int(variant)]
+        params = {**self.params.get(name, {}), **found.card.variants[int(variant)]}
         fitted = with_params(found, params).fit(self.profile)
         return Setting(name=name, dial=dial, params=params, fitted=fitted)
 
@@ -135,6 +153,11 @@ class Bench:
         if key not in self.known:
             self.known[key] = self.outputs(self.installed(**dials))
         return self.known[key]
+
+    def step_seconds(self) -> float:
+        """Price of an ordinary step after a context of this length."""
+        layers = self.engine.shape.layers
+        return self.engine.prices().seconds(1, 64, attention=layers, mlp=layers, head_rows=1)
 
     def score(self, installed, tokens, *, prompt=8):
         return self.engine.score(tokens[:prompt], tokens[prompt:], installed=installed)

@@ -69,6 +69,54 @@ def test_a_token_that_holds_all_the_mass_is_never_refused() -> None:
     assert found == {Verified(tokens=(1, 0), accepted=1)}
 
 
+EIGHT = np.random.default_rng(3).dirichlet(np.ones(8), size=4)
+"""A model's laws at four places, over eight tokens,"""
+OWN = np.random.default_rng(4).dirichlet(np.ones(8), size=3)
+"""and what a draft draws its tokens from."""
+
+
+def test_drafts_that_were_drawn_keep_the_law_of_the_model() -> None:
+    """The draft is as long as its own tokens make it, and every drawn token is kept."""
+    runs = 50_000
+    rng = np.random.default_rng(11)
+    first, second = Counter(), Counter()
+    for _ in range(runs):
+        draft: list[int] = []
+        while len(draft) < 3 and (not draft or draft[-1] % 2 or rng.random() < 0.5):
+            draft.append(draw(OWN[len(draft)], rng))
+        k = len(draft)
+        written = list(verify_sampled(EIGHT[: k + 1], draft, rng, OWN[:k]).tokens)
+        written += [draw(law, rng) for law in EIGHT[len(written) : 2]]
+        first[written[0]] += 1
+        second[written[1]] += 1
+    for place, found in enumerate((first, second)):
+        expected = EIGHT[place] / EIGHT[place].sum() * runs
+        assert stats.chisquare([found[t] for t in range(8)], expected).pvalue > 0.01
+
+
+def test_a_drawn_token_is_accepted_as_often_as_the_laws_overlap() -> None:
+    rng = np.random.default_rng(5)
+    drafts = [draw(OWN[0], rng) for _ in range(20_000)]
+    accepted = sum(verify_sampled(EIGHT[:2], [t], rng, OWN[:1]).accepted for t in drafts)
+    overlap = float(np.minimum(EIGHT[0], OWN[0]).sum())
+    assert stats.binomtest(accepted, 20_000, overlap).pvalue > 0.01
+
+
+@given(st.lists(TOKENS, min_size=1, max_size=6), st.lists(TOKENS, max_size=5))
+def test_a_token_drawn_from_a_certain_law_is_a_copy(choices: list[int], draft: list[int]) -> None:
+    draft = draft[: len(choices) - 1]
+    laws = LAWS[[choice % 3 for choice in choices]]
+    certain = np.eye(3)[draft]
+    same = [verify_sampled(laws, draft, np.random.default_rng(9), own) for own in (None, certain)]
+    assert same[0] == same[1]
+
+
+def test_a_token_from_the_model_s_own_law_is_never_refused() -> None:
+    rng = np.random.default_rng(6)
+    drafts = [[draw(law, rng) for law in EIGHT[:3]] for _ in range(500)]
+    assert all(verify_sampled(EIGHT, d, rng, EIGHT[:3]).accepted == 3 for d in drafts)
+
+
 def test_without_a_draft_one_token_is_written() -> None:
     verified = verify_sampled(LAWS[1:2], (), np.random.default_rng(0))
     assert (len(verified.tokens), verified.accepted) == (1, 0)

@@ -135,12 +135,16 @@ def _decision(engine: TorchEngine, settings: Sequence[Setting]) -> Installed:
 
 
 def _sources(*, control: bool = False) -> dict[str, Setting]:
-    """Return the lossless draft sources, or those that are controls, each at its full dial."""
+    """Return the lossless draft sources, or those that are controls, each at its full dial.
+
+    Sources that take forward passes have the suite `selfdraft`.
+    """
     return {
         name: Setting(name=name, dial=1.0)
         for name, found in methods().items()
         if (found.card.seam, found.card.control) == ("draft", control)
         and found.card.exactness != "lossy"
+        and "draft.model" not in found.card.needs
     }
 
 

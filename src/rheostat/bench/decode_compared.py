@@ -86,7 +86,7 @@ def _seconds(answered: Sequence[Answers], name: str) -> NDArray[np.float64]:
 
 
 def _scaled(answer: Mapping[str, Any], tokens: int) -> float:
-    further = max(tokens - 1, 0) / max(answer["tokens"] - 1, 1)
+    further: float = max(tokens - 1, 0) / max(answer["tokens"] - 1, 1)
     first = float(answer["first_seconds"])
     return first + (float(answer["seconds"]) - first) * further
 

@@ -79,11 +79,16 @@ def _mixed(items: Mapping[str, Sequence[Request]], count: int) -> list[Request]:
 
 
 def compared_settings() -> list[tuple[str, float, tuple[Setting, ...]]]:
-    """Return every lossless draft source at every dial, and all but the controls together."""
+    """Return every lossless draft source at every dial, and all but the controls together.
+
+    Sources that take forward passes have the suite `selfdraft`.
+    """
     found = {
         name: method.card
         for name, method in methods().items()
-        if method.card.seam == "draft" and method.card.exactness != "lossy"
+        if method.card.seam == "draft"
+        and method.card.exactness != "lossy"
+        and "draft.model" not in method.card.needs
     }
     own = [name for name, card in found.items() if not card.control]
     alone = [(name, dial, (Setting(name=name, dial=dial),)) for name in found for dial in DIALS]

@@ -13,6 +13,7 @@ from rheostat.bench.draft import bench_draft
 from rheostat.bench.journal import Journal
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
+from rheostat.bench.selfdraft import bench_selfdraft
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
@@ -32,6 +33,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "depth": bench_depth,
         "draft": bench_draft,
         "prove": bench_prove,
+        "selfdraft": bench_selfdraft,
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,

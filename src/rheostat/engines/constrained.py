@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.base import Sampling
-    from rheostat.kernel.seams import Bools, Constraint, Floats, Taken, TokenChoice
+    from rheostat.kernel.constraint import Constraint, Taken, TokenChoice
+    from rheostat.kernel.seams import Bools, Floats
     from rheostat.kernel.trace import Trace
     from rheostat.workloads.grammar_constraint import TokenTexts
 

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rheostat.engines.base import OnToken, Request, Sampling, StopReason
+    from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.model_cost import PriceTable
-    from rheostat.kernel.seams import Drafter, Installed, TokenChoice
+    from rheostat.kernel.seams import Drafter, Installed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from rheostat.workloads.grammar_constraint import TokenTexts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rheostat.kernel.seams import Bools, Constraint
+    from rheostat.kernel.constraint import Constraint
+    from rheostat.kernel.seams import Bools
 
 
 def word_texts(vocabulary: Sequence[str]) -> TokenTexts:

@@ -107,6 +107,12 @@ class Tokenizer:
         text: str = self._backend.decode(list(ids), skip_special_tokens=False)
         return text
 
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token and its id."""
+        found: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
+        return found
+
     def stream(self) -> StreamDecoder:
         """Return a decoder that takes one token at a time."""
         return StreamDecoder(self)

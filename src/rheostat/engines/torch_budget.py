@@ -10,7 +10,7 @@ from rheostat.kernel.cost import Cost
 from rheostat.kernel.records import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rheostat.kernel.ledger import Ledger, Reservation
 
@@ -25,6 +25,40 @@ class Grant(NamedTuple):
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class MostDrafting:
+    """Bounds on the drafts of a row that take forward passes, each of them in vain."""
+
+    cap: int
+    """Most tokens of a draft."""
+    chunk: int
+    """Tokens that another model reads in one pass."""
+    verifying: Callable[[int], float]
+    """Bound on the price of a verifying pass over so many of a row's tokens."""
+    one: float
+    """Bound on the price of a pass that drafts a token."""
+    reading: Sequence[Callable[[int], float]] = ()
+    """For each other model, a bound on the price of a pass that reads so many tokens."""
+
+    def calls(self, prompt: int, new: int) -> int:
+        """Bound the passes beside those that verify."""
+        reading = len(self.reading) * -(-(prompt + new) // self.chunk)
+        return self._passes(new) + reading
+
+    def price(self, prompt: int, new: int) -> float:
+        """Bound the price of all passes after the prompt's, those that verify included."""
+        verifying = sum(self.verifying(n) for n in range(1, new))
+        parts = [min(self.chunk, prompt - at) for at in range(0, prompt, self.chunk)]
+        reading = sum(sum(most(n) for n in parts) + new * most(1) for most in self.reading)
+        return verifying + self._passes(new) * self.one + reading
+
+    def _passes(self, new: int) -> int:
+        # of the new - 1 steps the last has room for no draft, the one before for one token, ...
+        short = min(max(new - 1, 0), self.cap + 1)
+        return short * (short - 1) // 2 + max(new - 1 - short, 0) * self.cap
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """The ledger of one call of `generate`, if it has one."""
 
@@ -35,6 +69,8 @@ class Budget:
     """Whether steps may carry drafts."""
     most_seconds: Callable[[int], float]
     """Bound on the price of a pass that reads so many of a row's tokens."""
+    drafting: MostDrafting | None = None
+    """Bounds on drafts that take forward passes, if there are any."""
 
     def grant(self, name: str, *, prompt: int, wanted: int) -> Grant:
         """Reserve what the budget still holds of the wanted new tokens."""
@@ -48,13 +84,17 @@ class Budget:
             ledger.remaining("new_tokens"),
             ledger.remaining("calls") - reading + 1,
         )
-        if left < 1:
+        new = int(max(left, 0))
+        while new and reading + new - 1 + self._draft_calls(prompt, new) > ledger.remaining(
+            "calls"
+        ):
+            new -= 1
+        if new < 1:
             return Grant(0)
-        new = int(left)
         bound = Cost(
             prompt_tokens=prompt,
             new_tokens=new,
-            calls=reading + new - 1,
+            calls=reading + new - 1 + self._draft_calls(prompt, new),
             price=self._most_price(ledger, prompt, new),
         )
         elapsed = ledger.root.spent.seconds
@@ -72,5 +112,10 @@ class Budget:
         if math.isinf(ledger.remaining("price")):
             return 0.0
         parts = [min(self.chunk, prompt - at) for at in range(0, prompt, self.chunk)]
+        if self.drafting is not None:
+            return sum(self.most_seconds(n) for n in parts) + self.drafting.price(prompt, new)
         steps = range(1, new) if self.drafts else [1] * (new - 1)
         return sum(self.most_seconds(n) for n in (*parts, *steps))
+
+    def _draft_calls(self, prompt: int, new: int) -> int:
+        return 0 if self.drafting is None else self.drafting.calls(prompt, new)

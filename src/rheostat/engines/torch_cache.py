@@ -50,7 +50,7 @@ class RowCache:
         needed = self._own_length + n
         if needed > self._own.shape[1]:
             grown = self._empty(max(needed, 2 * self._own.shape[1]))
-            grown[:, : self._own_length] = self._own[:, : self._own_length]
+            grown[:, : self._own.shape[1]] = self._own  # what was written ahead as well
             self._own = grown
 
     def put(self, slot: int, kv: torch.Tensor, ahead: int = 0) -> torch.Tensor:

@@ -12,11 +12,13 @@ import torch
 
 from rheostat.engines.base import EngineCard, Scored
 from rheostat.engines.constrained import Constrained, Ends
+from rheostat.engines.torch_draft_model import check_drafts_for
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_particles import particle_outputs
+from rheostat.engines.torch_parts import check_numbers
 from rheostat.engines.torch_prices import empty_cache
-from rheostat.errors import ModelError, WorkloadError
+from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import Work, work_cost
 from rheostat.kernel.seams import Depth, Installed, Layout
@@ -25,19 +27,21 @@ from rheostat.workloads.compiled_constraint import compiled
 from rheostat.workloads.grammar_constraint import TokenTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rheostat.engines.base import OnToken, Output, Request, Sampling
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_model import Llama
     from rheostat.engines.weights_cache import LoadedModel
+    from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import PriceTable
-    from rheostat.kernel.seams import TokenChoice
 
 CARD = EngineCard(
     name="torch",
-    offers=frozenset({"draft", "depth.static", "depth.mlp", "signal.mlp_cosine", "token"}),
+    offers=frozenset(
+        {"draft", "draft.model", "depth.static", "depth.mlp", "signal.mlp_cosine", "token"}
+    ),
 )
 
 
@@ -47,7 +51,7 @@ class TorchEngine:
 
     card = CARD
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts of an engine
         self,
         loaded: LoadedModel,
         model: Llama,
@@ -55,8 +59,12 @@ class TorchEngine:
         prices: PriceTable,
         *,
         dtype: str | None = None,
+        opener: Callable[[str], TorchEngine] | None = None,
     ) -> None:
-        """Put the parts together; `torch_load.load_torch` makes them."""
+        """Put the parts together; `torch_load.load_torch` makes them.
+
+        `opener` loads a model that drafts for this one, by its path.
+        """
         self.model = loaded.name
         self.digest = loaded.digest
         self.dtype = dtype or str(model.dtype).removeprefix("torch.")
@@ -67,10 +75,27 @@ class TorchEngine:
         self.special = loaded.special_ids
         self._prices = prices
         self._base = Depth(Layout.full(loaded.shape.layers))
+        self._opener = opener
+        self._drafting: dict[str, TorchEngine] = {}
 
     def prices(self) -> PriceTable:
         """Return the price table measured for this machine, model, format and thread count."""
         return self._prices
+
+    def drafting_model(self, path: str) -> TorchEngine:
+        """Return the model that drafts for this one, loaded when it is first asked for.
+
+        Raises:
+            ModelError: it is missing or damaged.
+            MethodError: its vocabulary or its context does not fit.
+        """
+        if path not in self._drafting:
+            if self._opener is None:
+                raise MethodError(f"`{self.model}` was loaded without a way to load `{path}`")
+            other = self._opener(path)
+            check_drafts_for(other, self)
+            self._drafting[path] = other
+        return self._drafting[path]
 
     def encode(self, request: Request, *, raw: bool = False) -> list[int]:
         """Return the prompt's token ids; `raw` puts messages behind each other without template.
@@ -227,7 +252,7 @@ class TorchEngine:
                 )
             )
             trace.mlp_skipped += mlps * n - runs
-        _check_numbers(passed.logits)
+        check_numbers(passed.logits)
         return passed.logits
 
 
@@ -238,16 +263,6 @@ def _check_length(prompt: int, tokens: int, context: int) -> None:
         raise WorkloadError(
             f"the text to score has {tokens + 1} tokens, the model's context holds {context}",
             hint="shorten it",
-        )
-
-
-def _check_numbers(logits: torch.Tensor) -> None:
-    """Raise `ModelError` for a row without a choice, or whose largest logit is no number."""
-    numbers = logits >= 0 if logits.ndim == 1 else logits.amax(dim=-1).isfinite()
-    if not numbers.all():
-        raise ModelError(
-            "the model's logits are not numbers",
-            hint="its weights may be damaged: fetch the model again, or try another `--dtype`",
         )
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from rheostat.engines.torch_budget import Budget
+from rheostat.engines.torch_draft import ModelDrafts, laws_of
+from rheostat.engines.torch_draft_forward import Draft
+from rheostat.engines.torch_draft_prices import drafting_seconds, most_drafting
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache, most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
@@ -51,12 +54,18 @@ class Run:
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
         self.on_token = on_token
+        self.models: ModelDrafts | None = None
+        drafting = None
+        if installed.models is not None:
+            self.models = ModelDrafts(engine, self.depth, installed.models, sampling, CHUNK)
+            drafting = most_drafting(engine, self.depth, installed.models.forwards, CHUNK)
         prices, shape, layout = engine.prices(), engine.shape, self.depth.layout
         self.budget = Budget(
             ledger=ledger,
             chunk=CHUNK,
             drafts=installed.draft is not None,
             most_seconds=most_seconds(prices, shape, layout),
+            drafting=drafting,
         )
 
     def outputs(self, requests: Sequence[Request]) -> Iterator[Output]:
@@ -112,9 +121,14 @@ class Run:
         if self.drafter is None or row.stop_reason:
             return
         engine, start = self.engine, time.perf_counter()
-        seconds = step_seconds(engine.prices(), self.depth.layout, rows=rows)
+        drafting = drafting_seconds(engine, self.depth, rows) if self.models else None
         row.drafting = self.drafter.start(
-            DraftStart(prompt=row.prompt, special=engine.special, step_seconds=seconds)
+            DraftStart(
+                prompt=row.prompt,
+                special=engine.special,
+                step_seconds=step_seconds(engine.prices(), self.depth.layout, rows=rows),
+                drafting_seconds=drafting,
+            )
         )
         taken = time.perf_counter() - start
         row.trace.seconds_deciding += taken
@@ -155,18 +169,26 @@ class Run:
         rows = [row for row, _ in parts]
         logits = self._passed(rows, feeds, wanted)
         finishing = [row for row, end in zip(rows, ends, strict=True) if end]
-        self._take(finishing, [()] * len(finishing), logits)
+        self._take(finishing, [Draft()] * len(finishing), logits)
         self._charge_time(rows, start)
 
     def _step(self, rows: Sequence[Row]) -> None:
         start = time.perf_counter()
-        drafts = [self._draft(row, row.room) for row in rows]
+        drafts = [Draft(tokens=self._draft(row, row.room)) for row in rows]
+        if self.models is not None:
+            self.models.draw(rows, drafts)
+        pairs = [(row, draft.tokens) for row, draft in zip(rows, drafts, strict=True)]
         feeds = [
             Feed(row.cache, [row.last, *draft], len(row.new) - 1, parents_in_feed(draft))
-            for row, draft in zip(rows, drafts, strict=True)
+            for row, draft in pairs
         ]
-        logits = self._passed(rows, feeds, [range(len(feed.tokens)) for feed in feeds])
+        if self.models is not None and any(draft.streams for draft in drafts):
+            logits = self.models.resumed(rows, feeds, drafts)
+        else:
+            logits = self._passed(rows, feeds, [range(len(feed.tokens)) for feed in feeds])
         self._take(rows, drafts, logits)
+        if self.models is not None:
+            self.models.forget(rows)
         self._charge_time(rows, start)
 
     def _draft(self, row: Row, limit: int) -> Sequence[int]:
@@ -189,9 +211,7 @@ class Run:
             choices=self.sampling.plainly_greedy,
         )
 
-    def _take(
-        self, rows: Sequence[Row], drafts: Sequence[Sequence[int]], logits: torch.Tensor
-    ) -> None:
+    def _take(self, rows: Sequence[Row], drafts: Sequence[Draft], logits: torch.Tensor) -> None:
         """Verify every row's draft, forget what was rejected, write what was taken.
 
         `logits` are choices when decoding is plainly greedy.
@@ -199,21 +219,23 @@ class Run:
         greedy = self.sampling.plainly_greedy
         choices = logits.tolist() if greedy else []
         start = 0
-        for row, draft in zip(rows, drafts, strict=True):
+        for row, made in zip(rows, drafts, strict=True):
+            draft = made.tokens
             end = start + len(draft) + 1
             if greedy:
                 verified = verify_greedy(choices[start:end], draft)
             else:
-                verified = self._drawn(row, draft, logits[start:end].double().numpy())
+                verified = self._drawn(row, made, logits[start:end].double().numpy())
             start = end
             keep_accepted(row.cache, draft, verified.accepted, verified.path)
             self._written(row, draft, verified.tokens)
 
-    def _drawn(self, row: Row, draft: Sequence[int], logits: Floats) -> Verified:
-        past = (*row.prompt, *row.new)
+    def _drawn(self, row: Row, made: Draft, logits: Floats) -> Verified:
+        past, draft = (*row.prompt, *row.new), made.tokens
         if row.limits is not None:
             return row.limits.verified(logits, draft, past, row.rng, row.trace)
-        return verify_sampled(self.sampling.laws(logits, past, draft), draft, row.rng)
+        laws = self.sampling.laws(logits, past, draft)
+        return verify_sampled(laws, draft, row.rng, laws_of(made))
 
     def _written(self, row: Row, draft: Sequence[int], tokens: tuple[int, ...]) -> None:
         if row.new:
@@ -238,7 +260,7 @@ class Run:
     def _cost(self, row: Row) -> Cost:
         read = min(len(row.prompt), row.cache.length)
         counted = self.engine.cost(row.work, prompt_tokens=read, new_tokens=len(row.new))
-        return replace(counted, seconds=row.seconds)
+        return replace(counted + row.beside, seconds=row.seconds)
 
     def _finished(self, row: Row) -> Output:
         cost = self._cost(row)

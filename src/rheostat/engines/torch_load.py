@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -77,7 +78,9 @@ def load_torch(
         measured = {"forms": model.forms.to_json(), "prices": prices.to_json()}
         with whole_file(source.measurements) as partial:
             partial.write_text(json.dumps(measured), encoding="utf-8")
-    return TorchEngine(source.loaded, model, Tokenizer.of(source.loaded), prices, dtype=dtype)
+    opener = functools.partial(load_torch, dtype=dtype, threads=threads, progress=progress)
+    tokenizer = Tokenizer.of(source.loaded)
+    return TorchEngine(source.loaded, model, tokenizer, prices, dtype=dtype, opener=opener)
 
 
 def load_llama(

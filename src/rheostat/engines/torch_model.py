@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_rotary import rotations, turn
 from rheostat.engines.torch_stack import PackedRow, Stacked, fused_stack
 from rheostat.engines.torch_tree import places_of, tree_mask
 from rheostat.engines.torch_weights import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.weights_cache import LoadedModel
-    from rheostat.kernel.seams import Bools, Depth, Ints, MlpPolicy
+    from rheostat.kernel.seams import Bools, Depth, Ints, Layout, MlpPolicy
 
 Observer = Callable[[int, str, torch.Tensor, torch.Tensor], None]
 """Called with (layer, `attention` or `mlp`, residual stream before, after), each [n, width]."""
@@ -50,6 +51,8 @@ class Feed:
     """Index after the prompt of the first new token; negative inside the prompt."""
     parents: Sequence[int] | None = None
     """For each token the index of the one that it hangs on, -1 = what is held; None = a chain."""
+    ahead: int = 0
+    """Tokens between those that the cache counts and the first new one: written ahead."""
 
 
 class Passed(NamedTuple):
@@ -123,7 +126,7 @@ class Llama:
         """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded), dtype, forms)
         self._bytes: dict[int, tuple[float, float]] = {}
-        self._turns = _rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
+        self._turns = rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
 
     @torch.inference_mode()
     def forward(  # noqa: PLR0913  # what is read, what is wanted, and who looks on
@@ -148,12 +151,11 @@ class Llama:
         """
         tokens = [t for feed in feeds for t in feed.tokens]
         rows = self._rows(feeds)
-        x = self._embedded(tokens) if resume is None else resume.stream
-        positions = [i for feed in feeds for i in _positions(feed, feed.cache.length)]
-        turns = self._turns[positions]
+        x = self.embedded(tokens) if resume is None else resume.stream
+        turns = self._turns_of(feeds)
         first = resume.layer if resume else 0
         if self._stack and self._stack.takes(len(tokens)) and not (depth.policy or observer):
-            layout = depth.layout.above(first)
+            layout = depth.layout.within(first, len(self._layers))
             x = self._stack.run(x, rows, turns, layout=layout, slots=depth.layout)
             widths = [len(tokens)] * sum(layout.mlp)
             ran = _Ran(x, np.zeros(len(tokens), dtype=np.int64), widths)
@@ -204,6 +206,46 @@ class Llama:
                 observer(index, "mlp", before, x)
         return _Ran(x, skipped, widths)
 
+    @torch.inference_mode()
+    def through(
+        self, feeds: Sequence[Feed], x: torch.Tensor, layout: Layout, slots: Layout
+    ) -> torch.Tensor:
+        """Run a part of the sub-layers over a residual stream, and nothing else of a pass.
+
+        Keys and values are written into the caches, whose lengths do not move.
+
+        Args:
+            feeds: rows with their new tokens, n in all.
+            x: the stream that enters the part, [n, width].
+            layout: the sub-layers of the part.
+            slots: the layout that the caches were made for.
+
+        Returns:
+            The stream that leaves the part, [n, width].
+        """
+        rows = self._rows(feeds)
+        turns = self._turns_of(feeds)
+        if self._stack and self._stack.takes(len(x)):
+            return self._stack.run(x, rows, turns, layout=layout, slots=slots)
+        for index, layer in enumerate(self._layers):
+            if layout.attention[index]:
+                slot = sum(slots.attention[:index])
+                x = x + self._attention(layer, x, rows, turns.unsqueeze(1), slot)
+            if layout.mlp[index]:
+                x = self._mlp(layer, x, None)
+        return x
+
+    @torch.inference_mode()
+    def embedded(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Return the stream that enters the first layer, [n, width]."""
+        return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+
+    @torch.inference_mode()
+    def headed(self, x: torch.Tensor, *, choices: bool) -> Passed:
+        """Return the logits of a stream that left the last layer, or the choices alone."""
+        logits, again = self._headed(x, choices=choices)
+        return Passed(logits, np.zeros(0, dtype=np.int64), (), again)
+
     def weight_bytes(
         self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool
     ) -> float:
@@ -238,8 +280,8 @@ class Llama:
             self._bytes[rows] = attention / len(layers), mlp * shape.mlp_weights / len(layers)
         return self._bytes[rows]
 
-    def _embedded(self, tokens: Sequence[int]) -> torch.Tensor:
-        return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+    def _turns_of(self, feeds: Sequence[Feed]) -> torch.Tensor:
+        return self._turns[[i for f in feeds for i in _positions(f, f.cache.length + f.ahead)]]
 
     def _headed(self, x: torch.Tensor, *, choices: bool) -> tuple[torch.Tensor, int]:
         if not len(x):  # the head is not read for nothing
@@ -261,13 +303,10 @@ class Llama:
         group = self.shape.heads // self.shape.kv_heads
         for feed in feeds:
             n = len(feed.tokens)
-            feed.cache.make_room(n)
+            feed.cache.make_room(feed.ahead + n)
             mask = _mask(feed, self.dtype)
-            rows.append(
-                PackedRow(
-                    feed.cache, start, start + n, None if mask is None else mask.repeat(group, 1)
-                )
-            )
+            mask = None if mask is None else mask.repeat(group, 1)
+            rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead))
             start += n
         return rows
 
@@ -282,11 +321,11 @@ class Llama:
         shape = self.shape
         qkv = layer.qkv(self._normed(x, layer.attention_norm))
         q_size, kv_size = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-        _turn(qkv[:, : q_size + kv_size], turns, shape.head_size)
+        turn(qkv[:, : q_size + kv_size], turns, shape.head_size)
         kv = qkv[:, q_size:].view(-1, 2, shape.kv_heads, shape.head_size)
         outs = []
         for row in rows:
-            held = row.cache.put(slot, kv[row.start : row.end])
+            held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
             outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row.mask))
         return layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
 
@@ -321,25 +360,6 @@ class Llama:
         return layer.down(F.silu(hidden[:, :inner]) * hidden[:, inner:])
 
 
-def _rotations(context: int, head_size: int, theta: float) -> torch.Tensor:
-    """Return e^(i * position * frequency), [context, head_size / 2], complex64."""
-    exponents = torch.arange(0, head_size, 2, dtype=torch.float32) / head_size
-    angles = torch.outer(torch.arange(context, dtype=torch.float32), 1.0 / theta**exponents)
-    return torch.polar(torch.ones_like(angles), angles)
-
-
-def _turn(part: torch.Tensor, turns: torch.Tensor, head_size: int) -> None:
-    """Apply the rotary embedding in place to part [n, heads * head_size]."""
-    n = part.shape[0]
-    if part.dtype == torch.float32:
-        pairs = part.view(n, -1, head_size // 2, 2)
-        torch.view_as_complex(pairs).mul_(turns)
-        return
-    wide = part.float().view(n, -1, head_size // 2, 2)
-    turned = torch.view_as_real(torch.view_as_complex(wide) * turns)
-    part.copy_(turned.view(n, -1))
-
-
 def _causal_mask(n: int, held: int, dtype: torch.dtype) -> torch.Tensor | None:
     """Return the additive mask [n, held + n]; None for a single token, which sees everything."""
     if n == 1:
@@ -349,7 +369,7 @@ def _causal_mask(n: int, held: int, dtype: torch.dtype) -> torch.Tensor | None:
 
 
 def _mask(feed: Feed, dtype: torch.dtype) -> torch.Tensor | None:
-    held = feed.cache.length
+    held = feed.cache.length + feed.ahead
     if feed.parents is None:
         return _causal_mask(len(feed.tokens), held, dtype)
     return tree_mask(feed.parents, held, dtype)

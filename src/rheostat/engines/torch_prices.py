@@ -135,6 +135,26 @@ def most_seconds(prices: PriceTable, shape: ModelShape, layout: Layout) -> Calla
     return most
 
 
+def most_parts(prices: PriceTable, shape: ModelShape, layout: Layout) -> Callable[[int], float]:
+    """Return a bound as `most_seconds` for a pass whose parts may read different numbers of tokens.
+
+    Each part is bounded by itself.
+    """
+    table = _rising_table(prices, shape.context)
+    kinds = (
+        (float(sum(layout.attention)), table.attention[0]),
+        (float(sum(layout.mlp)), table.mlp),
+        (1.0, table.head),
+    )
+
+    def share(row: Sequence[float], n: int) -> float:
+        whole = interpolated(table.tokens, row, n)
+        pairs = zip(table.tokens, row, strict=True)
+        return max(whole, *(n * seconds / m for m, seconds in pairs if m > n))
+
+    return lambda n: table.fixed + sum(count * share(row, n) for count, row in kinds)
+
+
 def _rising_table(prices: PriceTable, context: int) -> PriceTable:
     """Return a table over the given one at every context: the dearest context, never falling."""
     tokens = (*prices.tokens, MOST_TOKENS)

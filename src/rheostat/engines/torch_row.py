@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 from rheostat.engines.base import Output, StopReason
+from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import Work
 from rheostat.kernel.trace import Trace
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from rheostat.engines.tokenizer import StreamDecoder
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.transcript import Transcript
-    from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Reservation
 
 
@@ -47,6 +47,10 @@ class Row:
     ends: list[int] = field(default_factory=list)
     """Where in the text each written token ends."""
     work: Work = field(default_factory=Work)
+    beside: Cost = field(default_factory=Cost)
+    """Cost of other models' passes."""
+    caches: dict[str, RowCache] = field(default_factory=dict)
+    """Caches of other models that draft, by their paths."""
     trace: Trace = field(default_factory=Trace)
     seconds: float = 0.0
     stop_reason: StopReason | None = None

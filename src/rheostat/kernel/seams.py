@@ -1,8 +1,9 @@
 """The questions that an engine asks a method, and the small values that cross the seams.
 
 Seams built so far: `depth` (which sub-layers does this row run?), `draft` (which tokens may come
-next?) and `token` (which token is taken under a constraint, at which weight?). Everything here
-works on token ids and numpy arrays; nothing knows about torch.
+next?) and `token` (which token is taken under a constraint, at which weight?). A draft that takes
+forward passes is asked of the engine as a `ModelDraft`. Everything here works on token ids and
+numpy arrays; nothing knows about torch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from rheostat.kernel.constraint import TokenChoice
 
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float64]
@@ -44,10 +47,23 @@ class Layout:
             tuple(kept and i not in set(mlp) for i, kept in enumerate(self.mlp)),
         )
 
-    def above(self, layer: int) -> Layout:
-        """Return the sub-layers from a layer on."""
-        below = (False,) * layer
-        return Layout(below + self.attention[layer:], below + self.mlp[layer:])
+    def within(self, first: int, end: int) -> Layout:
+        """Keep only what lies in the layers first..end-1."""
+        inside = [first <= i < end for i in range(len(self.attention))]
+        return self.shared(Layout(tuple(inside), tuple(inside)))
+
+    def shared(self, other: Layout) -> Layout:
+        """Keep what both keep."""
+        return Layout(
+            tuple(a and b for a, b in zip(self.attention, other.attention, strict=True)),
+            tuple(a and b for a, b in zip(self.mlp, other.mlp, strict=True)),
+        )
+
+    def first_difference(self, other: Layout) -> int:
+        """Return the first layer of which the two keep different parts; the layers if none."""
+        pairs = zip(self.attention, other.attention, self.mlp, other.mlp, strict=True)
+        differing = (i for i, (a, b, c, d) in enumerate(pairs) if (a, c) != (b, d))
+        return next(differing, len(self.attention))
 
 
 class MlpPolicy(Protocol):
@@ -85,6 +101,24 @@ StepSeconds = Callable[[int, int], float]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forward:
+    """Which forward pass drafts a token: a part of the plan's own model, or another model."""
+
+    layout: Layout | None = None
+    """Sub-layers of the plan's model that the draft runs, as far as the plan runs them; leaving
+    early after layer k keeps the layers 0..k-1. None = another model drafts."""
+    model: str = ""
+    """Path of the other model's file."""
+    head: str = ""
+    """Digest of the acceptance head that reads the draft's last hidden state; empty = none."""
+
+
+DraftingSeconds = Callable[[Forward, int, int, int], float]
+"""Seconds of a step that drafts k tokens with a forward and verifies them, when that forward has
+yet to read so many tokens (1 = the newest alone): (forward, k, unread, context) -> seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DraftStart:
     """What a draft source sees when a row starts."""
 
@@ -94,6 +128,8 @@ class DraftStart:
     """Token ids of control tokens: matches wholly inside them say nothing."""
     step_seconds: StepSeconds
     """Cost of a forward pass over n new tokens after a context."""
+    drafting_seconds: DraftingSeconds | None = None
+    """Cost of a step whose draft takes forward passes; None = nobody runs them here."""
 
 
 class Branch(NamedTuple):
@@ -154,62 +190,33 @@ class Drafter(Protocol):
         """Take in the tokens written by the step after the last `propose`; return the state."""
 
 
-class Constraint(Protocol):
-    """What an answer must be, token by token. A state belongs to one row."""
+class ModelDraft(Protocol):
+    """A draft that the engine computes, token by token, with the forward that is named.
 
-    name: str
-    """As the user wrote it."""
-
-    def start(self) -> Any:
-        """Return the state of an empty answer."""
-
-    def allows(self, state: Any, token: int) -> bool:
-        """Return whether the token may come next, so that a valid answer can still follow."""
-
-    def mask(self, state: Any) -> Bools | None:
-        """Return `allows` of every token at once, [vocabulary]; None = only one by one."""
-
-    def advance(self, state: Any, token: int) -> Any:
-        """Take in a token that is allowed; return the state, which may be the same object."""
-
-    def may_end(self, state: Any) -> bool:
-        """Return whether the answer is valid as it stands."""
-
-    def fork(self, state: Any) -> Any:
-        """Return a second state that is advanced by itself."""
-
-
-class Taken(NamedTuple):
-    """A token that a constraint admits."""
-
-    token: int | None
-    """None = every possible token was checked and none is valid."""
-    log_weight: float
-    """Logarithm of w with E[w 1[token = i]] = p_i if i is valid, else 0; 0 where none is asked."""
-    checks: int
-    """Tokens checked."""
-
-
-class TokenChoice(Protocol):
-    """Takes a valid token: a decision about which tokens are checked, and in which order.
-
-    Each method draws by the same law, p restricted to valid tokens and renormalised; `check` says
-    of a token whether it is valid.
+    Every token that was drawn is verified, whatever it is: to drop one because of its value would
+    change the law of sampled answers.
     """
 
-    def likeliest(self, scores: Floats, check: Callable[[int], bool]) -> Taken:
-        """Return the valid token of the largest score, the lower id among equal ones.
+    forward: Forward
 
-        `scores` is [vocabulary]; -inf = impossible.
+    def goes_on(self, score: float | None) -> bool:
+        """Take in that a token was drawn; return whether another one is wanted.
+
+        Args:
+            score: the acceptance head's output in (0, 1) for the token drawn before it, which the
+                pass has read; None = there is none.
         """
 
-    def drawn(self, law: Floats, check: Callable[[int], bool], rng: np.random.Generator) -> Taken:
-        """Draw a valid token from `law` [vocabulary]; its weight is not asked for."""
 
-    def weighted(
-        self, law: Floats, check: Callable[[int], bool], rng: np.random.Generator
-    ) -> Taken:
-        """Draw a valid token from `law` [vocabulary], with its weight."""
+class ModelDrafter(Drafter, Protocol):
+    """A decision about drafts that may ask for forward passes."""
+
+    @property
+    def forwards(self) -> Sequence[tuple[Forward, int]]:
+        """What it may ask for: each forward, and the most tokens of a draft with it."""
+
+    def ask(self, state: Any, limit: int) -> ModelDraft | None:
+        """Return the draft, of at most `limit` tokens, that pays more than the last proposal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,3 +226,5 @@ class Installed:
     depth: Depth | None = None
     draft: Drafter | None = None
     token: TokenChoice | None = None
+    models: ModelDrafter | None = None
+    """The same decision about drafts, when it may ask for forward passes."""

@@ -18,6 +18,8 @@ class Trace:
     """Draft tokens verified."""
     accepted: int = 0
     """Draft tokens accepted."""
+    draft_passes: int = 0
+    """Forward passes that drafted tokens."""
     lengths: dict[int, int] = field(default_factory=dict)
     """Draft length -> number of steps."""
     mlp_skipped: int = 0

@@ -47,6 +47,11 @@ def search_dials(
     drafts = list(search.draft_points())
     lossless = min([search.base, *drafts], key=lambda p: p.price_ratio)
     why = [_why_draft(lossless, drafts)]
+    if search.unpriced:
+        why.append(
+            f"left {', '.join(search.unpriced)} out: what drafts by forward passes cost shows only "
+            "when they run"
+        )
     if lossless.price_ratio > 1 - WORTH:
         lossless = search.base
     if goal.aim == "lossless":

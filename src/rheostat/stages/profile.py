@@ -18,6 +18,8 @@ from rheostat.engines.torch_engine import TorchEngine
 from rheostat.errors import ModelError, WorkloadError
 from rheostat.kernel.seams import Installed
 from rheostat.kernel.signals import copy_rate
+from rheostat.methods.draft.self_draft import exit_layer
+from rheostat.stages.acceptance import acceptance as trained_acceptance
 from rheostat.stages.profile_cost import cost_curves
 from rheostat.stages.profile_redundancy import redundancy
 from rheostat.workloads.load import load_workload
@@ -34,6 +36,8 @@ RANK_DOCUMENTS = 3
 SCORE_DOCUMENTS = 3
 COPY_ITEMS = 3
 COPY_TOKENS = 48
+EXIT_SHARE = 0.75
+"""Share of the layers below the exit that an acceptance head is trained for."""
 BUILT_IN = ("edit", "copy", "summarise", "chat")
 
 
@@ -42,12 +46,15 @@ def make_profile(
     *,
     workload: str | None = None,
     seed: int = 0,
+    acceptance: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Measure a model on this machine and return what `profile.json` holds; it is cached too.
 
     Args:
         workload: where to measure the copy rate; None = the built-in workloads.
+        acceptance: train an acceptance head for `specdec_pp` too, which takes minutes; one that
+            was trained earlier stays in the profile.
 
     Raises:
         ModelError: the engine shows nothing of a model's inside.
@@ -78,6 +85,12 @@ def make_profile(
         "entropy": entropy,
         "copy_rate": rates,
     }
+    head = (cached_profile(engine) or {}).get("acceptance")
+    if acceptance:
+        layer = exit_layer(EXIT_SHARE, engine.shape.layers)
+        head = trained_acceptance(inside, layer=layer, seed=seed, say=say)
+    if head is not None:
+        profile["acceptance"] = head
     profile["seconds"] = time.perf_counter() - start
     text = json.dumps(profile)
     with whole_file(_path(inside)) as partial:

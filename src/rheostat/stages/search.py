@@ -152,10 +152,18 @@ class Search:
             mlp_share=loss.mlp_share,
         )
 
+    @property
+    def unpriced(self) -> list[str]:
+        """Draft sources of this engine that take forward passes, which no replay can price."""
+        cards = [found.card for found in methods().values()]
+        offers = self.engine.card.offers
+        return [c.name for c in cards if "draft.model" in c.needs and c.needs <= offers]
+
     def _searched(self, seam: Seam) -> list[str]:
         offers = self.engine.card.offers
         cards = [found.card for found in methods().values()]
-        return [c.name for c in cards if c.seam == seam and not c.control and c.needs <= offers]
+        fitting = [c.name for c in cards if c.seam == seam and not c.control and c.needs <= offers]
+        return [name for name in fitting if name not in self.unpriced]
 
     def _installed(self, settings: tuple[Setting, ...]) -> Installed:
         plan = Plan(model=self.engine.model, methods=settings)

@@ -9,7 +9,7 @@ from rheostat.workloads.grammar_constraint import TokenTexts, grammar_constraint
 from rheostat.workloads.predicate_constraint import PredicateConstraint, function_of
 
 if TYPE_CHECKING:
-    from rheostat.kernel.seams import Constraint
+    from rheostat.kernel.constraint import Constraint
     from rheostat.workloads.constraints import Predicate, Wanted
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rheostat.kernel.seams import Constraint
+    from rheostat.kernel.constraint import Constraint
     from rheostat.workloads.constraints import Wanted
 
 JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rheostat.kernel.seams import Taken
+from rheostat.kernel.constraint import Taken
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rheostat.kernel.constraint import Taken
 from rheostat.kernel.policies.sampling import draw
-from rheostat.kernel.seams import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,9 @@
 """Verification of a draft: what the model writes is what it would have written without one.
 
-Speculative sampling (arXiv 2211.17192, 2302.01318) for a draft that proposes one certain token at
-each place: token x is accepted with probability p(x), else a token is drawn from p with x removed
-and renormalised, so every token has the law p. At temperature 0, p is one-hot and the same rule
+Speculative sampling (arXiv 2211.17192, 2302.01318): a token x that was drawn from q is accepted
+with probability min(1, p(x) / q(x)), else a token is drawn from max(p - q, 0), renormalised, so
+every token has the law p. A copy proposes one certain token: q is one-hot, x is accepted with
+probability p(x), and the rest is p with x removed. At temperature 0, p is one-hot and the same rule
 keeps the longest prefix that agrees with the model's choices and adds one token.
 
 Where a draft branches, the tokens that hang on one place are tried in turn: each is accepted with
@@ -16,13 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rheostat.kernel.policies.sampling import draw
 from rheostat.kernel.policies.token_tree import WRITTEN, TokenTree, children
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -57,7 +59,10 @@ def verify_greedy(choices: Sequence[int], draft: Sequence[int]) -> Verified:
 
 
 def verify_sampled(
-    probabilities: Floats, draft: Sequence[int], rng: np.random.Generator
+    probabilities: Floats,
+    draft: Sequence[int],
+    rng: np.random.Generator,
+    drawn_from: Floats | None = None,
 ) -> Verified:
     """Accept each draft token with its probability; at the first refusal draw another one.
 
@@ -66,20 +71,29 @@ def verify_sampled(
             [k + 1, V].
         draft: k token ids, or a tree of them.
         rng: the row's own generator.
+        drawn_from: the law that each token of a chain was drawn from, [k, V]; None = each was
+            certain.
     """
     if isinstance(draft, TokenTree):
         return _walked_by_chance(probabilities, draft, rng)
     for place, token in enumerate(draft):
         law = probabilities[place]
+        own = None if drawn_from is None else drawn_from[place]
+        likelihood = 1.0 if own is None else own[token] / own.sum()
         # Against the sum, not against 1: a token that holds all the mass is never refused.
-        if rng.random() * law.sum() < law[token]:
+        if rng.random() * law.sum() * likelihood < law[token]:
             continue
-        others = law.copy()
-        others[token] = 0.0
-        tokens = (*(int(t) for t in draft[:place]), draw(others, rng))
+        tokens = (*(int(t) for t in draft[:place]), draw(_rest(law, own, token), rng))
         return Verified(tokens=tokens, accepted=place)
     last = draw(probabilities[len(draft)], rng)
     return Verified(tokens=(*(int(t) for t in draft), last), accepted=len(draft))
+
+
+def _rest(law: Floats, own: Floats | None, refused: int) -> Floats:
+    """Return what is drawn from after a refusal: the model's law where it is over the draft's."""
+    rest = law.copy() if own is None else np.maximum(law / law.sum() - own / own.sum(), 0.0)
+    rest[refused] = 0.0  # the model's law is under the draft's where a token was refused
+    return rest if rest.any() else law
 
 
 def _walked_greedily(choices: Sequence[int], tree: TokenTree) -> Verified:

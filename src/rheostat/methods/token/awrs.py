@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rheostat.kernel.constraint import Taken
     from rheostat.kernel.method import Fitted
     from rheostat.kernel.model_cost import ModelShape
-    from rheostat.kernel.seams import Taken
 
     Floats = NDArray[np.float64]
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 
 from rheostat.errors import MethodError
+from rheostat.kernel.constraint import Taken
 from rheostat.kernel.dial import steps
 from rheostat.kernel.method import Card
 from rheostat.kernel.policies.full_mask import drawn_of, likeliest_of, masked
 from rheostat.kernel.policies.sampling import draw
-from rheostat.kernel.seams import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
