@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contract.tiny_engine import Bench, card_of, named, tiny_engine, tokens_of
+from contract.tiny_engine import COPIES, Bench, tiny_engine, tokens_of
 from rheostat.bench.forced_drafts import Forced
 from rheostat.kernel.policies.model_drafts import ModelSource
 from rheostat.kernel.seams import Forward, Installed, Layout
@@ -28,9 +28,6 @@ def real(smollm2):
 @pytest.fixture(scope="module")
 def base(real):
     return real.outputs(Installed(), PROMPTS, max_new_tokens=40)
-
-
-COPIES = [n for n in named("draft", lossless=True) if "draft.model" not in card_of(n).needs]
 
 
 @pytest.mark.parametrize("name", COPIES)

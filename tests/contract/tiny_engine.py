@@ -193,3 +193,7 @@ def named(seam=None, *, lossless=None):
         and (lossless is None or lossless is (card.exactness != "lossy"))
         for variant in range(len(card.variants))
     ]
+
+
+COPIES = [n for n in named("draft", lossless=True) if "draft.model" not in card_of(n).needs]
+"""Sources that draft without a forward pass."""

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the `torch` extra")
 pytest.importorskip("llguidance", reason="needs the extra `constraints`")
 
-from contract.tiny_engine import Bench, named, tiny_engine, tokens_of
+from contract.tiny_engine import COPIES, Bench, named, tiny_engine, tokens_of
 from rheostat.bench.constrain_tasks import DATE, TASKS, is_person, without_e
 from rheostat.engines.base import Request, Sampling
 from rheostat.workloads.constraints import wanted
@@ -57,7 +57,7 @@ def test_few_checks_take_the_tokens_of_the_mask(real, masked, name):
         assert sum(o.trace.constraint_calls for o in made) < 10 * tokens
 
 
-@pytest.mark.parametrize("draft", named("draft", lossless=True))
+@pytest.mark.parametrize("draft", COPIES)
 def test_drafts_keep_the_greedy_tokens_under_a_schema(real, masked, draft):
     installed = real.installed(**{draft: 1.0, "awrs": 1.0})
     made = [chat(real, installed, prompt, SCHEMA.constraint) for prompt in PROMPTS]

@@ -400,36 +400,42 @@ def test_a_sampled_row_does_not_depend_on_its_neighbours(engine, small_path, nam
 # draft models that do not fit
 
 
-def test_a_draft_model_of_another_vocabulary_is_refused(engine, tmp_path, own_cache):
+@pytest.fixture
+def alone(deep_loaded):
+    """An engine that a test may change."""
+    return engine_of(deep_loaded)
+
+
+def test_a_draft_model_of_another_vocabulary_is_refused(alone, tmp_path, own_cache):
     path = str(write_tiny_gguf(tmp_path / "other.gguf", vocabulary=301))
-    engine._opener = lambda path: engine_of(load_weights(path))
+    alone._opener = lambda path: engine_of(load_weights(path))
     with pytest.raises(MethodError, match="its vocabulary has 301 tokens, the model's 300"):
-        outputs(engine, PROMPTS, installed=eager(Forward(model=path)))
+        outputs(alone, PROMPTS, installed=eager(Forward(model=path)))
 
 
-def test_a_draft_model_whose_tokens_are_others_is_refused(engine, deep_loaded):
+def test_a_draft_model_whose_tokens_are_others_is_refused(alone, deep_loaded):
     changed = deep_loaded.tokenizer_json.replace("<repo_name>", "<repo_other>")
     other = engine_of(replace(deep_loaded, tokenizer_json=changed))
-    engine._opener = {"renamed": other}.__getitem__
+    alone._opener = {"renamed": other}.__getitem__
     with pytest.raises(MethodError, match="vocabularies differ, first in token 3"):
-        outputs(engine, PROMPTS, installed=eager(Forward(model="renamed")))
+        outputs(alone, PROMPTS, installed=eager(Forward(model="renamed")))
 
 
-def test_a_draft_model_with_a_shorter_context_is_refused(engine, deep_loaded):
+def test_a_draft_model_with_a_shorter_context_is_refused(alone, deep_loaded):
     shape = replace(deep_loaded.shape, context=100)
     other = engine_of(replace(deep_loaded, shape=shape))
-    engine._opener = {"short": other}.__getitem__
+    alone._opener = {"short": other}.__getitem__
     with pytest.raises(MethodError, match="reads 100 tokens at most, the model 512"):
-        outputs(engine, PROMPTS, installed=eager(Forward(model="short")))
+        outputs(alone, PROMPTS, installed=eager(Forward(model="short")))
 
 
-def test_a_damaged_draft_model_is_refused_in_words(engine, deep_loaded):
+def test_a_damaged_draft_model_is_refused_in_words(alone, deep_loaded):
     tensors = {**deep_loaded.tensors}
     tensors["norm.weight"] = tensors["norm.weight"] * float("nan")
-    engine._opener = {"broken": engine_of(replace(deep_loaded, tensors=tensors))}.__getitem__
+    alone._opener = {"broken": engine_of(replace(deep_loaded, tensors=tensors))}.__getitem__
     ledger = Ledger(Caps(tokens=1000))
     with pytest.raises(ModelError, match="not numbers"):
-        outputs(engine, PROMPTS, installed=eager(Forward(model="broken")), ledger=ledger)
+        outputs(alone, PROMPTS, installed=eager(Forward(model="broken")), ledger=ledger)
     assert ledger.reserved.tokens == 0
 
 
