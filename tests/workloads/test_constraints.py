@@ -196,7 +196,7 @@ def test_what_is_asked_for_is_told_apart_by_what_the_file_held(files):
 MALFORMED = [
     ("s.json", '{"type": ', "schema:{}", "is not JSON"),
     ("s.json", "[1]", "schema:{}", "holds no JSON Schema"),
-    ("s.json", '{"type": "objec"}', "schema:{}", "malformed: Invalid type: objec"),
+    ("s.json", '{"type": "thing"}', "schema:{}", "malformed: Invalid type: thing"),
     ("g.lark", "start: foo", "grammar:{}", 'line 1, column 8: unknown name: "foo"'),
     ("f.py", "def g(text):", "{}:g", "cannot be run"),
     ("f.py", "x = 1", "{}:g", "defines no function `g`"),
