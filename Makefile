@@ -42,7 +42,7 @@ api: setup  ## write the snapshot of the public API
 	@$(BIN)/python tests/api_snapshot.py
 
 bench: setup  ## measure every suite; wants a quiet machine
-	@for suite in startup base draft depth constrain; do $(BIN)/rheostat bench $$suite --out $(RESULTS) || exit $$?; done
+	@for suite in startup base draft depth step constrain trees selfdraft wide; do $(BIN)/rheostat bench $$suite --out $(RESULTS) || exit $$?; done
 
 bench-decode: setup  ## drafts against every peer, one thread; wants a quiet machine
 	@$(BIN)/rheostat bench decode --out $(RESULTS)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "log.md", ROOT / "docs" / "step.md")
+DOCUMENTS = (ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("decoding", "log", "step")))
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -199,7 +199,7 @@ def prove_table() -> str:
             f"{cell['identical']} of {group['answers']}{parted(cell)}"
             for cell, group in zip(cells, groups, strict=True)
         )
-        lines.append(f"| `{cells[0]['method']}` at {cells[0]['dial']:g} | {counts} |")
+        lines.append(f"| {cells[0]['method']} at {cells[0]['dial']:g} | {counts} |")
     note = "\nIn brackets the largest gap between the two best logits where answers part.\n"
     return "\n".join(lines) + "\n" + note + source(data)
 
@@ -286,6 +286,69 @@ def selfdraft_table() -> str:
     )
 
 
+def peers_table() -> str:
+    """All draft sources against the fastest peer, in short."""
+    data = result("decode")
+    lines = [
+        "| format | text | Rheostat, tokens/s | fastest peer, tokens/s | ratio (95 % interval) | identical to the base | answers that count |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        found, peer = cell["contestants"], cell["best_peer"]
+        if not cell["counted"] or not peer:
+            continue
+        own = found["controller"]
+        claim = "" if cell["claim"] else " (too few: no claim)"
+        lines.append(
+            f"| {cell['dtype']} | `{cell['workload']}` | {own['tokens_per_second']:.1f} "
+            f"| {peer}: {found[peer]['tokens_per_second']:.1f} | {with_interval(own['over_best_peer'])} "
+            f"| {own['identical_answers']:.0%} | {cell['counted']} of {cell['items']}{claim} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def constrain_table() -> str:
+    """Checks and time of a token under a constraint, per contestant."""
+    data = result("constrain")
+    names = list(data["cells"][0]["contestants"])
+    heads = " | ".join(f"{name}: checks, ms" for name in names)
+    lines = [f"| constraint | tokens | {heads} |", "|---|---|" + "---|" * len(names)]
+    for cell in data["cells"]:
+        figures = " | ".join(
+            f"{own['calls_a_token']:.1f}, {1e3 * own['deciding_seconds_a_token']:.2f}"
+            for own in cell["contestants"].values()
+        )
+        lines.append(f"| {cell['task']} | {cell['way']} | {figures} |")
+    invalid = sum(own["invalid"] for c in data["cells"] for own in c["contestants"].values())
+    note = (
+        f"\nChecks a token, and milliseconds from logits to a token, over a vocabulary of "
+        f"{data['vocabulary']}; {invalid} invalid answers in all.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def wide_table() -> str:
+    """Tokens a second on all threads, one request and several at once."""
+    data = result("wide")
+    lines = [
+        "| format | text | requests at once | base | with drafts | peers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        speeds = {name: own["median"] for name, own in cell["tokens_per_second"].items()}
+        peers = ", ".join(
+            f"{name} {speed:.1f}"
+            for name, speed in speeds.items()
+            if name not in ("base", "controller")
+        )
+        lines.append(
+            f"| {cell['dtype']} | `{cell['workload']}` | {cell['rows']} | {speeds['base']:.1f} "
+            f"| {speeds['controller']:.1f} | {peers} |"
+        )
+    note = f"\nTokens a second of all requests, on {data['threads']} threads; medians.\n"
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
 def source(data: dict) -> str:
     """Name the file, the machine and the command under a table."""
     machine = data["machine"]
@@ -297,16 +360,19 @@ def source(data: dict) -> str:
 
 PARTS = {
     "base": base_table,
+    "constrain": constrain_table,
     "decode": decode_table,
     "depth": depth_table,
     "draft": draft_table,
     "hindsight": hindsight_table,
+    "peers": peers_table,
     "prove": prove_table,
     "selfdraft": selfdraft_table,
     "skip": skip_table,
     "startup": startup_line,
     "step": step_table,
     "trees": trees_table,
+    "wide": wide_table,
 }
 
 

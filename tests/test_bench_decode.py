@@ -17,7 +17,7 @@ from rheostat.bench import decode, llamacpp_peer
 from rheostat.bench.decode_compared import compared
 from rheostat.bench.hindsight import together
 from rheostat.bench.journal import Journal
-from rheostat.bench.llamacpp_peer import LlamaCpp, PeerError
+from rheostat.bench.llamacpp_peer import LlamaCpp, Order, PeerError
 from rheostat.bench.peer import Answer, llamacpp_name
 from stages.conftest import write_lines
 
@@ -70,7 +70,7 @@ def test_every_lossless_draft_source_enters_alone_and_all_but_controls_together(
         if m.card.seam == "draft" and "draft.model" not in m.card.needs
     ]
     assert set(own) == {"base", "controller", *(card.name for card in cards)}
-    assert set(decode._sources()) == {card.name for card in cards if not card.control}
+    assert set(decode.sources()) == {card.name for card in cards if not card.control}
 
 
 def test_everyone_answers_first_in_turn(texts, contest):
@@ -268,7 +268,7 @@ def test_the_figure_has_a_bar_for_every_cell_and_contestant(result):
 def served(tmp_path, program):
     """A peer whose process runs a program instead of llama.cpp."""
     worker = (sys.executable, "-c", program)
-    return LlamaCpp(tmp_path / "model.gguf", "NONE", threads=1, context=64, worker=worker)
+    return LlamaCpp(Order(str(tmp_path / "model.gguf"), "NONE", 1, 64), worker=worker)
 
 
 def test_a_server_answers_prompt_after_prompt(tmp_path):
@@ -277,12 +277,13 @@ def test_a_server_answers_prompt_after_prompt(tmp_path):
         "import json, sys\n"
         "order = json.loads(sys.argv[1])\n"
         "for line in sys.stdin:\n"
-        "    n = len(json.loads(line)['prompt'])\n"
-        "    reply = {'text': order['kind'], 'tokens': n, 'seconds': 1.0, 'first_seconds': 0.5}\n"
+        "    reply = {'text': order['kind'], 'seconds': 1.0, 'first_seconds': 0.5}\n"
         "    reply['peak_bytes'] = None\n"
-        "    print(json.dumps(reply), flush=True)\n",
+        "    sizes = map(len, json.loads(line)['prompts'])\n"
+        "    print(json.dumps([reply | {'tokens': n} for n in sizes]), flush=True)\n",
     )
     assert [peer.answer([7] * n, new_tokens=4).tokens for n in (2, 3)] == [2, 3]
+    assert [r.tokens for r in peer.answers([[7], [7, 7]], new_tokens=4)] == [1, 2]
     assert peer.answer([1], new_tokens=4).text == "NONE"
     peer.close()
 
@@ -305,8 +306,8 @@ def test_a_server_that_ends_says_why_now_and_later(tmp_path, program, said):
 def test_a_prompt_that_is_refused_ends_no_server(tmp_path):
     peer = served(
         tmp_path,
-        'for reply in (\'{"error": "no room"}\', \'{"text": "", "tokens": 0, \'\n'
-        '              \'"seconds": 1, "first_seconds": 0, "peak_bytes": 0}\'):\n'
+        'for reply in (\'[{"error": "no room"}]\', \'[{"text": "", "tokens": 0, \'\n'
+        '              \'"seconds": 1, "first_seconds": 0, "peak_bytes": 0}]\'):\n'
         "    input()\n"
         "    print(reply, flush=True)\n",
     )
@@ -326,7 +327,7 @@ def test_a_server_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 def test_a_model_that_llamacpp_cannot_load_ends_its_own_process_alone(tmp_path):
     pytest.importorskip("xllamacpp", reason="the peer is optional")
-    peer = LlamaCpp(tmp_path / "missing.gguf", "NGRAM_MOD", threads=1, context=64)
+    peer = LlamaCpp(Order(str(tmp_path / "missing.gguf"), "NGRAM_MOD", 1, 64))
     with pytest.raises(PeerError, match="ended with status"):
         peer.answer([1], new_tokens=1)
     peer.close()

@@ -111,30 +111,31 @@ def _together(cells: Sequence[Mapping[str, Any]], dtype: str) -> dict[str, Any] 
 
 def own_contestants(engine: TorchEngine) -> dict[str, Contestant]:
     """Return the base, each draft source alone, and all but the controls under a controller."""
-    sources = _sources()
-    entered = {"base": [], "controller": list(sources.values())}
-    entered |= {name: [setting] for name, setting in (sources | _sources(control=True)).items()}
+    chosen = sources()
+    entered = {"base": [], "controller": list(chosen.values())}
+    entered |= {name: [setting] for name, setting in (chosen | sources(control=True)).items()}
     return {
-        name: partial(_own, engine, _decision(engine, settings))
+        name: partial(_own, engine, decision_of(engine, settings))
         for name, settings in entered.items()
     }
 
 
 def drafting_prices(engine: TorchEngine) -> Callable[[Request, Sequence[int]], dict[str, float]]:
     """Return what prices the ways to draft along an answer of this engine."""
-    made = {name: _decision(engine, [setting]).draft for name, setting in _sources().items()}
-    controller = _decision(engine, list(_sources().values())).draft
+    made = {name: decision_of(engine, [setting]).draft for name, setting in sources().items()}
+    controller = decision_of(engine, list(sources().values())).draft
     assert isinstance(controller, Controlled)
-    sources = {n: one.sources[0][0] for n, one in made.items() if isinstance(one, Controlled)}
-    return partial(priced, engine, controller=controller, sources=sources)
+    alone = {n: one.sources[0][0] for n, one in made.items() if isinstance(one, Controlled)}
+    return partial(priced, engine, controller=controller, sources=alone)
 
 
-def _decision(engine: TorchEngine, settings: Sequence[Setting]) -> Installed:
+def decision_of(engine: TorchEngine, settings: Sequence[Setting]) -> Installed:
+    """Return what these settings decide on this engine."""
     plan = Plan(model=engine.model, methods=tuple(settings))
     return install(plan, engine.shape, engine.card.offers)
 
 
-def _sources(*, control: bool = False) -> dict[str, Setting]:
+def sources(*, control: bool = False) -> dict[str, Setting]:
     """Return the lossless draft sources, or those that are controls, each at its full dial.
 
     Sources that take forward passes have the suite `selfdraft`.

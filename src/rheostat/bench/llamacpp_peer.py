@@ -15,6 +15,8 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
@@ -57,38 +59,50 @@ class Reply(NamedTuple):
     """Most memory that its process held so far."""
 
 
+class Order(NamedTuple):
+    """What a server is to load."""
+
+    path: str
+    kind: str
+    """One of `KINDS`."""
+    threads: int
+    context: int
+    """Tokens of a prompt and its answer, at most."""
+    rows: int = 1
+    """Prompts that are answered at once."""
+
+
 @final
 class LlamaCpp:
     """A llama.cpp server of one kind of speculation; it starts with the first answer."""
 
     def __init__(
-        self,
-        path: Path,
-        kind: str,
-        *,
-        threads: int,
-        context: int,
-        worker: Sequence[str] = (sys.executable, "-m", __name__),
+        self, order: Order, *, worker: Sequence[str] = (sys.executable, "-m", __name__)
     ) -> None:
         """Say what is to be loaded."""
-        order = {"path": str(path), "kind": kind, "threads": threads, "context": context}
-        self._command = [*worker, json.dumps(order)]
+        self._command = [*worker, json.dumps(order._asdict())]
         self._process: subprocess.Popen[str] | None = None
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._failure: str | None = None
 
     def answer(self, prompt: Sequence[int], *, new_tokens: int) -> Reply:
         """Decode greedily; raise `PeerError` when it cannot, ever after when its process ended."""
+        return self.answers([prompt], new_tokens=new_tokens)[0]
+
+    def answers(self, prompts: Sequence[Sequence[int]], *, new_tokens: int) -> list[Reply]:
+        """Decode several prompts at the same time, or raise `PeerError`."""
         if self._failure is None:
-            line = self._asked(json.dumps({"prompt": list(prompt), "new_tokens": new_tokens}))
+            asked = {"prompts": [list(prompt) for prompt in prompts], "new_tokens": new_tokens}
+            line = self._asked(json.dumps(asked))
             try:
-                reply = json.loads(line)
+                replies = json.loads(line)
             except ValueError:
                 self._failure = self._last_words()
             else:
-                if "error" in reply:
-                    raise PeerError(str(reply["error"]))
-                return Reply(**reply)
+                errors = [str(reply["error"]) for reply in replies if "error" in reply]
+                if errors:
+                    raise PeerError(errors[0])
+                return [Reply(**reply) for reply in replies]
         raise PeerError(self._failure)
 
     def close(self) -> None:
@@ -171,8 +185,8 @@ def _work(order: dict[str, Any]) -> None:
 
     params = xllamacpp.CommonParams()
     params.model.path = order["path"]
-    params.n_ctx = order["context"]
-    params.n_parallel = 1
+    params.n_ctx = order["context"] * order["rows"]
+    params.n_parallel = order["rows"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order["threads"]
     kinds = xllamacpp.common_speculative_type
     kind, *sizes = order["kind"].split()
@@ -181,17 +195,20 @@ def _work(order: dict[str, Any]) -> None:
         chosen = getattr(params.speculative, kind.lower())
         chosen.size_n, chosen.size_m = map(int, sizes)
     server = xllamacpp.Server(params)
-    for line in sys.stdin:
-        replies.write(json.dumps(_reply(server, json.loads(line))) + "\n")
-        replies.flush()
+    with ThreadPoolExecutor(order["rows"]) as pool:
+        for line in sys.stdin:
+            asked = json.loads(line)
+            reply = partial(_reply, server, new_tokens=asked["new_tokens"])
+            replies.write(json.dumps(list(pool.map(reply, asked["prompts"]))) + "\n")
+            replies.flush()
 
 
-def _reply(server: Any, asked: dict[str, Any]) -> dict[str, Any]:
+def _reply(server: Any, prompt: list[int], *, new_tokens: int) -> dict[str, Any]:
     start = time.perf_counter()
     got = server.handle_completions(
         {
-            "prompt": asked["prompt"],
-            "n_predict": asked["new_tokens"],
+            "prompt": prompt,
+            "n_predict": new_tokens,
             "temperature": 0,
             "top_k": 1,  # greedy too, and spares sorting the vocabulary
             "cache_prompt": False,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 
-from rheostat.bench.llamacpp_peer import KINDS, LlamaCpp, peak_memory
+from rheostat.bench.llamacpp_peer import KINDS, LlamaCpp, Order, peak_memory
 from rheostat.engines.base import Request
 from rheostat.engines.embedded import EMBEDDED, embedded_file
 from rheostat.engines.torch_load import DTYPES
@@ -94,16 +94,18 @@ class Transformers:
         eos: list[int],
         lookup: int | None = None,
     ) -> Timed:
-        """Decode greedily; all prompts must have one length.
+        """Decode greedily.
 
         Args:
-            prompts: token ids, a list a row.
+            prompts: token ids, a list a row; shorter ones are padded on the left.
             new_tokens: most tokens of an answer.
             eos: tokens that end an answer.
             lookup: tokens drafted by prompt lookup, of one prompt alone; None = no drafts.
         """
         drafts = {} if lookup is None else {"prompt_lookup_num_tokens": lookup}
-        inputs = torch.tensor(prompts)
+        longest = max(map(len, prompts))
+        inputs = torch.tensor([[eos[0]] * (longest - len(p)) + p for p in prompts])
+        held = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
         ends: list[float] = []
 
         def note(ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
@@ -114,7 +116,7 @@ class Transformers:
         with torch.inference_mode():
             out = self._model.generate(
                 inputs,
-                attention_mask=torch.ones_like(inputs),
+                attention_mask=held,
                 do_sample=False,
                 max_new_tokens=new_tokens,
                 eos_token_id=eos,
@@ -146,7 +148,7 @@ def peers_of(
     with ExitStack() as stack:
         servers = {}
         for kind in KINDS:
-            server = LlamaCpp(path, kind, threads=threads, context=context)
+            server = LlamaCpp(Order(str(path), kind, threads, context))
             stack.callback(server.close)
             servers[llamacpp_name(kind)] = partial(_llamacpp, engine, server)
         yield servers

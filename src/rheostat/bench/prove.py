@@ -12,8 +12,10 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+from rheostat.bench.forced_drafts import Forced
 from rheostat.bench.peer import Transformers
 from rheostat.bench.result import envelope
 from rheostat.catalog import installed as install
@@ -21,14 +23,16 @@ from rheostat.catalog import methods
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_load import DTYPES, load_torch
 from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.policies.draft_control import Controlled
 from rheostat.kernel.seams import Installed
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.kernel.method import Card
 
 SEED = 500000
 PER_WORKLOAD = 50
@@ -40,6 +44,10 @@ BATCH = 8
 """Requests with drafts that run together in float32."""
 NEW_TOKENS = 64
 DIALS = (0.25, 1.0)
+EXIT: Mapping[str, float] = MappingProxyType({"kept": 0.75})
+"""Where the early exit lies that drafts."""
+FORCED = 4
+"""Tokens of its drafts."""
 
 
 def bench_prove(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
@@ -78,21 +86,34 @@ def _mixed(items: Mapping[str, Sequence[Request]], count: int) -> list[Request]:
     ]
 
 
-def compared_settings() -> list[tuple[str, float, tuple[Setting, ...]]]:
-    """Return every lossless draft source at every dial, and all but the controls together.
+def compared_decisions(engine: TorchEngine) -> Iterator[tuple[str, float, Installed]]:
+    """Give every lossless draft source at its dials, the last variant of each, several together,
+    and an early exit that drafts at every step.
 
-    Sources that take forward passes have the suite `selfdraft`.
+    Under their controller, sources that take forward passes abstain on this model.
     """
-    found = {
-        name: method.card
-        for name, method in methods().items()
-        if method.card.seam == "draft"
-        and method.card.exactness != "lossy"
-        and "draft.model" not in method.card.needs
-    }
-    own = [name for name, card in found.items() if not card.control]
-    alone = [(name, dial, (Setting(name=name, dial=dial),)) for name in found for dial in DIALS]
-    return [*alone, (" + ".join(own), 1.0, tuple(Setting(name=n, dial=1.0) for n in own))]
+
+    def of(*settings: Setting) -> Installed:
+        plan = Plan(model=engine.model, methods=settings)
+        return install(plan, engine.shape, engine.card.offers)
+
+    cards = {name: found.card for name, found in methods().items() if _copies(found.card)}
+    own = [name for name, card in cards.items() if not card.control]
+    for name in cards:
+        for dial in DIALS:
+            yield name, dial, of(Setting(name=name, dial=dial))
+    yield " + ".join(own), 1.0, of(*(Setting(name=name, dial=1.0) for name in own))
+    trees = [Setting(name=n, dial=1.0, params=cards[n].variants[-1]) for n in own]
+    yield f"{' + '.join(own)}, trees", 1.0, of(*trees)
+    exits = of(Setting(name="self_draft", dial=1.0, params=EXIT, fitted={"unit": "exit"})).draft
+    assert isinstance(exits, Controlled)
+    forced = Forced(source=exits.models[0][0], most=FORCED)
+    yield "self_draft, forced", 1.0, Installed(draft=forced, models=forced)
+
+
+def _copies(card: Card) -> bool:
+    lossless = card.seam == "draft" and card.exactness != "lossy"
+    return lossless and "draft.model" not in card.needs
 
 
 class Written(NamedTuple):
@@ -119,9 +140,7 @@ class Prover:
     ) -> dict[str, Any]:
         """Compare the lossless draft sources with the base's answers."""
         cells = []
-        for name, dial, settings in compared_settings():
-            plan = Plan(model=self.engine.model, methods=settings)
-            decision = install(plan, self.engine.shape, self.engine.card.offers)
+        for name, dial, decision in compared_decisions(self.engine):
             own = self.answers(items, decision, f"{name} at {dial:g}")
             parted = [i for i in items if own[i.id].token_ids != base[i.id].token_ids]
             margins = [

@@ -17,6 +17,7 @@ from rheostat.bench.selfdraft import bench_selfdraft
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
+from rheostat.bench.wide import bench_wide
 from rheostat.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,
+        "wide": bench_wide,
     }
 )
 
