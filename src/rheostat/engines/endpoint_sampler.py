@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 CARD = EngineCard(name="endpoint", offers=frozenset())
 """A server shows nothing of a model's inside."""
+SAMPLES = EngineCard(name="endpoint", offers=frozenset({"sample", "sample.logprobs"}))
+"""Whether it gives log-probabilities shows with its first answer."""
 
 
 @final
@@ -61,7 +63,7 @@ class EndpointSampler:
     again when its account grants as much once more.
     """
 
-    card = CARD
+    card = SAMPLES
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class EndpointSampler:
         needs_logprobs: bool = False,
         usd: UsdPrices | None = None,
         elapsed: Callable[[], float] | None = None,
+        keeps: object = None,
     ) -> None:
         """Open no connection yet.
 
@@ -79,6 +82,7 @@ class EndpointSampler:
             needs_logprobs: raise `ModelError` when an answer shows that there are none.
             usd: what the provider asks for.
             elapsed: seconds of the ledger's deadlines that have passed; None = since now.
+            keeps: what has to live as long, such as a server in this process.
         """
         start = time.monotonic()
         self.model = server.address.name if model is None else model
@@ -86,6 +90,7 @@ class EndpointSampler:
         self.on_piece: Callable[[Draw, str], None] | None = None
         """Called by `poll` with new text of a draw that runs."""
         self._server = server
+        self._keeps = keeps
         self._needs_logprobs = needs_logprobs
         self._usd = usd or UsdPrices()
         self._sizes = PromptSizes()
