@@ -67,7 +67,7 @@ class EndpointSampler:
 
     card = SAMPLES
 
-    def __init__(  # noqa: PLR0913  # what a user may settle of a server
+    def __init__(  # noqa: PLR0913  # what a sampler of a server depends on
         self,
         server: Server,
         *,
