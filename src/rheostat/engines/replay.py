@@ -1,0 +1,114 @@
+"""`replay:STORE`: draws from a recording, in any order; what was not recorded is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from rheostat.engines.base import EngineCard, Sampling
+from rheostat.engines.sample_store import SampleStore
+from rheostat.engines.simulated_sampler import Outcome, SimulatedSampler
+from rheostat.errors import ModelError, WorkloadError
+from rheostat.workloads.items import request_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rheostat.engines.sampler import Draw
+    from rheostat.kernel.cost import Cost
+
+PREFIX = "replay:"
+
+
+@final
+class Recording:
+    """A finished or unfinished recording, opened to be read."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open it.
+
+        Raises:
+            OutputError: there is none, or it cannot be read.
+        """
+        self.model = f"{PREFIX}{folder}"
+        self.store = SampleStore(folder, create=False)
+        header = self.store.header
+        if header is None:
+            raise ModelError(f"`{self.model}` is empty", hint="finish `rheostat record` first")
+        self.header: Mapping[str, Any] = header
+        self.questions = {str(line["id"]): line for line in header["tasks"]["items"]}
+        self.samples = int(header["samples"])
+        """Samples of each question that were asked for."""
+        offers = {"simulated"} | ({"sample.logprobs"} if header.get("logprobs", True) else set())
+        self.card = EngineCard(name="replay", offers=frozenset(offers))
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the samples were drawn."""
+        data = dict(self.header["sampling"])
+        return Sampling(**data | {"stop": tuple(data["stop"])})
+
+    def bound(self, draw: Draw) -> Cost:
+        """Return what the draw costs: it is known."""
+        return replace(self.outcome(draw).drawn.output.cost, estimated=False)
+
+    def outcome(self, draw: Draw) -> Outcome:
+        """Return the recorded sample.
+
+        Raises:
+            ModelError: it was not recorded, or drawn in another way.
+            WorkloadError: the question has another text there.
+        """
+        self._check(draw)
+        sample = self.store.get(draw.question, draw.index)
+        if sample is None:
+            raise ModelError(
+                f"`{self.model}` holds no sample {draw.index} of the question `{draw.question}`",
+                hint="it is drawn from, never added to: record more samples, or ask for fewer "
+                "with `--samples`",
+            )
+        return Outcome(sample.drawn(draw), 1.0 + sample.cost.new_tokens)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    def _check(self, draw: Draw) -> None:
+        line = self.questions.get(draw.question)
+        if line is None:
+            raise WorkloadError(
+                f"the question `{draw.question}` is not in `{self.model}`",
+                hint="a recording answers the tasks that it was made with",
+            )
+        if _asked(line) != _asked(_line(draw)):
+            raise WorkloadError(
+                f"the question `{draw.question}` has another text in `{self.model}`",
+                hint="a recording answers the tasks that it was made with",
+            )
+        if draw.sampling != self.sampling:
+            raise ModelError(
+                f"`{self.model}` was drawn with other sampling options: {_difference(self, draw)}",
+                hint="leave the options out to take the recorded ones, or record again",
+            )
+
+
+def load_replay(name: str) -> SimulatedSampler:
+    """Return the sampler of `replay:STORE`."""
+    return SimulatedSampler(Recording(Path(name.removeprefix(PREFIX))))
+
+
+def _line(draw: Draw) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(request_line(draw.request))
+    return line
+
+
+def _asked(line: Mapping[str, Any]) -> Any:
+    return line.get("prompt"), line.get("messages")
+
+
+def _difference(recording: Recording, draw: Draw) -> str:
+    own, asked = recording.sampling.to_json(), draw.sampling.to_json()
+    names = [name for name in own if own[name] != asked.get(name)]
+    return ", ".join(f"`{name}` {own[name]}, not {asked.get(name)}" for name in names)
