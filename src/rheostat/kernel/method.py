@@ -38,6 +38,8 @@ class Card:
     """Parameters worth searching beside the dial; {} = the defaults."""
     control: bool = False
     """True for a control: it exists to be beaten."""
+    by_confidence: bool = False
+    """Whether the dial is 1 - the confidence that is asked for."""
 
 
 @runtime_checkable
@@ -50,7 +52,7 @@ class Method(Protocol):
         """Learn numbers from a profile (the JSON of `profile.json`); plain data comes back."""
 
     def at(self, dial: float, fitted: Fitted, shape: ModelShape) -> Any:
-        """Return the decision at a dial, by the card's seam: `Depth`, `Drafter`, `TokenChoice`."""
+        """Return the decision at a dial, by the card's seam: a `Depth`, `Drafter`, …"""
 
 
 def with_params(method: type[Method], params: Mapping[str, Any]) -> Method:
