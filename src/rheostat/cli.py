@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 import rheostat
-from rheostat import api, catalog
+from rheostat import api, catalog, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
@@ -253,6 +253,9 @@ def generate(
         console.write("\n")
     console.note(tables.output_line(output))
     console.result(output.to_json(), [], as_json=as_json)
+
+
+cli_solve.add_to(app)
 
 
 @app.command()

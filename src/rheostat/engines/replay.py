@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from rheostat.engines.base import EngineCard, Sampling
 from rheostat.engines.sample_store import SampleStore
@@ -94,9 +94,17 @@ class Recording:
             )
 
 
-def load_replay(name: str) -> SimulatedSampler:
-    """Return the sampler of `replay:STORE`."""
-    return SimulatedSampler(Recording(Path(name.removeprefix(PREFIX))))
+class Replay(NamedTuple):
+    """A recording and the sampler over it."""
+
+    sampler: SimulatedSampler
+    recording: Recording
+
+
+def load_replay(name: str) -> Replay:
+    """Open `replay:STORE`; raise `OutputError` when there is none."""
+    recording = Recording(Path(name.removeprefix(PREFIX)))
+    return Replay(SimulatedSampler(recording), recording)
 
 
 def _line(draw: Draw) -> dict[str, Any]:

@@ -42,6 +42,16 @@ CREATE TABLE IF NOT EXISTS samples (
 """
 
 
+@dataclass(frozen=True)
+class LostDraw:
+    """A draw that was running when its process ended."""
+
+    question: str
+    index: int
+    bound: Cost
+    """What it may have cost."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredSample:
     """A finished sample as it is kept."""
@@ -121,7 +131,8 @@ class SampleStore:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.executescript(_TABLES)
             self._known = {
-                (str(q), int(i)) for q, i in self._db.execute("SELECT question, number FROM samples")
+                (str(q), int(i))
+                for q, i in self._db.execute("SELECT question, number FROM samples")
             }
 
     @property
@@ -149,15 +160,15 @@ class SampleStore:
         with self._errors(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO launched VALUES (?, ?, ?)", rows)
 
-    def lost(self) -> list[tuple[str, int, Cost]]:
-        """Return draws that were started and never ended: question, index, what it may have cost."""
+    def lost(self) -> list[LostDraw]:
+        """Return draws that were started and never ended."""
         query = (
             "SELECT question, number, bound FROM launched WHERE NOT EXISTS (SELECT 1 FROM samples "
             "WHERE samples.question = launched.question AND samples.number = launched.number)"
         )
         with self._errors():
             rows = self._db.execute(query).fetchall()
-        return [(q, i, Cost.from_json(json.loads(bound))) for q, i, bound in rows]
+        return [LostDraw(q, i, Cost.from_json(json.loads(bound))) for q, i, bound in rows]
 
     def add(self, samples: Iterable[StoredSample]) -> None:
         """Keep finished samples; they are in the file when this returns."""

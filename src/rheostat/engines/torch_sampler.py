@@ -226,9 +226,7 @@ class TorchSampler:
 
     def _take(self, samples: Sequence[_Sample], logits: torch.Tensor) -> None:
         """Draw and write a token for every row of the logits, [n, vocabulary]."""
-        laws = [
-            Laws(s.draw.sampling, s.row.rng, (*s.row.prompt, *s.row.new)) for s in samples
-        ]
+        laws = [Laws(s.draw.sampling, s.row.rng, (*s.row.prompt, *s.row.new)) for s in samples]
         taken = drawn_tokens(logits, laws)
         for sample, token, logprob, entropy in zip(samples, *taken, strict=True):
             before = len(sample.row.new)
@@ -302,9 +300,7 @@ class TorchSampler:
         """Return the logits of a step over the first idle rows, in another order if turned."""
         vocabulary = self.engine.shape.vocabulary
         feeds = [Feed(self._idle[i], [97 * i % vocabulary], 0) for i in range(width)]
-        passed = self.engine.llama.forward(
-            feeds[turn:] + feeds[:turn], self.depth, logit_rows=None
-        )
+        passed = self.engine.llama.forward(feeds[turn:] + feeds[:turn], self.depth, logit_rows=None)
         for cache in self._idle:
             cache.truncate(0)
         return passed.logits

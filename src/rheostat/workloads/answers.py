@@ -3,9 +3,9 @@
 An answer stands, in this order of trust, in the last `\\boxed{…}`, in the last `<answer>` tags,
 behind the last "answer is" or "answer:" up to the end of that sentence, or at the end of the text.
 Its class is a text of its own: numbers are compared as exact fractions (`0.50`, `1/2`, `50 %`,
-`\\frac{1}{2}`), choices by the word, mathematics as parsed by `math-verify`, everything else but for
-case, white space, quotes and final punctuation. A text without an answer has class None: that is
-never a vote.
+`\\frac{1}{2}`), choices by the word, mathematics as parsed by `math-verify`, everything else but
+for case, white space, quotes and final punctuation. A text without an answer has class None: that
+is never a vote.
 """
 
 from __future__ import annotations

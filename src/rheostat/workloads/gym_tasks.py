@@ -75,9 +75,7 @@ def gym_tasks(text: str) -> GymTasks:
 def _request(name: str, entry: Mapping[str, Any]) -> Request:
     message = {"role": "user", "content": str(entry["question"])}
     answer = entry["answer"]
-    return Request(
-        id=name, messages=(message,), reference=None if answer is None else str(answer)
-    )
+    return Request(id=name, messages=(message,), reference=None if answer is None else str(answer))
 
 
 def _created(name: str, settings: Mapping[str, Any], seed: int, size: int) -> Any:

@@ -41,9 +41,9 @@ class Tasks:
             return None
         if answer is None:
             return False
-        if request.reference is not None:
-            if answer == answer_class(request.reference, self.kind):
-                return True
+        reference = request.reference
+        if reference is not None and answer == answer_class(reference, self.kind):
+            return True
         return self.right is not None and self.right(request.id, answer)
 
 
