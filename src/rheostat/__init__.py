@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rheostat.api import generate, list_methods, load, plan, report
+    from rheostat.api_solve import solve
     from rheostat.engines.base import Engine, Output, Sampling
     from rheostat.errors import RheostatError
     from rheostat.kernel.plan import Plan, Setting
@@ -29,10 +30,12 @@ __all__ = [
     "load",
     "plan",
     "report",
+    "solve",
 ]
 
 _HOMES = {
     "rheostat.api": ("generate", "list_methods", "load", "plan", "report"),
+    "rheostat.api_solve": ("solve",),
     "rheostat.engines.base": ("Engine", "Output", "Sampling"),
     "rheostat.errors": ("RheostatError",),
     "rheostat.kernel.plan": ("Plan", "Setting"),

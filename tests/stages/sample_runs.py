@@ -1,6 +1,6 @@
 """Recordings and solved tasks on scripted samples that end at a chosen moment.
 
-As a program: `sample_runs.py record|solve SPEC TASKS OUT AFTER` lets AFTER samples end, then kills
+As a program: `sample_runs.py record|TOKENS MODEL TASKS OUT AFTER` lets AFTER samples end, then kills
 itself.
 """
 
@@ -15,9 +15,14 @@ from pathlib import Path
 from rheostat.engines.base import Sampling
 from rheostat.engines.load_sampler import load_sampler
 from rheostat.engines.sample_store import SampleStore
+from rheostat.kernel.budget import Caps
+from rheostat.kernel.plan import Plan
 from rheostat.kernel.seams import Installed
 from rheostat.stages.record import record
+from rheostat.stages.solve import Job, solve
+from rheostat.stages.solve_driver import Limits
 from rheostat.workloads.tasks import load_tasks
+from stages.counting_policies import Lead
 
 NAMES = ("easy", "even", "hard", "split", "silent", "lost")
 WORDS = (*NAMES, "one", "two", "three", "so", "1", "2", "3", "<end>")
@@ -47,8 +52,8 @@ def write_inputs(folder: Path) -> tuple[str, str]:
     return f"scripted:{spec}", str(tasks)
 
 
-def loaded(model, install=lambda *_: Installed()):
-    return load_sampler(model, install=install)
+def loaded(model, policy=None):
+    return load_sampler(model, install=lambda *_: Installed(sample=policy))
 
 
 class Ending:
@@ -80,8 +85,28 @@ def recorded(made, tasks, out, **more):
     return record(made, load_tasks(tasks), out, **asked)
 
 
-def ending(model, **more):
-    made = loaded(model)
+def solved(made, tasks, out, *, tokens=None, in_flight=32, more=None, **job):
+    """Solve the tasks; return the lines of the answers."""
+    budget = job.pop("budget", Caps(tokens=tokens))
+    asked = {"samples": SAMPLES, "sampling": made.recorded or SAMPLING, **job}
+    limits = Limits(in_flight=in_flight)
+    plan = Plan(model=made.sampler.model)
+    solve(
+        made,
+        Job(tasks=load_tasks(tasks), plan=plan, budget=budget, limits=limits, **asked),
+        out,
+        **(more or {}),
+    )
+    return answers_in(out)
+
+
+def answers_in(folder):
+    lines = (Path(folder) / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def ending(model, policy=None, **more):
+    made = loaded(model, policy)
     return made._replace(sampler=Ending(made.sampler, **more))
 
 
@@ -98,6 +123,9 @@ def killed():
 
 
 if __name__ == "__main__":
-    what, spec, tasks, out, after = sys.argv[1:]
-    made = ending(spec, after=int(after), end=killed)
-    recorded(made, tasks, Path(out))
+    what, model, tasks, out, after = sys.argv[1:]
+    if what == "record":
+        recorded(ending(model, after=int(after), end=killed), tasks, Path(out))
+    else:
+        made = ending(model, Lead(burst=2), after=int(after), end=killed)
+        solved(made, tasks, Path(out), tokens=int(what))

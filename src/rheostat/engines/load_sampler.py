@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rheostat.engines.base import Engine, Sampling
+    from rheostat.engines.money import TokenPrices
     from rheostat.engines.sampler import Sampler
     from rheostat.kernel.model_cost import ModelShape
     from rheostat.kernel.seams import Installed
@@ -35,12 +36,13 @@ class LoadedSampler(NamedTuple):
     """Samples of each question that a recording holds at most."""
 
 
-def load_sampler(
+def load_sampler(  # noqa: PLR0913  # what a sampler depends on
     model: str | Engine,
     *,
     install: Install,
     dtype: str = "float32",
     threads: int | None = None,
+    prices: TokenPrices | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> LoadedSampler:
     """Load what draws samples of a model.
@@ -55,7 +57,7 @@ def load_sampler(
         MethodError: the plan asks for what this sampler does not do.
     """
     if isinstance(model, str) and model.startswith(PREFIX):
-        sampler, recording = load_replay(model)
+        sampler, recording = load_replay(model, prices=prices)
         return LoadedSampler(
             sampler,
             install(None, sampler.card.offers),
@@ -67,17 +69,17 @@ def load_sampler(
     if isinstance(model, str):
         model = load_engine(model, dtype=dtype, threads=threads, progress=progress)
     if isinstance(model, ScriptedEngine):
-        made = scripted_sampler(model)
+        made = scripted_sampler(model, prices=prices)
         decided = install(model.shape, made.card.offers)
         return LoadedSampler(made, decided, model.digest, model.dtype)
-    return _torch_sampler(model, install)
+    return _torch_sampler(model, install, prices)
 
 
-def _torch_sampler(engine: Engine, install: Install) -> LoadedSampler:
+def _torch_sampler(engine: Engine, install: Install, prices: TokenPrices | None) -> LoadedSampler:
     with torch_extra():
         from rheostat.engines.torch_engine import TorchEngine
         from rheostat.engines.torch_sampler import TorchSampler
     assert isinstance(engine, TorchEngine)
     decided = install(engine.shape, engine.card.offers | TorchSampler.card.offers)
-    sampler = TorchSampler(engine, installed=decided)
+    sampler = TorchSampler(engine, installed=decided, prices=prices)
     return LoadedSampler(sampler, decided, engine.digest, engine.dtype)

@@ -16,6 +16,7 @@ from rheostat.workloads.items import request_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rheostat.engines.money import TokenPrices
     from rheostat.engines.sampler import Draw
     from rheostat.kernel.cost import Cost
 
@@ -41,7 +42,9 @@ class Recording:
         self.questions = {str(line["id"]): line for line in header["tasks"]["items"]}
         self.samples = int(header["samples"])
         """Samples of each question that were asked for."""
-        offers = {"simulated"} | ({"sample.logprobs"} if header.get("logprobs", True) else set())
+        offers = {"sample", "simulated"} | (
+            {"sample.logprobs"} if header.get("logprobs", True) else set()
+        )
         self.card = EngineCard(name="replay", offers=frozenset(offers))
 
     @property
@@ -101,10 +104,10 @@ class Replay(NamedTuple):
     recording: Recording
 
 
-def load_replay(name: str) -> Replay:
+def load_replay(name: str, *, prices: TokenPrices | None = None) -> Replay:
     """Open `replay:STORE`; raise `OutputError` when there is none."""
     recording = Recording(Path(name.removeprefix(PREFIX)))
-    return Replay(SimulatedSampler(recording), recording)
+    return Replay(SimulatedSampler(recording, prices), recording)
 
 
 def _line(draw: Draw) -> dict[str, Any]:

@@ -42,16 +42,6 @@ CREATE TABLE IF NOT EXISTS samples (
 """
 
 
-@dataclass(frozen=True)
-class LostDraw:
-    """A draw that was running when its process ended."""
-
-    question: str
-    index: int
-    bound: Cost
-    """What it may have cost."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class StoredSample:
     """A finished sample as it is kept."""
@@ -160,15 +150,11 @@ class SampleStore:
         with self._errors(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO launched VALUES (?, ?, ?)", rows)
 
-    def lost(self) -> list[LostDraw]:
-        """Return draws that were started and never ended."""
-        query = (
-            "SELECT question, number, bound FROM launched WHERE NOT EXISTS (SELECT 1 FROM samples "
-            "WHERE samples.question = launched.question AND samples.number = launched.number)"
-        )
+    def bounds(self) -> dict[tuple[str, int], Cost]:
+        """Return what was reserved for every draw that was ever started, by (question, index)."""
         with self._errors():
-            rows = self._db.execute(query).fetchall()
-        return [LostDraw(q, i, Cost.from_json(json.loads(bound))) for q, i, bound in rows]
+            rows = self._db.execute("SELECT question, number, bound FROM launched").fetchall()
+        return {(q, int(i)): Cost.from_json(json.loads(bound)) for q, i, bound in rows}
 
     def add(self, samples: Iterable[StoredSample]) -> None:
         """Keep finished samples; they are in the file when this returns."""

@@ -19,6 +19,7 @@ from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.seams import Installed
 
 if TYPE_CHECKING:
+    from rheostat.engines.money import TokenPrices
     from rheostat.engines.sampler import Draw
     from rheostat.engines.scripted import ScriptedEngine
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class ScriptedSource:
     """The scripted engine, a sample at a time."""
 
-    card = EngineCard(name="scripted", offers=frozenset({"sample.logprobs", "simulated"}))
+    card = EngineCard(name="scripted", offers=frozenset({"sample", "sample.logprobs", "simulated"}))
 
     def __init__(self, engine: ScriptedEngine) -> None:
         """Keep the engine."""
@@ -68,6 +69,8 @@ class ScriptedSource:
         """Nothing is held."""
 
 
-def scripted_sampler(engine: ScriptedEngine) -> SimulatedSampler:
+def scripted_sampler(
+    engine: ScriptedEngine, *, prices: TokenPrices | None = None
+) -> SimulatedSampler:
     """Return the sampler of a scripted engine."""
-    return SimulatedSampler(ScriptedSource(engine))
+    return SimulatedSampler(ScriptedSource(engine), prices)

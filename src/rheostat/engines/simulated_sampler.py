@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.base import EngineCard
+    from rheostat.engines.money import TokenPrices
     from rheostat.engines.sampler import Draw, Drawn
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Reservation
@@ -60,8 +61,9 @@ class _Running:
 class SimulatedSampler:
     """The samplers' interface over known outcomes."""
 
-    def __init__(self, source: OutcomeSource) -> None:
-        """Start the clock at 0."""
+    def __init__(self, source: OutcomeSource, prices: TokenPrices | None = None) -> None:
+        """Start the clock at 0; `prices` say what tokens cost in money."""
+        self._prices = prices
         self.card = source.card
         self.model = source.model
         self.clock = 0.0
@@ -71,11 +73,16 @@ class SimulatedSampler:
 
     def bound(self, draw: Draw) -> Cost:
         """Return the most that a draw costs."""
-        return self._source.bound(draw)
+        bound = self._source.bound(draw)
+        return bound if self._prices is None else self._prices.priced(bound)
 
     def launch(self, draw: Draw, reservation: Reservation) -> None:
         """Start a draw on the simulated clock."""
         outcome = self._source.outcome(draw)
+        if self._prices is not None:
+            output = outcome.drawn.output
+            output = replace(output, cost=self._prices.priced(output.cost))
+            outcome = replace(outcome, drawn=replace(outcome.drawn, output=output))
         self._running[draw.question, draw.index] = _Running(outcome, self.clock, reservation)
 
     def cancel(self, draw: Draw) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from rheostat.engines.base import EngineCard
+from rheostat.engines.money import TokenPrices
 from rheostat.engines.sampler import Drawn
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache, most_seconds
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 CHUNK = 256
 """Prompt tokens of one forward pass."""
 ROWS = 32
-"""Rows of a step: up to so many, one kernel of products serves all widths."""
+"""Rows of a step in float32: up to so many, one kernel of products serves all widths."""
+WIDE_ROWS = 128
+"""Rows of a step in other formats, which promise no identity."""
 UNIT = 8
 """Steps are filled up to a multiple of so many rows where that makes the numbers the same."""
 HELD_BYTES = 1 << 30
@@ -69,12 +72,20 @@ class _Sample:
 class TorchSampler:
     """The samplers' interface over a loaded model."""
 
-    card = EngineCard(name="torch", offers=frozenset({"sample.logprobs"}))
+    card = EngineCard(name="torch", offers=frozenset({"sample", "sample.logprobs", "batched"}))
 
     def __init__(
-        self, engine: TorchEngine, *, installed: Installed | None = None, rows: int = ROWS
+        self,
+        engine: TorchEngine,
+        *,
+        installed: Installed | None = None,
+        rows: int | None = None,
+        prices: TokenPrices | None = None,
     ) -> None:
         """Draw up to `rows` samples side by side under a plan's decisions about depth.
+
+        Without `rows` there are as many as the number format is good for; `prices` say what
+        tokens cost in money.
 
         Raises:
             MethodError: the plan holds a method of another seam.
@@ -88,7 +99,9 @@ class TorchSampler:
         self.engine = engine
         self.model = engine.model
         self.depth = decided.depth or Depth(Layout.full(engine.shape.layers))
-        self._rows = rows
+        exact = engine.llama.dtype == torch.float32
+        self._rows = rows = rows or (ROWS if exact else WIDE_ROWS)
+        self._money = prices or TokenPrices(prompt=0.0, new=0.0)
         self._prompts: dict[str, _Prompt] = {}
         self._encoded: dict[str, list[int]] = {}
         self._reading: set[str] = set()
@@ -108,11 +121,13 @@ class TorchSampler:
         parts = [min(CHUNK, prompt - at) for at in range(0, prompt, CHUNK)] if reads else []
         # idle rows of a step are paid by those that run: at most a whole unit of them
         price = sum(self._most(n) for n in parts) + new * self._most(self._unit)
-        return Cost(
-            prompt_tokens=prompt if reads else 0,
-            new_tokens=new,
-            calls=len(parts) + new,
-            price=price,
+        return self._money.priced(
+            Cost(
+                prompt_tokens=prompt if reads else 0,
+                new_tokens=new,
+                calls=len(parts) + new,
+                price=price,
+            )
         )
 
     def launch(self, draw: Draw, reservation: Reservation) -> None:
@@ -246,7 +261,7 @@ class TorchSampler:
         row = sample.row
         read = len(row.prompt) if sample.reads and row.work.calls else 0
         counted = self.engine.cost(row.work, prompt_tokens=read, new_tokens=len(row.new))
-        cost = replace(counted, seconds=row.seconds)
+        cost = self._money.priced(replace(counted, seconds=row.seconds))
         assert row.reservation is not None
         row.reservation.charge(cost)
         if row.stop_reason == "cancelled":
@@ -287,7 +302,7 @@ class TorchSampler:
         In float32 it is the smallest at which a row's logits are the same bit by bit, whatever
         stands beside it; other formats promise no identity.
         """
-        if self.engine.llama.dtype != torch.float32:
+        if self.engine.llama.dtype != torch.float32 or self.engine.dtype == "gguf":
             return 1
         widest = self._tried(self._rows)
         widths = range(UNIT, self._rows, UNIT)

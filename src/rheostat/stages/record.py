@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rheostat.workloads.tasks import Tasks
 
 VERSION = 1
-AHEAD = 64
+AHEAD = 256
 """Draws that are launched at a time: enough to keep every row of an engine busy."""
 _SECONDS_BETWEEN = 2.0
 

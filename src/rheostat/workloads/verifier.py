@@ -10,6 +10,7 @@ runs in a process of its own: whatever raises, hangs or floods is ended and said
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -23,6 +24,8 @@ from rheostat.workloads import verifier_worker
 from rheostat.workloads.bounded_process import BoundedProcess, Failed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rheostat.engines.base import Request
     from rheostat.workloads.tasks import Tasks
 
@@ -71,6 +74,32 @@ def load_verifier(text: str, tasks: Tasks, *, seconds: float = SECONDS) -> Verif
             )
         return _Function(text, path, function["name"], seconds)
     return _Command(text, seconds)
+
+
+def function_verifier(function: Callable[..., Any]) -> Verifier:
+    """Return a function of this process as a verifier; nothing bounds its time."""
+    return _Here(function)
+
+
+@final
+class _Here:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.name = str(getattr(function, "__qualname__", type(function).__name__))
+        self._function = function
+        self._both = len(inspect.signature(function).parameters) > 1
+
+    def score(self, request: Request, text: str, answer: str | None) -> float:
+        task = json.loads(_line(request, text, answer))
+        del task["text"]
+        try:
+            value = self._function(text, task) if self._both else self._function(text)
+            return verifier_worker.score_of(value)
+        except Exception as error:
+            what = f"raised {type(error).__name__}: {error}"
+            raise _failed(self.name, request, what) from error
+
+    def close(self) -> None:
+        pass
 
 
 @final
