@@ -40,6 +40,8 @@ class Card:
     """True for a control: it exists to be beaten."""
     by_confidence: bool = False
     """Whether the dial is 1 - the confidence that is asked for."""
+    usual: float = 1.0
+    """The dial of a method that is named without one."""
 
 
 @runtime_checkable
