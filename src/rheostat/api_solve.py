@@ -150,8 +150,10 @@ def _plan(model: str, options: SolveOptions) -> Plan:
         given = Plan(model=model, dtype=options.get("dtype") or DTYPES[0])
     elif not isinstance(given, Plan):
         given = read_plan(Path(given))
-    own = changed(given, options.get("changes", Changes()))
-    return with_rule(own, rule=options.get("rule"), confidence=options.get("confidence"))
+    rule = options.get("rule")
+    named = given if rule is None else with_rule(given, rule=rule)
+    own = changed(named, options.get("changes", Changes()))
+    return with_rule(own, confidence=options.get("confidence"))
 
 
 def _sampling(loaded: LoadedSampler, given: Mapping[str, Any]) -> Sampling:

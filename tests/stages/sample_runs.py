@@ -1,7 +1,7 @@
 """Recordings and solved tasks on scripted samples that end at a chosen moment.
 
-As a program: `sample_runs.py record|TOKENS MODEL TASKS OUT AFTER` lets AFTER samples end, then kills
-itself.
+As a program, `sample_runs.py record|TOKENS MODEL TASKS OUT AFTER` lets AFTER samples end, then
+kills itself.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def _check_recording(loaded: LoadedSampler, job: Job) -> None:
 
 def _check_budget(sampler: JournaledSampler, questions: Sequence[Question], ledger: Ledger) -> None:
     """Refuse prompts that cannot be run, and a budget that has no room for any first sample."""
-    refusals = []
+    refusals: list[Refusal] = []
     for question in questions:
         draw = question.first_draw()
         answer = Ledger(ledger.caps, name="budget").try_reserve(sampler.bound(draw))

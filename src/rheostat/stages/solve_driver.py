@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.budget import CountedCap
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger, Reservation
-    from rheostat.kernel.samples import CloseReason
+    from rheostat.kernel.samples import CloseReason, LostReason
     from rheostat.stages.solve_question import Question
     from rheostat.workloads.tasks import Tasks
     from rheostat.workloads.verifier import Verifier
@@ -203,7 +203,7 @@ class Driver:
         if drawn.failed:
             return Told(Lost(index=draw.index, reason="failed", tokens=tokens))
         if output.stop_reason in ("cancelled", "budget"):
-            reason: CloseReason = "budget" if output.stop_reason == "budget" else "cancelled"
+            reason: LostReason = "budget" if output.stop_reason == "budget" else "cancelled"
             return Told(Lost(index=draw.index, reason=reason, tokens=tokens))
         kept = self.store.get(draw.question, draw.index)
         assert kept is not None

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 SEAM = "sample"
 RULE = "agreement"
-CONFIDENCE = 0.95
 
 
 def with_rule(plan: Plan, *, rule: str | None = None, confidence: float | None = None) -> Plan:
     """Return the plan with one method of the seam `sample`.
 
-    A plan that has one keeps it unless a rule is named; one that has none gets `agreement`. The
-    dial of a rule with a confidence is 1 - that confidence.
+    A plan that has one keeps it unless a rule is named; one that has none gets `agreement`. A rule
+    that is named gets its usual dial, or 1 - the confidence that is asked for.
 
     Raises:
         MethodError: there is no such rule.
@@ -31,7 +30,7 @@ def with_rule(plan: Plan, *, rule: str | None = None, confidence: float | None =
     if confidence is not None and not 0 < confidence < 1:
         raise UserError(
             f"`--confidence` must be over 0 and under 1, got `{confidence}`",
-            hint=f"leave it out for {CONFIDENCE:g}",
+            hint="leave it out for the rule's own, such as 0.95",
         )
     known = next((s for s in plan.methods if _is_rule(s.name)), None)
     if rule is None and known is not None and confidence is None:
@@ -45,7 +44,7 @@ def with_rule(plan: Plan, *, rule: str | None = None, confidence: float | None =
             f"the rule `{name}` promises no confidence",
             hint="leave `--confidence` out, or choose `--rule agreement`",
         )
-    dial = 1.0 - (confidence or CONFIDENCE) if card.by_confidence else 1.0
+    dial = card.usual if confidence is None else 1.0 - confidence
     setting = known if known is not None and known.name == name else Setting(name=name, dial=dial)
     others = plan if known is None else plan.without(known.name)
     return others.with_setting(replace(setting, dial=dial))
