@@ -92,7 +92,9 @@ def test_replay_gives_back_what_was_recorded_in_any_order(recording):
         key: value[:2] for key, value in found.items()
     }
     assert again["q", 3][2] == pytest.approx(found["q", 3][2], abs=1e-6)
-    assert sum(bound.tokens for bound in bounds.values()) == ledger.spent.tokens
+    assert {bound.new_tokens for bound in bounds.values()} == {12}  # their lengths are not told
+    assert sum(bound.prompt_tokens for bound in bounds.values()) == ledger.spent.prompt_tokens
+    assert not ledger.closed
     sampler.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from rheostat.engines.load_sampler import load_sampler
 from rheostat.engines.money import TokenPrices, read_prices
 from rheostat.errors import BudgetError, ModelError, OutputError, WorkloadError
 from rheostat.kernel.budget import Caps
+from rheostat.kernel.seams import Installed
 from stages import sample_runs
 from stages.counting_policies import Lead
 from stages.sample_runs import (
@@ -94,6 +97,21 @@ def test_questions_in_flight_change_no_answer(inputs, replayed, tmp_path, kind, 
     ]
     assert found[0] == found[1] == found[2]
     assert sum(line["t"] for line in found[0]) <= tokens
+
+
+def test_batched_decoding_gives_the_same_answers_with_questions_in_flight(shallow, tmp_path):
+    tasks = tmp_path / "tasks.jsonl"
+    heads = ("the cat", "a hat", "in the star", "is it on", "and there")
+    tasks.write_text("".join(json.dumps({"prompt": head}) + "\n" for head in heads))
+    found = []
+    for in_flight in (1, 8):
+        made = load_sampler(shallow, install=lambda *_: Installed(sample=Lead(burst=3)))
+        out = tmp_path / str(in_flight)
+        lines = solved(made, str(tasks), out, tokens=600, in_flight=in_flight)
+        kept = [(s.question, s.index, s.text, s.logprobs) for s in samples_in(out)]
+        found.append((decided(lines), kept))
+    assert found[0] == found[1]
+    assert sum(line["t"] for line in found[0][0]) <= 600
 
 
 def test_the_race_changes_no_answer(inputs, replayed, tmp_path):
@@ -210,9 +228,7 @@ def test_money_is_counted_and_capped(inputs, tmp_path):
     table.write_text('{"*": {"prompt": 1000, "new": 10000}}')
     prices = read_prices(table, "any")
     assert prices == TokenPrices(prompt=1000, new=10000)
-    made = sample_runs.load_sampler(
-        inputs[0], install=lambda *_: sample_runs.Installed(sample=Lead()), prices=prices
-    )
+    made = load_sampler(inputs[0], install=lambda *_: Installed(sample=Lead()), prices=prices)
     lines = solved(made, inputs[1], tmp_path / "run", budget=Caps(usd=0.5), prices=prices)
     paid = sum(line["cost"]["usd"] for line in lines)
     assert 0 < paid <= 0.5

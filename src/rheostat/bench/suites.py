@@ -14,6 +14,7 @@ from rheostat.bench.journal import Journal
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.selfdraft import bench_selfdraft
+from rheostat.bench.solve import bench_solve
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
@@ -34,6 +35,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "draft": bench_draft,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
+        "solve": bench_solve,
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
@@ -11,6 +10,7 @@ from rheostat.engines.base import EngineCard, Sampling
 from rheostat.engines.sample_store import SampleStore
 from rheostat.engines.simulated_sampler import Outcome, SimulatedSampler
 from rheostat.errors import ModelError, WorkloadError
+from rheostat.kernel.cost import Cost
 from rheostat.workloads.items import request_line
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from rheostat.engines.money import TokenPrices
     from rheostat.engines.sampler import Draw
-    from rheostat.kernel.cost import Cost
 
 PREFIX = "replay:"
 
@@ -54,8 +53,8 @@ class Recording:
         return Sampling(**data | {"stop": tuple(data["stop"])})
 
     def bound(self, draw: Draw) -> Cost:
-        """Return what the draw costs: it is known."""
-        return replace(self.outcome(draw).drawn.output.cost, estimated=False)
+        """Return what the draw could have cost: nobody is told how long a sample will be."""
+        return most_of(self.outcome(draw).drawn.output.cost, draw.sampling.max_new_tokens)
 
     def outcome(self, draw: Draw) -> Outcome:
         """Return the recorded sample.
@@ -95,6 +94,19 @@ class Recording:
                 f"`{self.model}` was drawn with other sampling options: {_difference(self, draw)}",
                 hint="leave the options out to take the recorded ones, or record again",
             )
+
+
+def most_of(cost: Cost, new_tokens: int) -> Cost:
+    """Return a bound on a recorded cost, had the sample taken all its new tokens."""
+    short = max(new_tokens - cost.new_tokens, 0)
+    grown = 1 + short / max(cost.new_tokens, 1)
+    return Cost(
+        prompt_tokens=cost.prompt_tokens,
+        new_tokens=max(new_tokens, cost.new_tokens),
+        calls=cost.calls + short,
+        price=cost.price * grown,
+        usd=cost.usd * grown,
+    )
 
 
 class Replay(NamedTuple):

@@ -109,6 +109,7 @@ class SampleStore:
             OutputError: there is none, or it cannot be read or written.
         """
         self.path = folder / FILE
+        self._created = create
         if not create and not self.path.is_file():
             raise OutputError(
                 f"`{folder}` holds no recording: there is no `{FILE}` in it",
@@ -118,7 +119,9 @@ class SampleStore:
             mode = "rwc" if create else "ro"
             self._db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode={mode}", uri=True)
             if create:
+                # safe from the end of a process at any moment, without waiting for the disk
                 self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.executescript(_TABLES)
             self._known = {
                 (str(q), int(i))
@@ -180,6 +183,8 @@ class SampleStore:
 
     def close(self) -> None:
         """Close the file."""
+        if self._created:  # one file is easier to copy than three
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
 
     @contextmanager
