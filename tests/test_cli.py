@@ -31,7 +31,6 @@ FILES = {
     "empty.gguf": "",
     "notes.txt": "mine",
 }
-LATER = "engine that this version"
 GENERATE = ("generate", "scripted:spec.json", "a b")
 RUN = ("run", "base:scripted:spec.json", "--out", "out", "--requests")
 PLAN = ("plan", "scripted:spec.json", "--workload", "requests.jsonl", "--out", "new.json")
@@ -44,9 +43,14 @@ BAD = [
     (("generate", "empty.gguf", "hi"), "not a whole GGUF file"),
     (("generate", "scripted:absent.json", "a"), "cannot be read"),
     (("generate", "scripted:torn.json", "a"), "is malformed"),
-    (("generate", "http://localhost/v1#m", "hi"), LATER),
-    (("generate", "llamacpp:smollm2", "hi"), LATER),
-    (("generate", "replay:store", "hi"), LATER),
+    (("generate", "http://127.0.0.1:9/v1#m", "hi"), "cannot be reached"),
+    (("generate", "http://localhost/v1", "hi"), "does not say which model"),
+    (("generate", "https://me:pw@localhost/v1#m", "hi"), "holds a user name or a password"),
+    (("generate", "https://localhost/v1?key=pw#m", "hi"), "holds a query"),
+    (("generate", "http:v1#m", "hi"), "not the address of a server"),
+    (("generate", "llamacpp:absent.gguf", "hi"), "`absent.gguf` does not exist"),
+    (("generate", "llamacpp:bad.gguf", "hi"), "cannot be read as a GGUF file"),
+    (("generate", "replay:store", "hi"), "holds recorded samples"),
     (("generate", "scripted:spec.json", ""), "the prompt is empty"),
     (("generate", "scripted:spec.json", " ", "--raw"), "the prompt is empty"),
     (("generate", "scripted:spec.json", "zebra"), "`zebra` is not a token"),

@@ -72,7 +72,8 @@ def load(
     """Load a model; the first time it is fetched, converted and measured, and that is cached.
 
     Args:
-        model: an embedded name such as `smollm2`, a .gguf file, or `scripted:SPEC.json`.
+        model: an embedded name such as `smollm2`, a .gguf file, `http(s)://HOST/v1#NAME`,
+            `llamacpp:FILE.gguf`, or `scripted:SPEC.json`.
         dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself.
         threads: threads of one forward pass; None = the cores that this process may use.
         progress: called with a line of text when something takes a while.

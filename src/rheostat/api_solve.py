@@ -132,12 +132,14 @@ def solved(
     def install(shape: ModelShape | None, offered: frozenset[str]) -> Installed:
         return catalog.installed(plan, shape, offered | offers)
 
+    needs = frozenset().union(*(catalog.method(s.name).card.needs for s in plan.methods))
     loaded = load_sampler(
         model,
         install=install,
         dtype=options.get("dtype") or plan.dtype,
         threads=options.get("threads"),
         prices=job.prices,
+        needs=needs,
         progress=options.get("progress"),
     )
     job = replace(job, sampling=_sampling(loaded, options.get("sampling", {})))

@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model's name, such as smollm2, or a .gguf file.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model's name, such as smollm2, a .gguf file, or http://HOST/v1#NAME.",
+    ),
 ]
 PlanName = Annotated[
     str, typer.Argument(metavar="PLAN", help="A plan's file, or base:MODEL for no methods.")

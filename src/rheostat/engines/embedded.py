@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,30 @@ EMBEDDED: Mapping[str, EmbeddedModel] = MappingProxyType(
         )
     }
 )
+
+
+def gguf_path(name: str, progress: Callable[[str], None] | None) -> Path:
+    """Return the GGUF file behind an embedded name or a path; raise `ModelError` without one."""
+    if name in EMBEDDED:
+        return embedded_file(EMBEDDED[name], progress=progress)
+    path = Path(name).expanduser()
+    known = ", ".join(f"`{known}`" for known in EMBEDDED)
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise ModelError(
+                f"`{name}` is a folder" if path.is_dir() else f"`{name}` does not exist",
+                hint=f"give the path of a .gguf file, or an embedded name: {known}",
+            )
+        return path.resolve()
+    if path.exists():
+        raise ModelError(f"`{name}` is not a .gguf file", hint=f"give one, or a name: {known}")
+    similar = difflib.get_close_matches(name, EMBEDDED, n=1)
+    raise ModelError(
+        f"unknown model `{name}`",
+        hint=f"did you mean `{similar[0]}`?"
+        if similar
+        else f"give an embedded name ({known}) or the path of a .gguf file",
+    )
 
 
 def embedded_file(model: EmbeddedModel, *, progress: Callable[[str], None] | None = None) -> Path:

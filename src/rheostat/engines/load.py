@@ -10,15 +10,20 @@ from rheostat.errors import ModelError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from rheostat.engines.base import Engine
 
 DTYPES = ("float32", "bfloat16", "gguf")
 """Number formats that can be asked for; an engine in another one has no choice of format."""
-_LATER = ("http", "https", "llamacpp", "replay")
-"""Prefixes of names that belong to engines of later versions."""
-_EXTRA = frozenset({"torch", "gguf", "tokenizers", "safetensors", "jinja2"})
-"""Packages of the extra `torch`."""
+_OWN_DTYPES = ("float64", "server")
+"""Number formats of engines that have no other."""
+_PACKAGES = {
+    "torch": frozenset({"torch", "gguf", "tokenizers", "safetensors", "jinja2"}),
+    "endpoint": frozenset({"httpx"}),
+    "llamacpp": frozenset({"httpx", "xllamacpp"}),
+}
+"""Packages of the extras, which are called like what they are for."""
 
 
 def load_engine(
@@ -31,9 +36,10 @@ def load_engine(
     """Load a model by name or path.
 
     Args:
-        name: `scripted:SPEC.json`, an embedded name such as `smollm2`, or the path of a GGUF file.
-        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself; the
-            scripted engine computes in float64 whatever is asked.
+        name: an embedded name such as `smollm2`, the path of a GGUF file, `http(s)://HOST/v1#NAME`,
+            `llamacpp:` before a GGUF file or an embedded name, or `scripted:SPEC.json`.
+        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself; an
+            endpoint has a format of its own and the scripted engine float64, whatever is asked.
         threads: threads of one forward pass; None = the cores this process may use.
         progress: called with a line of text when something takes a while.
 
@@ -44,35 +50,48 @@ def load_engine(
     if not name.strip():
         raise ModelError("the model's name is empty", hint="give a name such as `smollm2`")
     prefix, colon, rest = name.partition(":")
-    if colon and prefix in _LATER:
+    if colon and prefix == "replay":
         raise ModelError(
-            f"`{name}` needs an engine that this version of Rheostat does not have",
-            hint="it has two: `torch` (an embedded name such as `smollm2`, or the path of a "
-            ".gguf file) and `scripted:SPEC.json`",
+            f"`{name}` holds recorded samples and answers nothing else",
+            hint="`rheostat solve` draws from it",
         )
-    if colon and prefix == "scripted":
+    if colon and prefix in ("scripted", "llamacpp", "http", "https"):
         _check_dtype(dtype)
+    if colon and prefix == "scripted":
         return load_scripted(rest)
+    if colon and prefix == "llamacpp":
+        with _extra("llamacpp"):
+            from rheostat.engines.llamacpp import load_llamacpp
+        return load_llamacpp(rest, threads=threads, progress=progress)
+    if colon and prefix in ("http", "https"):
+        with _extra("endpoint"):
+            from rheostat.engines.endpoint_engine import load_endpoint
+        return load_endpoint(name)
     return _load_torch(name, dtype, threads, progress)
 
 
-@contextmanager
-def torch_extra() -> Iterator[None]:
+def torch_extra() -> AbstractContextManager[None]:
     """Import what needs the `torch` engine; raise `UserError` when its extra is missing."""
+    return _extra("torch")
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Import what needs an extra; raise `UserError` when it is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        if (error.name or "").partition(".")[0] not in _PACKAGES[name]:
             raise
         raise UserError(
-            f"the `torch` engine needs the package `{error.name}`, which is not installed",
-            hint='pip install "rheostat[torch]"',
+            f"the `{name}` engine needs the package `{error.name}`, which is not installed",
+            hint=f'pip install "rheostat[{name}]"',
         ) from error
 
 
 def _check_dtype(dtype: str) -> None:
-    # A plan of a scripted model names the format that it is computed in.
-    if dtype not in (*DTYPES, "float64"):
+    # A plan of a scripted model or an endpoint names the format that it is computed in.
+    if dtype not in (*DTYPES, *_OWN_DTYPES):
         raise UserError(
             f"there is no dtype `{dtype}`", hint="choose `float32`, `bfloat16` or `gguf`"
         )

@@ -43,12 +43,14 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
     dtype: str = "float32",
     threads: int | None = None,
     prices: TokenPrices | None = None,
+    needs: frozenset[str] = frozenset(),
     progress: Callable[[str], None] | None = None,
 ) -> LoadedSampler:
     """Load what draws samples of a model.
 
     Args:
         model: a model's name or path as for `load_engine`, `replay:STORE`, or a loaded engine.
+        needs: what the plan's methods need, such as `sample.logprobs`.
         install: called with the model's shape, if it is known, and with what the engine offers.
 
     Raises:
@@ -68,11 +70,32 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
         )
     if isinstance(model, str):
         model = load_engine(model, dtype=dtype, threads=threads, progress=progress)
+    if model.card.name == "endpoint":
+        return _endpoint_sampler(model, install, prices, needs)
     if isinstance(model, ScriptedEngine):
         made = scripted_sampler(model, prices=prices)
         decided = install(model.shape, made.card.offers)
         return LoadedSampler(made, decided, model.digest, model.dtype)
     return _torch_sampler(model, install, prices)
+
+
+def _endpoint_sampler(
+    engine: Engine, install: Install, prices: TokenPrices | None, needs: frozenset[str]
+) -> LoadedSampler:
+    from rheostat.engines.endpoint_books import UsdPrices
+    from rheostat.engines.endpoint_engine import EndpointEngine
+    from rheostat.engines.endpoint_sampler import EndpointSampler
+
+    assert isinstance(engine, EndpointEngine)
+    sampler = EndpointSampler(
+        engine.server,
+        model=engine.model,
+        needs_logprobs="sample.logprobs" in needs,
+        usd=None if prices is None else UsdPrices(prompt=prices.prompt, new=prices.new),
+        keeps=engine,
+    )
+    decided = install(None, sampler.card.offers)
+    return LoadedSampler(sampler, decided, engine.digest, engine.dtype)
 
 
 def _torch_sampler(engine: Engine, install: Install, prices: TokenPrices | None) -> LoadedSampler:

@@ -7,19 +7,17 @@ file, bad JSON) is found by their own lengths and checksum, and they are made ag
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from safetensors import SafetensorError, safe_open
 
 from rheostat.engines.cache_folder import cache_folder, file_digest, whole_file
-from rheostat.engines.embedded import EMBEDDED, embedded_file
+from rheostat.engines.embedded import gguf_path
 from rheostat.engines.gguf_file import GgufModel, open_gguf
 from rheostat.engines.tokenizer import CONTROL, tokenizer_json
 from rheostat.engines.weight_names import weight_shapes
@@ -28,6 +26,7 @@ from rheostat.kernel.model_cost import ModelShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import torch
 
@@ -67,7 +66,7 @@ def load_weights(
     name_or_path: str, *, progress: Callable[[str], None] | None = None
 ) -> LoadedModel:
     """Load an embedded model by name or a GGUF file by path; fetch and convert when needed."""
-    path = _gguf_path(name_or_path, progress)
+    path = gguf_path(name_or_path, progress)
     stem = cache_folder() / "weights" / f"{file_digest(path)}-v{_FORMAT}"
     loaded = _read(name_or_path, path, stem)
     if loaded is None:
@@ -81,30 +80,6 @@ def load_weights(
             hint="try again; if that fails, look for another program that writes there",
         )
     return loaded
-
-
-def _gguf_path(name: str, progress: Callable[[str], None] | None) -> Path:
-    """Find the GGUF file behind a name."""
-    if name in EMBEDDED:
-        return embedded_file(EMBEDDED[name], progress=progress)
-    path = Path(name).expanduser()
-    known = ", ".join(f"`{known}`" for known in EMBEDDED)
-    if path.suffix.lower() == ".gguf":
-        if not path.is_file():
-            raise ModelError(
-                f"`{name}` is a folder" if path.is_dir() else f"`{name}` does not exist",
-                hint=f"give the path of a .gguf file, or an embedded name: {known}",
-            )
-        return path.resolve()
-    if path.exists():
-        raise ModelError(f"`{name}` is not a .gguf file", hint=f"give one, or a name: {known}")
-    similar = difflib.get_close_matches(name, EMBEDDED, n=1)
-    raise ModelError(
-        f"unknown model `{name}`",
-        hint=f"did you mean `{similar[0]}`?"
-        if similar
-        else f"give an embedded name ({known}) or the path of a .gguf file",
-    )
 
 
 def _build(path: Path, stem: Path) -> None:

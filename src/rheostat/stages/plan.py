@@ -92,6 +92,13 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
 def planned(material: Material, goal: Goal, say: Say) -> Plan:
     """Search on the calibration part; measure what was chosen on the test part."""
     engine, calibration = material.engine(say), material.parts["calibration"]
+    if not engine.card.offers:
+        raise PlanError(
+            f"`{engine.model}` runs on the engine `{engine.card.name}`, which offers nothing to "
+            "methods, so there is nothing to plan",
+            hint=f"run it without a plan: `rheostat run base:{engine.model} --requests R.jsonl "
+            "--out DIR`",
+        )
     samples = material.samples("calibration", say)
     found = search_dials(engine, goal, calibration, samples, say)
     return _measured(material, goal, found, say)
