@@ -11,7 +11,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "log.md", ROOT / "docs" / "solve.md", ROOT / "docs" / "step.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "docs" / "log.md",
+    ROOT / "docs" / "solve.md",
+    ROOT / "docs" / "step.md",
+)
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -295,7 +300,9 @@ def solve_table() -> str:
         solve_row("all samples", data["majority"]),
     ]
     lines += [
-        solve_row(f"`{rule['name']}`", rule) for rule in data["rules"] if rule["dial"] == rule["usual"]
+        solve_row(f"`{rule['name']}`", rule)
+        for rule in data["rules"]
+        if rule["dial"] == rule["usual"]
     ]
     lines.append(solve_row("hindsight", data["oracle"]))
     return "\n".join(lines) + "\n" + source(data)

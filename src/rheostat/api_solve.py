@@ -57,7 +57,8 @@ class SolveOptions(TypedDict, total=False):
     samples: int
     """Most samples of a question; 16."""
     rule: str | None
-    """When a question is settled: a method of the seam `sample`; `agreement`."""
+    """When a question is settled: a method of the seam `sample`; `agreement`, and `best_of_n`
+    under a verifier."""
     confidence: float | None
     """Of the rule's promise; 0.95."""
     verifier: str | Callable[..., Any] | None
@@ -155,7 +156,8 @@ def _plan(model: str, options: SolveOptions) -> Plan:
     rule = options.get("rule")
     named = given if rule is None else with_rule(given, rule=rule)
     own = changed(named, options.get("changes", Changes()))
-    return with_rule(own, confidence=options.get("confidence"))
+    verified = options.get("verifier") is not None
+    return with_rule(own, confidence=options.get("confidence"), verified=verified)
 
 
 def _sampling(loaded: LoadedSampler, given: Mapping[str, Any]) -> Sampling:

@@ -36,7 +36,9 @@ Budget = Annotated[
 ]
 Rule = Annotated[
     str | None,
-    typer.Option("--rule", metavar="NAME", help="When to stop. [default: the plan's, agreement]"),
+    typer.Option(
+        "--rule", metavar="NAME", help="When to stop. [default: the plan's, else agreement]"
+    ),
 ]
 Confidence = Annotated[
     float | None, typer.Option("--confidence", help="Of the rule's promise. [default: 0.95]")
@@ -143,7 +145,7 @@ def solve(
     max_new_tokens: SomeNewTokens = None,
     temperature: SomeTemperature = None,
     in_flight: InFlight = 32,
-    width: Width = 32,
+    width: Width = 64,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

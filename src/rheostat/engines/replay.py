@@ -41,6 +41,7 @@ class Recording:
         self.questions = {str(line["id"]): line for line in header["tasks"]["items"]}
         self.samples = int(header["samples"])
         """Samples of each question that were asked for."""
+        self._bounds: dict[tuple[str, int], Cost] = {}
         offers = {"sample", "simulated"} | (
             {"sample.logprobs"} if header.get("logprobs", True) else set()
         )
@@ -54,7 +55,12 @@ class Recording:
 
     def bound(self, draw: Draw) -> Cost:
         """Return what the draw could have cost: nobody is told how long a sample will be."""
-        return most_of(self.outcome(draw).drawn.output.cost, draw.sampling.max_new_tokens)
+        self._check(draw)
+        key = draw.question, draw.index
+        if key not in self._bounds:  # asked for in every epoch until the sample is drawn
+            cost = self.outcome(draw).drawn.output.cost
+            self._bounds[key] = most_of(cost, draw.sampling.max_new_tokens)
+        return self._bounds[key]
 
     def outcome(self, draw: Draw) -> Outcome:
         """Return the recorded sample.

@@ -177,10 +177,15 @@ class TorchSampler:
 
     def close(self) -> None:
         """Cancel whatever runs and forget the prompts."""
-        for sample in [*self._live, *self._waiting]:
-            self.cancel(sample.draw)
+        gone = [*self._live, *self._waiting]
+        self._live.clear()
+        self._waiting.clear()
+        for sample in gone:
+            sample.row.stop_reason = "cancelled"
+            self._end(sample)
         self._ended = []
         self._prompts.clear()
+        self._reading.clear()
 
     def _refill(self) -> None:
         while self._waiting and len(self._live) < self._rows:

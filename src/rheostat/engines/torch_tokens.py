@@ -44,8 +44,7 @@ class Tokens(NamedTuple):
 def drawn_tokens(logits: torch.Tensor, laws: Sequence[Laws]) -> Tokens:
     """Draw a token for every row of the logits, float32 [n, vocabulary]."""
     nats = torch.log_softmax(logits.float(), dim=-1)
-    weights = nats.exp()
-    entropies = -torch.where(weights > 0, weights * nats, 0.0).sum(dim=-1)
+    entropies = -(nats.exp() * nats).sum(dim=-1)
     tokens = torch.zeros(len(laws), dtype=torch.long)
     plain = [i for i, law in enumerate(laws) if _is_plain(law.sampling)]
     if plain:

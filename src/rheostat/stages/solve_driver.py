@@ -42,8 +42,8 @@ _UNITS: tuple[CountedCap, ...] = ("tokens", "new_tokens", "usd", "price", "calls
 class Limits:
     """How much is done side by side."""
 
-    width: int = 32
-    """Samples of an epoch."""
+    width: int = 64
+    """Samples of an epoch: twice the rows of a step, so that rows that end are refilled."""
     in_flight: int = 32
     """Questions whose samples run at the same time."""
 

@@ -15,13 +15,22 @@ if TYPE_CHECKING:
 
 SEAM = "sample"
 RULE = "agreement"
+VERIFIED_RULE = "best_of_n"
+"""The rule where a verifier judges: the first sample that passes is the answer."""
 
 
-def with_rule(plan: Plan, *, rule: str | None = None, confidence: float | None = None) -> Plan:
+def with_rule(
+    plan: Plan,
+    *,
+    rule: str | None = None,
+    confidence: float | None = None,
+    verified: bool = False,
+) -> Plan:
     """Return the plan with one method of the seam `sample`.
 
-    A plan that has one keeps it unless a rule is named; one that has none gets `agreement`. A rule
-    that is named gets its usual dial, or 1 - the confidence that is asked for.
+    A plan that has one keeps it unless a rule is named; one that has none gets `agreement`, or
+    `best_of_n` where a verifier judges and no confidence is asked for. A rule that is named gets
+    its usual dial, or 1 - that confidence.
 
     Raises:
         MethodError: there is no such rule.
@@ -35,7 +44,8 @@ def with_rule(plan: Plan, *, rule: str | None = None, confidence: float | None =
     known = next((s for s in plan.methods if _is_rule(s.name)), None)
     if rule is None and known is not None and confidence is None:
         return plan
-    name = rule or (known.name if known else RULE)
+    usual = VERIFIED_RULE if verified and confidence is None else RULE
+    name = rule or (known.name if known else usual)
     if not _is_rule(name):
         raise MethodError(f"`{name}` is no rule for drawing samples", hint=f"rules: {_rules()}")
     card = catalog.method(name).card
