@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionView:
-    """What an allocation sees of a question that is not finished."""
+    """What an allocation sees of a question."""
 
     id: str
     seen: tuple[Ended | Lost, ...]
     """Its samples so far, in launch order; an epoch begins when all of the last one have ended."""
     wanted: int
-    """Samples that its policy wishes to launch now: at least 1."""
+    """Samples that its policy wishes to launch now: at least 1, and 0 when it is finished."""
     samples: int
     """N: the most that the plan draws for it."""
     bound: float
@@ -55,11 +55,18 @@ class Epoch(NamedTuple):
 class Allocation(Protocol):
     """Divides one budget among questions: a function of what was seen in launch order."""
 
-    def epoch(self, questions: Sequence[QuestionView], left: float, width: int) -> Epoch:
+    def epoch(
+        self,
+        questions: Sequence[QuestionView],
+        left: float,
+        width: int,
+        finished: Sequence[QuestionView] = (),
+    ) -> Epoch:
         """Return the next epoch.
 
         Args:
             questions: those not finished, in the order of the tasks; their wishes are open.
             left: what is left of the budget, in the unit of the bounds.
             width: samples that can run side by side: an epoch grants at most so many.
+            finished: the others, in the order of the tasks, to learn from.
         """

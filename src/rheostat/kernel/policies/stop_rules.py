@@ -132,9 +132,13 @@ class BetaPosterior:
         return self.threshold < 1 and self.confidence(lead) >= self.threshold
 
     def confidence(self, lead: Lead) -> float:
-        """Return P(share of the leader > 1/2) = P(Bin(x + y + 1, 1/2) <= x)."""
-        x, tosses = lead.first, lead.first + lead.second + 1
-        return float(sum(math.comb(tosses, k) for k in range(x + 1)) / 2**tosses)
+        """Return P(share of the leader > 1/2)."""
+        return beta_majority(lead.first, lead.second)
+
+
+def beta_majority(x: int, y: int) -> float:
+    """Return P(share > 1/2) under Beta(x + 1, y + 1), which is P(Bin(x + y + 1, 1/2) <= x)."""
+    return float(sum(math.comb(x + y + 1, k) for k in range(x + 1)) / 2 ** (x + y + 1))
 
 
 @dataclass(frozen=True, kw_only=True)
