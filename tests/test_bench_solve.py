@@ -98,7 +98,7 @@ def test_fixed_numbers_do_not_beat_themselves():
 
 @pytest.mark.parametrize("tokens", [20, 150, 300, 600])
 def test_a_budget_is_never_passed_and_hindsight_solves_most(tokens):
-    policy = suite.decision(suite.FIRST_SUCCESS, 1.0)
+    policy = suite.first_success()
     for allocation in suite.allocations().values():
         spent = run_under(QUESTIONS, policy, allocation, tokens=tokens)
         assert spent.tokens.sum() <= tokens
@@ -106,7 +106,7 @@ def test_a_budget_is_never_passed_and_hindsight_solves_most(tokens):
 
 
 def test_without_a_limit_round_robin_solves_what_any_sample_solves():
-    policy = suite.decision(suite.FIRST_SUCCESS, 1.0)
+    policy = suite.first_success()
     spent = run_under(QUESTIONS, policy, InTurn(), tokens=None)
     assert spent.solved.tolist() == [any(question.right) for question in QUESTIONS]
     split = equal_split(QUESTIONS, SAMPLES)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import rheostat
 from rheostat.cli import app
-from stages.sample_runs import NAMES, SAMPLES, write_inputs
+from stages.sample_runs import NAMES, SAMPLES, answers_in, write_inputs
 
 DRAWN = ("--temperature", "1", "--max-new-tokens", "8")
 SOLVE = ("solve", "scripted:spec.json", "--tasks", "tasks.jsonl", *DRAWN, "--out", "out")
@@ -107,7 +107,7 @@ def test_parameters_of_a_named_rule_can_be_set(folder):
         )
         assert done.exit_code == 0, done.output
     samples = [
-        sum(json.loads(line)["samples"] for line in (folder / m / "answers.jsonl").open())
+        sum(line["samples"] for line in answers_in(folder / m))
         for m in ("1", "5")
     ]
     assert samples[0] < samples[1]

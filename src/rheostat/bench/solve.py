@@ -32,6 +32,7 @@ from rheostat.bench.solve_rules import (
     hindsight,
 )
 from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.policies.by_value import ByValue
 from rheostat.kernel.policies.in_turn import InTurn
 from rheostat.workloads.parts import text_hash
 
@@ -94,6 +95,11 @@ def decision(name: str, dial: float) -> SamplePolicy:
     return policy
 
 
+def first_success() -> SamplePolicy:
+    """Return the policy that stops at the first sample that passes the verifier."""
+    return decision(FIRST_SUCCESS, catalog.method(FIRST_SUCCESS).card.usual)
+
+
 def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
     """Compare all rules on questions of which the model knows something."""
     fixed = [figures(first_votes(n), questions) for n in range(1, SAMPLES + 1)]
@@ -146,7 +152,7 @@ def _whole(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
 
 def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
     """Divide one budget among all questions under an exact verifier."""
-    policy = decision(FIRST_SUCCESS, catalog.method(FIRST_SUCCESS).card.usual)
+    policy = first_success()
     split = equal_split(questions, EACH)
     tokens = int(split.tokens.sum())
     hopeless = [not any(question.right) for question in questions]
@@ -192,7 +198,7 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
 
 def allocations() -> dict[str, Allocation]:
     """Return the ways to divide a budget, by name."""
-    return {"round_robin": InTurn()}
+    return {"round_robin": InTurn(), "by_value": ByValue()}
 
 
 def _settings() -> list[tuple[str, float, float]]:

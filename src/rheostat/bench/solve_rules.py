@@ -118,7 +118,7 @@ def compared(own: Figures, whole: Figures, oracle: Figures) -> dict[str, Any]:
     drawn = np.random.default_rng(0).integers(0, len(own.tokens), (RESAMPLES, len(own.tokens)))
 
     def interval(of: Callable[[Any], Floats]) -> list[float]:
-        return np.quantile([of(rows) for rows in drawn], [0.025, 0.975]).tolist()
+        return [float(v) for v in np.quantile([of(rows) for rows in drawn], [0.025, 0.975])]
 
     def ratio(rows: Any) -> Any:
         return own.tokens[rows].sum() / whole.tokens[rows].sum()

@@ -11,7 +11,7 @@ from rheostat.engines.base import Sampling
 from rheostat.engines.journaled_sampler import JournaledSampler
 from rheostat.errors import BudgetError, MethodError, ModelError, UserError
 from rheostat.kernel.ledger import Ledger
-from rheostat.kernel.policies.in_turn import InTurn
+from rheostat.kernel.policies.by_value import ByValue
 from rheostat.kernel.records import Refusal
 from rheostat.kernel.samples import SampleStart
 from rheostat.stages.sample_folder import open_samples, sampling_json, tasks_json
@@ -53,7 +53,7 @@ class Job:
     """None = that of a recording, else temperature 0.7."""
     verifier: str | Verifier | None = None
     prices: TokenPrices | None = None
-    allocation: Allocation = InTurn()  # noqa: RUF009  # it is frozen
+    allocation: Allocation = ByValue()  # noqa: RUF009  # it is frozen
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen
     command: str = ""
 

@@ -107,7 +107,8 @@ class Driver:
         bounds = [float(getattr(self.sampler.bound(q.next_draw()), unit)) for q in wishing]
         views = [q.view(bound) for q, bound in zip(wishing, bounds, strict=True)]
         budget = self.ledger.remaining(unit)
-        epoch = self.allocation.epoch(views, budget, self.limits.width)
+        done = [q.view(0.0) for q in self.questions if q.finish is not None]
+        epoch = self.allocation.epoch(views, budget, self.limits.width, done)
         for name in epoch.closed:
             by_id[name].close("cannot_help")
         granted: list[_Granted] = []

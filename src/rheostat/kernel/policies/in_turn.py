@@ -21,7 +21,13 @@ class InTurn:
     each: int | None = None
     """Most samples of a question, an equal split; None = what its policy wishes."""
 
-    def epoch(self, questions: Sequence[QuestionView], left: float, width: int) -> Epoch:
+    def epoch(
+        self,
+        questions: Sequence[QuestionView],
+        left: float,
+        width: int,
+        finished: Sequence[QuestionView] = (),
+    ) -> Epoch:
         """Grant one sample a question, to as many as fit."""
         ready = [q for q in questions if self.each is None or len(q.seen) < self.each]
         granted: list[Grant] = []
