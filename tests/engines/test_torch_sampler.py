@@ -144,3 +144,23 @@ def test_the_real_model_gives_the_same_sample_alone_and_beside_others():
     for one in (draws[0], draws[13], draws[26]):
         key = (one.question, one.index)
         assert words(drawn_together(sampler, [one]))[key] == together[key]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["smollm2", "llamacpp:smollm2"])
+def test_a_real_model_solves_tasks_under_a_budget(model, tmp_path):
+    pytest.importorskip("reasoning_gym", reason="needs the `tasks` extra")
+    import rheostat
+
+    found = rheostat.solve(
+        model,
+        "gym:products?min_terms=2&max_terms=2&max_digits=1&size=4",
+        budget="tokens=2500",
+        out=tmp_path / "run",
+        samples=6,
+        sampling={"max_new_tokens": 24},
+        threads=1,
+    )
+    assert len(found["answers"]) == 4
+    assert found["cost"]["prompt_tokens"] + found["cost"]["new_tokens"] <= 2500
+    assert found["answered"] >= 1
