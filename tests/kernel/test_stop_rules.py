@@ -71,4 +71,4 @@ def test_nothing_overtakes_a_lead_that_is_larger_than_the_rest():
     rule = Overtaken(dial=1e-9)
     assert rule.holds(Lead(6, 2, 13, 16))
     assert not rule.holds(Lead(6, 2, 12, 16))
-    assert overtaking(Lead(6, 2, 12, 16)) > overtaking(Lead(6, 2, 13, 16)) == 0
+    assert overtaking(Lead(6, 2, 11, 16)) > overtaking(Lead(6, 2, 12, 16)) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rheostat.bench.agreement import bench_agreement
 from rheostat.bench.base import bench_base
 from rheostat.bench.constrain import bench_constrain
 from rheostat.bench.decode import bench_decode
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
+        "agreement": bench_agreement,
         "base": bench_base,
         "constrain": bench_constrain,
         "decode": bench_decode,

@@ -79,7 +79,7 @@ def _grown(scores: Floats, alpha: float) -> Bools:
     def refuted(value: float) -> bool:
         return error_seen(closed(scores <= value)) > alpha
 
-    safe = bisect_left(range(len(values)), True, key=lambda i: refuted(values[i]))
+    safe = bisect_left(range(len(values)), True, key=lambda i: refuted(float(values[i])))
     states = closed(scores < values[safe] if safe < len(values) else np.isfinite(scores))
     for value in values[safe : safe + GROWTH]:
         more = closed(states | (scores == value))

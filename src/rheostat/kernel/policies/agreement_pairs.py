@@ -143,7 +143,8 @@ def _reached(stops: Bools, n: int) -> Bools:
     """Return S at n as the pair sees it: a third answer stands for a rival without votes."""
     x, y = np.indices(stops.shape)
     rival = np.where((y == 0) & (x < n), 1, y)
-    return stops[x, rival] & (x > y) & (x + y <= n)
+    reached: Bools = stops[x, rival] & (x > y) & (x + y <= n)
+    return reached
 
 
 def _ends(samples: int, points: Floats) -> Floats:

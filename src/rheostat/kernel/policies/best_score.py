@@ -52,7 +52,7 @@ class BestScore:
             for i, sample in enumerate(seen)
             if sample.answer is not None
         ]
-        return max(votes, key=lambda vote: (vote.weight, vote.count, -vote.first), default=None)
+        return max(votes, key=lambda vote: (vote.weight, vote.votes, -vote.first), default=None)
 
 
 def score(sample: Seen) -> float:

@@ -56,12 +56,12 @@ class Mode:
         """Return how many votes in a row would settle it, at most the samples that are left."""
         if not votes or self.alpha <= 0:
             return max(left, 1)
-        leader, rival = votes[0], votes[1].count if len(votes) > 1 else 0
+        leader, rival = votes[0], votes[1].votes if len(votes) > 1 else 0
         place = 1 + sum(vote.first < leader.first for vote in votes)
         least = math.log(place * (place + 1) / self.alpha)
 
         def sure(more: int) -> bool:
-            return log_evidence(leader.count + more - 1, rival) >= least
+            return log_evidence(leader.votes + more - 1, rival) >= least
 
         return max(1, min(bisect_left(range(left + 1), True, key=sure), left)) if not sure(0) else 0
 

@@ -87,13 +87,13 @@ def soonest(enough: Enough, lead: Lead) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Overtaken:
-    """Stop when x - y > (1 - dial) (N - n): near dial 0 the rest cannot change the answer."""
+    """Stop when x - y >= 1 + (1 - dial) (N - n): near dial 0 the rest cannot change the answer."""
 
     dial: float
 
     def holds(self, lead: Lead) -> bool:
         """Return whether the lead is larger than that share of what is left."""
-        return self.dial > 0 and lead.first - lead.second > (1 - self.dial) * lead.left
+        return self.dial > 0 and lead.first - lead.second >= 1 + (1 - self.dial) * lead.left
 
     def confidence(self, lead: Lead) -> float | None:
         """Return 1 when nothing can change the answer."""

@@ -38,7 +38,7 @@ class Vote(NamedTuple):
     answer: str
     first: int
     """The earliest sample that gave it."""
-    count: int
+    votes: int
     weight: float
 
 
@@ -55,11 +55,11 @@ def ranked(seen: Sequence[Seen], weights: Sequence[float] | None = None) -> list
             continue
         before = votes.get(sample.answer, Vote(sample.answer, i, 0, 0.0))
         weight = before.weight + (1.0 if weights is None else weights[i])
-        votes[sample.answer] = before._replace(count=before.count + 1, weight=weight)
+        votes[sample.answer] = before._replace(votes=before.votes + 1, weight=weight)
     return sorted(votes.values(), key=lambda vote: (-vote.weight, vote.first))
 
 
 def leads(seen: Sequence[Seen]) -> tuple[int, int]:
     """Return the counts of the leader and of its nearest rival, 0 where there is none."""
-    counts = [vote.count for vote in ranked(seen)[:2]] + [0, 0]
+    counts = [vote.votes for vote in ranked(seen)[:2]] + [0, 0]
     return counts[0], counts[1]
