@@ -106,10 +106,7 @@ def test_parameters_of_a_named_rule_can_be_set(folder):
             *SOLVE[:-1], margin, *ENOUGH, *LEAD, "--param", f"lead_margin.margin={margin}"
         )
         assert done.exit_code == 0, done.output
-    samples = [
-        sum(line["samples"] for line in answers_in(folder / m))
-        for m in ("1", "5")
-    ]
+    samples = [sum(line["samples"] for line in answers_in(folder / m)) for m in ("1", "5")]
     assert samples[0] < samples[1]
 
 

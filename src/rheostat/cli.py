@@ -266,7 +266,7 @@ def report(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compare runs on one page that needs no network."""
+    """Compare folders of run, or of solve, on one page that needs no network."""
     console.writable(out)
     with console.progress() as say:
         summary = api.report(folders, out, progress=say)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from rheostat import catalog
+from rheostat.stages.report_solve import figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,6 +135,9 @@ def methods_table() -> Table:
 
 def report_lines(summary: Mapping[str, Any]) -> list[str | Table]:
     """Show the runs side by side with their three costs, and where the page is."""
+    if "questions" in summary:
+        lines = [figures_of(run) for run in summary["runs"]]
+        return [*summary["headlines"], *lines, f"wrote {summary['report']}"]
     compared = _table(
         "run", "new tokens", "GFLOP", "GB", "price s", "seconds", "speed", "same answers", "methods"
     )

@@ -159,6 +159,12 @@ class SampleStore:
             rows = self._db.execute("SELECT question, number, bound FROM launched").fetchall()
         return {(q, int(i)): Cost.from_json(json.loads(bound)) for q, i, bound in rows}
 
+    def order(self) -> list[tuple[str, int]]:
+        """Return (question, index) of every draw in the order in which they were started."""
+        query = "SELECT question, number FROM launched ORDER BY rowid"
+        with self._errors():
+            return [(q, int(i)) for q, i in self._db.execute(query).fetchall()]
+
     def add(self, samples: Iterable[StoredSample]) -> None:
         """Keep finished samples; they are in the file when this returns."""
         kept = list(samples)
