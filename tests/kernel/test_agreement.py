@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+import math
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from rheostat.bench.agreement_runs import counted, drawn, stopped
 from rheostat.kernel.policies.agreement import Agreement, closed, evidence, stop_set
 from rheostat.kernel.policies.agreement_pairs import error_bound, error_seen, mesh, pair_error
+from rheostat.kernel.policies.agreement_types import certified, type_error, type_errors, types
 from rheostat.kernel.policies.stop_rules import Lead
 
 
@@ -88,3 +90,51 @@ def test_beyond_the_tables_only_certainty_stops():
     certain = stop_set(70, 0.05)
     n, x, y = (axis[certain] for axis in np.indices(certain.shape))
     assert ((x - y) > 70 - n).all()
+
+
+# certificates by the types of samples
+
+
+def random_order_error(kind, stops, runs=20000):
+    """The error of a type by shuffling its samples."""
+    rng = np.random.default_rng(0)
+    answers = np.repeat(np.arange(len(kind)), kind)
+    shuffled = rng.permuted(np.tile(answers, (runs, 1)), axis=1)
+    counts = counted(shuffled)
+    wrong = np.zeros(runs, bool)
+    open_still = np.ones(runs, bool)
+    for n in range(1, len(answers)):
+        x, y = counts.first[:, n - 1], counts.second[:, n - 1]
+        stop = open_still & (x > y) & stops[n, x, y]
+        wrong |= stop & (counts.leader[:, n - 1] != counts.majority)
+        open_still &= ~stop
+    return wrong.mean()
+
+
+@pytest.mark.parametrize("kind", [(5, 5), (4, 4, 2), (4, 3, 3), (4, 2, 2, 1, 1)])
+def test_the_error_of_a_type_is_that_of_shuffled_samples(kind):
+    scores = evidence(10)
+    stops = closed(scores <= np.median(scores[np.isfinite(scores)]))
+    assert type_error(kind, stops) == pytest.approx(random_order_error(kind, stops), abs=0.012)
+
+
+def exact_error(errors, samples, shares):
+    """The error of a rule on a distribution: the mean of its types' errors."""
+    found = 0.0
+    for kind, error in zip(types(samples), errors, strict=True):
+        ways = math.factorial(samples) / math.prod(map(math.factorial, kind))
+        named = set(permutations(kind + (0,) * (len(shares) - len(kind))))
+        if len(kind) <= len(shares):
+            powers = (math.prod(s**k for s, k in zip(shares, n, strict=True)) for n in named)
+            found += error * ways * sum(powers)
+    return found
+
+
+def test_the_certificate_is_above_every_distribution_and_near_the_worst():
+    errors = type_errors(stop_set(8, 0.1))
+    alpha = certified(errors, 8)
+    worst = max(
+        exact_error(errors, 8, shares)
+        for shares in [(0.5, 0.5), (0.55, 0.45), (0.4, 0.3, 0.3), (1 / 3,) * 3, (0.25,) * 4]
+    )
+    assert worst <= alpha <= min(1.3 * worst, error_bound(stop_set(8, 0.1)))
