@@ -4,9 +4,9 @@ With a verifier, a sample is worth the chance that it is right, learnt from all 
 (`success_model.py`). Questions are closed as beyond help as long as the solutions that are expected
 to be lost by it stay within a stated share of all that are expected: calibrated on the run itself,
 in expectation under the model. Where the budget is scarce, those are closed too whose next sample
-is worth little beside what the run has bought per token so far. Without a verifier, a sample is worth what it is expected to add to
-the chance that the leading answer is ahead of its rival in truth, under a uniform prior: the value
-of information, looked up to some samples ahead.
+is worth little beside what the run has bought per token so far. Without a verifier, a sample is
+worth what it is expected to add to the chance that the leading answer is ahead of its rival in
+truth, under a uniform prior: the value of information, looked up to some samples ahead.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import math
 import re
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-OPERATORS = "+-*/×÷^=%"
+OPERATORS = "+-*/\u00d7\u00f7^=%"
 
 
 def text_features(text: str) -> tuple[float, ...]:
