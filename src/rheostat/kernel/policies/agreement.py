@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Largest N with a bound of its own; above it only what is certain stops a question."""
-GROWTH = 120
-"""States that are tried one by one after the first that is refuted."""
+GROWTH, GROWN = 120, 25
+"""States that are tried one by one after the first that is refuted, and the N up to which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def _grown(scores: Floats, alpha: float) -> Bools:
 
     safe = bisect_left(range(len(values)), True, key=lambda i: refuted(float(values[i])))
     states = closed(scores < values[safe] if safe < len(values) else np.isfinite(scores))
-    for value in values[safe : safe + GROWTH]:
+    for value in values[safe : safe + GROWTH] if len(scores) <= GROWN else ():
         more = closed(states | (scores == value))
         if error_seen(more) <= alpha:
             states = more

@@ -31,7 +31,7 @@ from rheostat.kernel.samples import Finish as FinishAction
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rheostat.kernel.samples import SampleAction, SampleEvent, SampleStart
+    from rheostat.kernel.samples import CloseReason, SampleAction, SampleEvent, SampleStart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class Drawing:
         for n in range(state.looked, len(ready) + 1):
             found = self.rule.look(ready[:n], state.start)
             if isinstance(found, Verdict):
-                return Step(state, (_finish(found),))
+                return Step(state, (finish_of(found),))
             launched = max(launched, min(n + max(1, found), state.start.samples))
         actions = self._launches(state.launched, launched)
         return Step(replace(state, launched=launched, looked=len(ready) + 1), actions)
@@ -131,25 +131,40 @@ class Drawing:
         alike = groupby(range(first, end), key=self.temperature)
         return tuple(Launch(count=len(list(group)), temperature=t) for t, group in alike)
 
-    def _closed(self, state: _State, reason: FinishReason) -> FinishAction:
+    def _closed(self, state: _State, reason: CloseReason) -> FinishAction:
         """Answer from the prefix; from what ended behind it when the prefix has no answer."""
-        vote = self.rule.best(state.prefix.ready, state.start)
-        if vote is None:
-            behind = sorted(state.prefix.waiting.items())
-            vote = self.rule.best([seen for _, seen in behind], state.start)
-            vote = vote and vote._replace(first=behind[vote.first][0])
-        return _finish(
-            Verdict(
-                vote=vote,
-                settled=False,
-                confidence=None,
-                reason=reason,
-                cannot_help=reason == "cannot_help",
-            )
+        return closed_by(reason, best_known(state.prefix, state.start, self.rule.best))
+
+
+def best_known(
+    prefix: Prefix[Seen],
+    start: SampleStart,
+    best: Callable[[Sequence[Seen], SampleStart], Vote | None],
+) -> Vote | None:
+    """Return the best answer of a prefix; of what ended behind its gap when it has none."""
+    vote = best(prefix.ready, start)
+    if vote is None:
+        behind = sorted(prefix.waiting.items())
+        vote = best([seen for _, seen in behind], start)
+        vote = vote and vote._replace(first=behind[vote.first][0])
+    return vote
+
+
+def closed_by(reason: CloseReason, vote: Vote | None) -> FinishAction:
+    """Return the end of a question that nothing more is drawn for: it promises nothing."""
+    return finish_of(
+        Verdict(
+            vote=vote,
+            settled=False,
+            confidence=None,
+            reason=reason,
+            cannot_help=reason == "cannot_help",
         )
+    )
 
 
-def _finish(verdict: Verdict) -> FinishAction:
+def finish_of(verdict: Verdict) -> FinishAction:
+    """Return the action that a verdict asks for."""
     vote = verdict.vote
     return FinishAction(
         answer=vote.answer if vote else None,

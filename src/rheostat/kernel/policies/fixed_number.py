@@ -27,10 +27,14 @@ class FixedNumber:
 
     def look(self, seen: Sequence[Seen], start: SampleStart) -> Verdict | int:
         """Wait for the last of them."""
-        last = max(1, math.floor(self.kept * start.samples + 0.5))
+        last = self.number(start)
         if len(seen) < last:
             return last - len(seen)
         return Verdict(vote=self.best(seen, start), settled=True, confidence=None, reason="samples")
+
+    def number(self, start: SampleStart) -> int:
+        """Return how many samples are drawn."""
+        return max(1, math.floor(self.kept * start.samples + 0.5))
 
     def best(self, seen: Sequence[Seen], start: SampleStart) -> Vote | None:
         """Return the answer of most weight."""
