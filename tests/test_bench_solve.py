@@ -48,6 +48,7 @@ def question(name, answers, *, right="1", lengths=None):
     return Recorded(
         id=name,
         task="t",
+        text=f"How much is 3 + {len(name)}?",
         ended=ended,
         right=tuple(answer == right for answer in given),
         samples=samples,

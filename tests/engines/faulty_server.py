@@ -61,7 +61,7 @@ def without(field):
 
     def act(handler, body):
         if field in body:
-            handler.whole(400, b'{"error": {"message": "unknown argument: %s"}}' % field.encode())
+            handler.whole(400, b'{"error": {"message": "unknown argument `%s`"}}' % field.encode())
         else:
             good()(handler, body)
 

@@ -30,7 +30,7 @@ from engines.faulty_server import (
     without,
 )
 from rheostat.engines.base import Request, Sampling
-from rheostat.engines.endpoint_books import UsdPrices
+from rheostat.engines.endpoint_books import UsdPrices, shares
 from rheostat.engines.endpoint_sampler import EndpointSampler
 from rheostat.engines.sampler import Draw
 from rheostat.errors import ModelError, UserError
@@ -274,11 +274,52 @@ def test_bounds_of_prompts_shrink_to_what_the_server_counts(server):
         assert sampler.bound(draw()).prompt_tokens == PROMPT_TOKENS < before.prompt_tokens
 
 
+def several(handler, body):
+    """As many answers as are asked for, the second one longer."""
+    handler.stream_begins()
+    for index in range(body.get("n", 1)):
+        for word in WORDS[: 1 + index]:
+            piece = chunk(word, logprob=-0.5)
+            piece["choices"][0]["index"] = index
+            handler.event(piece)
+        piece = chunk(finish="stop")
+        piece["choices"][0]["index"] = index
+        handler.event(piece)
+    handler.event(chunk(usage=usage(new=sum(range(1, 1 + body.get("n", 1))))))
+
+
+@pytest.mark.parametrize(
+    ("act", "calls", "answered", "texts"),
+    [(several, 2, 2, {1, 2, 3}), (good(), 4, 4, {3}), (without("n"), 5, 4, {3})],
+)
+def test_samples_asked_for_together_share_their_prompt(server, act, calls, answered, texts):
+    ledger, met = Ledger(), server.met(*[act] * 6, limits=replace(QUICK, together=3))
+    with closing(EndpointSampler(met)) as sampler:
+        for i in range(4):
+            sampler.launch(draw(i), ledger.reserve(sampler.bound(draw(i))))
+        back = []
+        while got := sampler.poll():
+            back += got
+    assert sorted(drawn.draw.index for drawn in back) == [0, 1, 2, 3]
+    assert {len(drawn.output.text.split()) for drawn in back} == texts
+    assert len(server.bodies) == calls
+    assert ledger.spent.calls == answered
+    assert ledger.spent.prompt_tokens == answered * PROMPT_TOKENS
+    assert not ledger.reserved.tokens
+
+
+def test_shares_stay_within_their_rooms():
+    assert shares(9, [1, 2, 3], [20, 20, 20]) == [2, 3, 4]
+    assert shares(9, [0, 0, 9], [4, 4, 4]) == [4, 1, 4]
+    assert shares(15, [1, 1, 1], [4, 4, 4]) == [7, 4, 4]
+
+
 ACTS = {
     "good": good(),
     "500": status(500),
     "400": status(400),
     "no usage": good("no"),
+    "several": several,
     "too many": good(usage(new=35, prompt=400)),
     "cut": good(finish="length"),
     **{name: act for name, act in BREAKS.items() if name != "hang"},
@@ -291,9 +332,11 @@ ACTS = {
     script=st.lists(st.sampled_from(sorted(ACTS)), max_size=12),
     cap=st.integers(0, 1500),
     cancelled=st.sets(st.integers(0, 5)),
+    together=st.integers(1, 3),
 )
-def test_no_cap_is_passed_and_every_draw_comes_back_once(server, script, cap, cancelled):
-    met = server.met(*(ACTS[name] for name in script), limits=replace(IMPATIENT, silence=0.05))
+def test_no_cap_is_passed_and_every_draw_comes_back_once(server, script, cap, cancelled, together):
+    limits = replace(IMPATIENT, silence=0.05, together=together)
+    met = server.met(*(ACTS[name] for name in script), limits=limits)
     ledger, launched, back = Ledger(Caps(tokens=cap)), set(), []
     with closing(EndpointSampler(met)) as sampler:
         for i in range(6):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("xllamacpp", reason="needs the `llamacpp` extra")
 
 from rheostat.engines.base import Request, Sampling
+from rheostat.engines.endpoint_sampler import EndpointSampler
 from rheostat.engines.llamacpp import load_llamacpp
 from rheostat.engines.sampler import Draw
 from rheostat.kernel.ledger import Ledger
@@ -64,11 +66,27 @@ def test_samples_have_logprobs_and_exact_costs(engine):
 
 def test_a_cancelled_sample_is_charged_what_was_written(engine):
     ledger = Ledger()
-    first, second = drawn(engine, draws(2, max_new_tokens=400), ledger, cancelled={0})
+    first, second = drawn(engine, draws(2, max_new_tokens=120), ledger, cancelled={0})
     assert first.output.stop_reason == "cancelled"
-    assert 0 < first.output.cost.new_tokens < 400
+    assert 0 < first.output.cost.new_tokens < 120
     assert not ledger.spent.estimated
     assert second.output.stop_reason != "cancelled"
+
+
+def test_samples_asked_for_together_read_their_prompt_once(engine):
+    ledger = Ledger()
+    limits = replace(engine.server.limits, together=3)
+    with closing(EndpointSampler(replace(engine.server, limits=limits))) as sampler:
+        for one in draws(3):
+            sampler.launch(one, ledger.reserve(sampler.bound(one)))
+        back = []
+        while got := sampler.poll():
+            back += got
+        known = sampler.bound(draws(1)[0]).prompt_tokens
+    assert sorted(one.draw.index for one in back) == [0, 1, 2]
+    assert (ledger.spent.calls, ledger.spent.prompt_tokens) == (1, known)
+    seen = sum(len(one.logprobs) for one in back)
+    assert seen <= ledger.spent.new_tokens <= seen + 3
 
 
 def test_a_stop_text_and_a_full_context_end_answers(engine):

@@ -20,6 +20,7 @@ from rheostat.engines.sample_store import SampleStore
 from rheostat.engines.simulated_sampler import Outcome, SimulatedSampler
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.ledger import Ledger
+from rheostat.kernel.policies.task_features import text_features
 from rheostat.kernel.samples import SampleStart
 from rheostat.stages.solve_driver import Driver, Limits
 from rheostat.stages.solve_question import Question
@@ -107,7 +108,7 @@ def run_under(
             policy=policy,
             start=SampleStart(question=item.id, samples=SAMPLES, verifier=True),
             account=ledger.child(f"question {number}"),
-            features=(float(_prompt_tokens(questions[number])),),
+            features=text_features(questions[number].text),
         )
         for number, item in enumerate(items)
     ]

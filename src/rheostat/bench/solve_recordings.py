@@ -51,6 +51,8 @@ class Recorded:
     id: str
     """Task and question."""
     task: str
+    text: str
+    """The question."""
     ended: tuple[Ended, ...]
     """As a policy is told of them."""
     right: tuple[bool, ...]
@@ -94,6 +96,7 @@ def _recorded(name: str, say: Callable[[str], None]) -> list[Recorded]:
             Recorded(
                 id=f"{name}: {item.id}",
                 task=name,
+                text=item.messages[0]["content"],
                 ended=tuple(_ended(sample) for sample in samples),
                 right=tuple(bool(tasks.correct(item, sample.answer)) for sample in samples),
                 samples=samples,

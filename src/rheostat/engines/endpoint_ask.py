@@ -36,7 +36,8 @@ class Offers:
             return True
         for attribute, fields in _OPTIONAL:
             named = any(name in refusal for name in fields)
-            if named and getattr(self, attribute) and any(name in sent for name in fields):
+            asked = "n" in sent if attribute == "together" else any(name in sent for name in fields)
+            if named and asked and getattr(self, attribute):
                 setattr(self, attribute, False)
                 return True
         return False
@@ -47,6 +48,7 @@ _OPTIONAL = (
     ("running", ("timings_per_token", "continuous_usage_stats")),
     ("usage", ("stream_options",)),
     ("seed", ("seed",)),
+    ("together", ("`n`", "'n'", '"n"', "n >", "n must", "one completion choice")),
 )
 
 
@@ -81,7 +83,7 @@ class Ask:
         body[offers.limit] = self.limit
         if offers.seed:
             body["seed"] = self.seed
-        if self.answers > 1:
+        if self.answers > 1 and offers.together:
             body["n"] = self.answers
         if self.logprobs and offers.logprobs:
             wanted = {"logprobs": 1} if request.prompt is not None else _CHAT_LOGPROBS

@@ -14,6 +14,8 @@ from rheostat.engines.endpoint_reply import Usage
 from rheostat.kernel.cost import Cost
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rheostat.engines.base import Request
     from rheostat.engines.endpoint_calls import Call
     from rheostat.kernel.ledger import Reservation
@@ -86,20 +88,54 @@ def observed(call: Call, bound: Cost) -> Cost | None:
     return None
 
 
-def settled(call: Call, reservation: Reservation, prices: UsdPrices, *, note: str = "") -> Cost:
-    """Charge a call that has ended and end its reservation; return what it cost."""
-    cost = observed(call, reservation.rest)
-    if cost is None:
-        reservation.charge(Cost(seconds=call.seconds))
-        reservation.fail(note or "unknown usage")
-        return reservation.charged
-    usage = Usage(cost.prompt_tokens, cost.new_tokens)
-    reservation.charge(replace(cost, usd=prices.usd(usage)))
-    if call.cancelled or call.turned_away is not None:
-        reservation.cancel(note)
-    else:
-        reservation.close()
-    return reservation.charged
+def settled(
+    call: Call,
+    reservations: Sequence[Reservation],
+    prices: UsdPrices,
+    *,
+    notes: Sequence[str] = (),
+) -> list[Cost]:
+    """Charge a call that has ended and end the reservations of its samples, one an answer.
+
+    The first sample bears the prompt and the call; new tokens go where they were seen.
+
+    Returns:
+        What each sample cost.
+    """
+    first = reservations[0].rest
+    bound = replace(first, new_tokens=sum(r.rest.new_tokens for r in reservations))
+    cost, seconds = observed(call, bound), call.seconds / len(reservations)
+    new: list[int] = []
+    if cost is not None:
+        seen = [answer.most_tokens for answer in call.reply.answers[: len(reservations)]]
+        new = shares(cost.new_tokens, seen, [r.rest.new_tokens for r in reservations])
+    for at, reservation in enumerate(reservations):
+        note = notes[at] if notes else reservation.note
+        if cost is None:
+            reservation.charge(Cost(seconds=seconds))
+            reservation.fail(note)
+            continue
+        usage = Usage(0 if at else cost.prompt_tokens, new[at])
+        part = replace(_cost(usage, seconds), calls=0 if at else cost.calls)
+        reservation.charge(replace(part, usd=prices.usd(usage), estimated=cost.estimated))
+        if call.cancelled or call.turned_away is not None:
+            reservation.cancel(note)
+        else:
+            reservation.close()
+    return [reservation.charged for reservation in reservations]
+
+
+def shares(total: int, seen: Sequence[int], rooms: Sequence[int]) -> list[int]:
+    """Split a count among answers as they were seen, each within its room while there is room."""
+    weight = max(sum(seen), 1)
+    parts = [min(total * one // weight, room) for one, room in zip(seen, rooms, strict=True)]
+    left = total - sum(parts)
+    for at, room in enumerate(rooms):
+        more = min(left, room - parts[at])
+        parts[at] += more
+        left -= more
+    parts[0] += left
+    return parts
 
 
 def _cost(usage: Usage, seconds: float) -> Cost:

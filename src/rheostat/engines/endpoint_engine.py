@@ -93,7 +93,7 @@ class EndpointEngine:
 
     def sampler(self) -> EndpointSampler:
         """Return a sampler of this server; whoever asks for it closes it."""
-        return EndpointSampler(self.server, model=self.model)
+        return EndpointSampler(self.server, model=self.model, keeps=self._keeps)
 
     def generate(
         self,

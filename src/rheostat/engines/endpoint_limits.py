@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SILENCE, CONNECTIONS = "RHEOSTAT_ENDPOINT_SILENCE", "RHEOSTAT_ENDPOINT_CONNECTIONS"
+TOGETHER = "RHEOSTAT_ENDPOINT_TOGETHER"
 """Environment variables that set the limits of the same names."""
 
 
@@ -26,6 +27,9 @@ class Limits:
 
     connections: int = 8
     """Calls that run side by side; more wait."""
+    together: int = 1
+    """Samples of one question that a call asks for at most. With more than one the prompt is read
+    and paid once, and a sample's text depends on which others it was asked for with."""
     connect: float = 10.0
     silence: float = 120.0
     """Longest wait for the next piece of an answer, the first included."""
@@ -47,6 +51,7 @@ class Limits:
         return Limits(
             silence=_number(environment, SILENCE, Limits.silence),
             connections=int(_number(environment, CONNECTIONS, Limits.connections)),
+            together=int(_number(environment, TOGETHER, Limits.together)),
         )
 
     def pause(self, tries: int, asked: float | None, rng: random.Random) -> float:

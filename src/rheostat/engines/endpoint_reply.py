@@ -68,6 +68,12 @@ class Reply:
         """Whether every answer has ended."""
         return all(written.finish is not None for written in self.answers)
 
+    @property
+    def alone(self) -> bool:
+        """Whether the first answer has ended and no other has begun: the server writes one."""
+        first, *others = self.answers
+        return first.finish is not None and not any(o.parts or o.finish for o in others)
+
     def take(self, event: Any) -> str:
         """Take in one event of a stream, or the whole answer; return the first answer's text."""
         if not isinstance(event, dict):

@@ -171,7 +171,9 @@ class Talk:
                     watch.reschedule(asyncio.get_running_loop().time() + silence)
         except TimeoutError:
             raise _Silent from None
-        if not reply.complete:
+        if not reply.complete and reply.alone:
+            self._offers.together = False
+        elif not reply.complete:
             raise Lost("an answer broke off before its end")
 
     def _again(self, response: httpx.Response, text: str) -> Exception:

@@ -12,6 +12,7 @@ from rheostat.engines.journaled_sampler import JournaledSampler
 from rheostat.errors import BudgetError, MethodError, ModelError, UserError
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.policies.by_value import ByValue
+from rheostat.kernel.policies.task_features import text_features
 from rheostat.kernel.records import Refusal
 from rheostat.kernel.samples import SampleStart
 from rheostat.stages.sample_folder import open_samples, sampling_json, tasks_json
@@ -208,10 +209,9 @@ def _own_seed(seed: int, question: str) -> int:
 
 
 def _features(request: Request) -> tuple[float, ...]:
-    """Return what is known of a question before any sample: its characters, words and digits."""
-    text = request.prompt or "\n".join(message["content"] for message in request.messages)
-    digits = sum(character.isdigit() for character in text)
-    return float(len(text)), float(len(text.split())), float(digits)
+    """Return what is known of a question before any sample."""
+    texts = [message["content"] for message in request.messages]
+    return text_features(request.prompt or "\n".join(texts))
 
 
 def _check_recording(loaded: LoadedSampler, job: Job) -> None:
