@@ -41,7 +41,7 @@ class JournaledSampler:
 
     def is_known(self, draw: Draw) -> bool:
         """Return whether the draw has ended before."""
-        return (draw.question, draw.index) in self._store.known
+        return self._store.holds(draw.question, draw.index)
 
     def was_lost(self, draw: Draw) -> bool:
         """Return whether an earlier process ended while the draw ran, at a cost nobody knows."""

@@ -147,6 +147,10 @@ class SampleStore:
         """(question, index) of every sample that it holds."""
         return frozenset(self._known)
 
+    def holds(self, question: str, index: int) -> bool:
+        """Return whether it holds a sample."""
+        return (question, index) in self._known
+
     def launched(self, draws: Iterable[tuple[Draw, Cost]]) -> None:
         """Note draws that are about to start, and what each may cost."""
         rows = [(d.question, d.index, json.dumps(cost.to_json())) for d, cost in draws]
