@@ -155,7 +155,7 @@ def test_without_a_verifier_the_contested_question_comes_first():
 def test_the_value_of_information_is_that_of_the_posterior():
     assert information(0, 0, 1) == pytest.approx(0.25)  # from 1/2 to 3/4
     assert information(4, 0, 1) == pytest.approx(0.0, abs=1e-12)  # one vote cannot turn it
-    assert information(2, 2, 3) > information(4, 1, 3) > 0
+    assert information(2, 2, 5) > information(3, 1, 5) > information(4, 1, 5) > 0
 
 
 def test_nothing_fits_nothing_is_granted():

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float64]
     Type = tuple[int, ...]
+    _Chances = dict[tuple[int | None, int, tuple[tuple[int, int], ...]], float]
 
 CENTRES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.425, 0.45, 0.475, 0.5, 0.525)
 """The c of the squares."""
@@ -63,9 +64,9 @@ def type_error(kind: Type, stops: Bools) -> float:
     samples, wrong = sum(kind), 0.0
     others = tuple((0, total) for total in kind)
     shared = kind.count(kind[0]) > 1
-    states = {(None, 0, others) if shared else (0, kind[0], others[1:]): 1.0}
+    states: _Chances = {(None, 0, others) if shared else (0, kind[0], others[1:]): 1.0}
     for n in range(1, samples):
-        after: dict[tuple[int | None, int, tuple[tuple[int, int], ...]], float] = defaultdict(float)
+        after: _Chances = defaultdict(float)
         for (own, total, rest), chance in states.items():
             each = chance / (samples - n + 1)
             if own is not None and own < total:
@@ -116,7 +117,7 @@ def certified(errors: Floats, samples: int) -> float:
 
 
 @lru_cache(maxsize=4)
-def _squares(samples: int) -> NDArray[np.float64]:
+def _squares(samples: int) -> Any:
     """Return the squares times monomials, by type: [types, squares], each scaled to 1."""
     from scipy.sparse import csr_array
 

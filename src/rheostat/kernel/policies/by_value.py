@@ -3,8 +3,8 @@
 With a verifier, a sample is worth the chance that it is right, learnt from all questions of the run
 (`success_model.py`). Questions are closed as beyond help as long as the solutions that are expected
 to be lost by it stay within a stated share of all that are expected: calibrated on the run itself,
-in expectation under the model. Where the budget is scarce, those are closed too whose next sample
-is worth little beside what the run has bought per token so far. Without a verifier, a sample is
+in expectation under the model. Where the budget is scarce, those are put off whose next sample is
+worth little beside what the run has bought per token so far, and closed in the end. Without a verifier, a sample is
 worth what it is expected to add to the chance that the leading answer is ahead of its rival in
 truth, under a uniform prior: the value of information, looked up to some samples ahead.
 """
@@ -48,7 +48,7 @@ class ByValue:
     lost: float = 0.02
     """Share of the expected solutions that closing questions may cost; 0 closes none for it."""
     floor: float = 0.5
-    """Value per token, as a share of the run's so far, below which a question is closed when the
+    """Value per token, as a share of the run's so far, below which a question is put off when the
     budget reaches for no further sample at all; with a budget for all samples it is 0."""
 
     def epoch(
@@ -65,11 +65,12 @@ class ByValue:
         worths = [_Worth(q, 1, model.chance(q) / tokens(q)) for q in questions]
         beyond = self._beyond_help(model, questions, finished)
         least = self._least(questions, left, finished)
-        beyond |= {worth.question.id for worth in worths if worth.rate < least}
+        open_still = [worth for worth in worths if worth.question.id not in beyond]
+        worth_it = [worth for worth in open_still if worth.rate >= least]
+        if not worth_it:  # what was put off until now is worth no more for all that was learnt
+            beyond |= {worth.question.id for worth in open_still}
         closed = tuple(q.id for q in questions if q.id in beyond)
-        return Epoch(
-            _granted([w for w in worths if w.question.id not in beyond], left, width), closed
-        )
+        return Epoch(_granted(worth_it, left, width), closed)
 
     def _least(
         self, questions: Sequence[QuestionView], left: float, finished: Sequence[QuestionView]
