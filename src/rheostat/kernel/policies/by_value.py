@@ -3,10 +3,9 @@
 With a verifier, a sample is worth the chance that it is right, learnt from all questions of the run
 (`success_model.py`). Questions are closed as beyond help as long as the solutions that are expected
 to be lost by it stay within a stated share of all that are expected: calibrated on the run itself,
-in expectation under the model. Where the budget is scarce, those are closed too whose next sample
-is worth little beside what the run has bought per token so far. Without a verifier, a sample is
-worth what it is expected to add to the chance that the leading answer is ahead of its rival in
-truth, under a uniform prior: the value of information, looked up to some samples ahead.
+in expectation under the model. Without a verifier, a sample is worth what it is expected to add to
+the chance that the leading answer is ahead of its rival in truth, under a uniform prior: the value
+of information, looked up to some samples ahead.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
 AHEAD = 8
 """Samples that are looked ahead without a verifier."""
-SOLVED = 5
-"""Questions that must be solved before the value of a token is known well enough to compare."""
+LEAST = 2
+"""Samples of a question before it may be closed, unless others of the run tell enough."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,7 @@ class ByValue:
     """Grants the samples of the highest value per token, while the budget has room."""
 
     lost: float = 0.02
-    """Share of the expected solutions that closing questions may cost; 0 closes none for it."""
-    floor: float = 0.5
-    """Value per token, as a share of the run's so far, below which a question is closed when the
-    budget reaches for no further sample at all; with a budget for all samples it is 0."""
+    """Share of the expected solutions that closing questions may cost; 0 closes none."""
 
     def epoch(
         self,
@@ -62,48 +58,35 @@ class ByValue:
         if not any(question.verifier for question in (*questions, *finished)):
             return Epoch(_granted([_informed(q) for q in questions], left, width))
         model = fitted((*questions, *finished))
-        worths = [_Worth(q, 1, model.chance(q) / tokens(q)) for q in questions]
-        beyond = self._beyond_help(model, questions, finished)
-        least = self._least(questions, left, finished)
-        beyond |= {worth.question.id for worth in worths if worth.rate < least}
-        closed = tuple(q.id for q in questions if q.id in beyond)
-        return Epoch(
-            _granted([w for w in worths if w.question.id not in beyond], left, width), closed
-        )
+        closed = self._closed(model, questions, finished)
+        worths = [
+            _Worth(q, 1, model.chance(q) / tokens(q)) for q in questions if q.id not in closed
+        ]
+        return Epoch(_granted(worths, left, width), closed)
 
-    def _least(
-        self, questions: Sequence[QuestionView], left: float, finished: Sequence[QuestionView]
-    ) -> float:
-        """Return the value per token that is asked for: 0 with a budget for every sample."""
-        solved = sum(_solved(q) for q in finished)
-        spent = sum(s.tokens for q in (*questions, *finished) for s in q.seen)
-        wishes = sum((q.samples - len(q.seen)) * tokens(q) for q in questions)
-        if solved < SOLVED or spent <= 0 or wishes <= 0:
-            return 0.0
-        return self.floor * max(0.0, 1 - left / wishes) * solved / spent
-
-    def _beyond_help(
+    def _closed(
         self,
         model: SuccessModel,
         questions: Sequence[QuestionView],
         finished: Sequence[QuestionView],
-    ) -> set[str]:
-        """Return the questions of the least chance whose loss is allowed."""
-        gone = [q for q in finished if not _solved(q)]
+    ) -> tuple[str, ...]:
+        """Return the questions of the least chance whose loss is allowed, in the tasks' order."""
+        solved = sum(any(_right(s) for s in q.seen) for q in finished)
+        gone = [q for q in finished if not any(_right(s) for s in q.seen)]
         chances = {q.id: model.chance_of_any(q) for q in (*questions, *gone)}
-        may_lose = self.lost * (len(finished) - len(gone) + sum(chances.values()))
+        may_lose = self.lost * (solved + sum(chances.values()))
         may_lose -= sum(chances[q.id] for q in gone)
-        beyond: set[str] = set()
+        closed = set()
         for question in sorted(questions, key=lambda q: chances[q.id]):
             may_lose -= chances[question.id]
-            if may_lose < 0:
+            if may_lose < 0 or len(question.seen) < LEAST:
                 break
-            beyond.add(question.id)
-        return beyond
+            closed.add(question.id)
+        return tuple(q.id for q in questions if q.id in closed)
 
 
-def _solved(question: QuestionView) -> bool:
-    return any(isinstance(s, Ended) and s.verified is True for s in question.seen)
+def _right(sample: object) -> bool:
+    return isinstance(sample, Ended) and sample.verified is True
 
 
 def tokens(question: QuestionView) -> float:
