@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rheostat.api import generate, list_methods, load, plan, report
-    from rheostat.api_solve import solve
-    from rheostat.engines.base import Engine, Output, Request, Sampling
+    from rheostat.engines.base import Engine, Output, Sampling
     from rheostat.errors import RheostatError
     from rheostat.kernel.plan import Plan, Setting
 
@@ -21,7 +20,6 @@ __all__ = [
     "Engine",
     "Output",
     "Plan",
-    "Request",
     "RheostatError",
     "Sampling",
     "Setting",
@@ -31,13 +29,11 @@ __all__ = [
     "load",
     "plan",
     "report",
-    "solve",
 ]
 
 _HOMES = {
     "rheostat.api": ("generate", "list_methods", "load", "plan", "report"),
-    "rheostat.api_solve": ("solve",),
-    "rheostat.engines.base": ("Engine", "Output", "Request", "Sampling"),
+    "rheostat.engines.base": ("Engine", "Output", "Sampling"),
     "rheostat.errors": ("RheostatError",),
     "rheostat.kernel.plan": ("Plan", "Setting"),
 }

@@ -1,1 +1,0 @@
-"""Samples of one question: draw another one, prune one, or answer?"""
