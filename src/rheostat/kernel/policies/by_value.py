@@ -132,9 +132,14 @@ def _granted(worths: Sequence[_Worth], left: float, width: int) -> tuple[Grant, 
     grants: list[Grant] = []
     for worth in order:
         bound = worth.question.bound
-        fits = min(worth.samples, width, int(left // bound) if bound > 0 else width)
+        fits = min(worth.samples, width, _room(left, bound, width))
         if fits < 1:
             continue
         width, left = width - fits, left - fits * bound
         grants.append(Grant(worth.question.id, fits))
     return tuple(grants)
+
+
+def _room(left: float, bound: float, width: int) -> int:
+    """Return how many samples of a bound fit into what is left, `width` at most."""
+    return int(min(left / bound, width)) if bound > 0 else width
