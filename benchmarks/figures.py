@@ -24,7 +24,7 @@ def decode_figure(data: dict) -> Figure:
             heights = [speed(cell, label) for cell in cells]
             bars = axes.bar(at, heights, width=0.25, color=colour, label=label)
             axes.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
-        axes.set_xticks(range(len(cells)), [cell["workload"] for cell in cells])
+        axes.set_xticks(range(len(cells)), [cell["workload"] for cell in cells], fontsize=8)
         axes.set_title(dtype, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("tokens a second, one thread")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
-from scipy.stats import chi2_contingency
 
 from contract.tiny_engine import DIALS, PROMPTS, card_of, counted, named, tokens_of
+from laws import same_law
 from rheostat.kernel.seams import Installed
 
 LOSSLESS = named(lossless=True)
@@ -96,14 +94,3 @@ def test_sampling_keeps_its_law(shallow, name):
     assert sum(o.trace.proposed - o.trace.accepted for o in drafted) > 30
     for place in (2, 5, 11):
         assert same_law(*([o.token_ids[place:][:1] for o in made] for made in (plain, drafted)))
-
-
-def same_law(first, second):
-    """A chi-square test of homogeneity; rare values share a cell."""
-    counts = [Counter(first), Counter(second)]
-    common = [v for v in counts[0] | counts[1] if counts[0][v] + counts[1][v] >= 20]
-    table = [[c[v] for v in common] for c in counts]
-    rest = [sum(c.values()) - sum(row) for c, row in zip(counts, table, strict=True)]
-    if sum(rest) >= 20:
-        table = [[*row, others] for row, others in zip(table, rest, strict=True)]
-    return chi2_contingency(table).pvalue > 0.001

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from contract.test_lossless import same_law
 from contract.tiny_engine import DIALS, PROMPTS, decisions, named, tokens_of
+from laws import same_law
 from rheostat import catalog
 from rheostat.kernel.seams import Installed
 from rheostat.workloads.constraints import wanted

@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("torch", reason="needs the `torch` extra")
 
 import torch
-from scipy import stats
 
 from engines.tiny_gguf import write_tiny_gguf
 from engines.torch_rig import (
@@ -24,6 +23,7 @@ from engines.torch_rig import (
     tokens_of,
     with_policy,
 )
+from laws import same_law
 from rheostat.engines.base import Sampling
 from rheostat.engines.torch_acceptance import AcceptanceHead, saved_head
 from rheostat.engines.torch_draft_prices import drafting_seconds
@@ -376,16 +376,6 @@ def test_sampled_tokens_keep_their_law(engine, small_path, kinds):
     assert sum(o.trace.proposed - o.trace.accepted for o in made) > 30
     for place in (1, 2, 4):
         assert same_law(*([o.token_ids[place:][:1] for o in outs] for outs in (plain, made)))
-
-
-def same_law(first, second):
-    counts = [Counter(first), Counter(second)]
-    common = [v for v in counts[0] | counts[1] if counts[0][v] + counts[1][v] >= 20]
-    table = [[c[v] for v in common] for c in counts]
-    rest = [sum(c.values()) - sum(row) for c, row in zip(counts, table, strict=True)]
-    if sum(rest) >= 20:
-        table = [[*row, others] for row, others in zip(table, rest, strict=True)]
-    return len(table[0]) < 2 or stats.chi2_contingency(table).pvalue > 0.001
 
 
 @pytest.mark.parametrize("name", ["exit 3", "small"])

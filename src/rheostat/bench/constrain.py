@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rheostat.bench.constrain_tasks import TASKS
+from rheostat.bench.contest import decision_of, in_turn
 from rheostat.bench.result import envelope
-from rheostat.catalog import installed as install
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_load import load_torch
-from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.plan import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,13 +113,11 @@ def particles_cell(
 def _answers(
     engine: TorchEngine, task: Task, prompt: str, way: str, *, first: int
 ) -> dict[str, dict[str, Any]]:
-    names = list(CONTESTANTS)
-    turn = first % len(names)
     outputs = {
         name: _answer(engine, task, prompt, way, CONTESTANTS[name])
-        for name in names[turn:] + names[:turn]
+        for name in in_turn(CONTESTANTS, first)
     }
-    return {name: _kept(task, outputs[name], outputs["mask"]) for name in names}
+    return {name: _kept(task, outputs[name], outputs["mask"]) for name in CONTESTANTS}
 
 
 def _answer(  # noqa: PLR0913  # who answers what, and how
@@ -131,8 +129,7 @@ def _answer(  # noqa: PLR0913  # who answers what, and how
     *,
     particles: int = 0,
 ) -> Output:
-    plan = Plan(model=engine.model, methods=(setting,) if setting else ())
-    decision = install(plan, engine.shape, engine.card.offers)
+    decision = decision_of(engine, *([setting] if setting else []))
     sampling = Sampling(
         max_new_tokens=NEW_TOKENS,
         temperature=TEMPERATURES[way],

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
+from rheostat.bench.contest import decision_of, in_turn
 from rheostat.bench.decode_compared import Answers, compared, far_behind
 from rheostat.bench.draft import FEWEST
 from rheostat.bench.hindsight import hindsight, priced, together
 from rheostat.bench.llamacpp_peer import PeerError, build_facts, check_installed, peak_memory
 from rheostat.bench.peer import Answer, Contestant, peers_of
 from rheostat.bench.result import envelope
-from rheostat.catalog import installed as install
 from rheostat.catalog import methods
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
-from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.plan import Setting
 from rheostat.kernel.policies.draft_control import Controlled
 from rheostat.workloads.counting import counts
 from rheostat.workloads.load import load_workload
@@ -115,24 +115,18 @@ def own_contestants(engine: TorchEngine) -> dict[str, Contestant]:
     entered = {"base": [], "controller": list(chosen.values())}
     entered |= {name: [setting] for name, setting in (chosen | sources(control=True)).items()}
     return {
-        name: partial(_own, engine, decision_of(engine, settings))
+        name: partial(_own, engine, decision_of(engine, *settings))
         for name, settings in entered.items()
     }
 
 
 def drafting_prices(engine: TorchEngine) -> Callable[[Request, Sequence[int]], dict[str, float]]:
     """Return what prices the ways to draft along an answer of this engine."""
-    made = {name: decision_of(engine, [setting]).draft for name, setting in sources().items()}
-    controller = decision_of(engine, list(sources().values())).draft
+    made = {name: decision_of(engine, setting).draft for name, setting in sources().items()}
+    controller = decision_of(engine, *sources().values()).draft
     assert isinstance(controller, Controlled)
     alone = {n: one.sources[0][0] for n, one in made.items() if isinstance(one, Controlled)}
     return partial(priced, engine, controller=controller, sources=alone)
-
-
-def decision_of(engine: TorchEngine, settings: Sequence[Setting]) -> Installed:
-    """Return what these settings decide on this engine."""
-    plan = Plan(model=engine.model, methods=tuple(settings))
-    return install(plan, engine.shape, engine.card.offers)
 
 
 def sources(*, control: bool = False) -> dict[str, Setting]:
@@ -224,8 +218,7 @@ def _answers(
     assert not isinstance(base, PeerError)
     counting = item.reference is None or counts(base.text, base.token_ids or (), item.reference)
     names = [name for name in contestants if name != "base"] if counting else []
-    turn = first % max(len(names), 1)
-    given = {n: _given(contestants[n], item) for n in names[turn:] + names[:turn]}
+    given = {n: _given(contestants[n], item) for n in in_turn(names, first)}
     kept = {name: _kept(given[name], base) for name in names}
     own = _kept(base, base) | {"counts": counting}
     if counting:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from rheostat.bench.contest import answered, decision_of
 from rheostat.bench.result import envelope
-from rheostat.catalog import installed as install
 from rheostat.catalog import methods
-from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_load import load_torch
 from rheostat.kernel.method import with_params
-from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.plan import Setting
 from rheostat.kernel.seams import Installed
 from rheostat.methods.depth.llm_drop import units_of
 from rheostat.stages.intervals import mean_interval
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
+    from rheostat.engines.base import Request
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.model_cost import ModelShape
 
@@ -101,14 +101,9 @@ class _Reader:
         fitted = with_params(methods()[name], params).fit(self.profile)
         return Setting(name=name, dial=dial, params=params, fitted=fitted)
 
-    def installed(self, setting: Setting) -> Installed:
-        """Return the decision of a setting."""
-        plan = Plan(model=self.engine.model, methods=(setting,))
-        return install(plan, self.engine.shape, self.engine.card.offers)
-
     def excess(self, setting: Setting) -> _Excess:
         """Return the excess loss of every document and the MLPs skipped a token."""
-        decision = self.installed(setting)
+        decision = decision_of(self.engine, setting)
         values, skipped, tokens = [], 0, 0
         for document, base in zip(self.documents, self.base, strict=True):
             scored = self.engine.score(document[:1], document[1:], installed=decision)
@@ -187,7 +182,9 @@ def _dynamic_cell(
         "static_similarity_at_equal_skips": same_skips("llm_drop_similarity"),
         "static_loss_at_equal_skips": same_skips("llm_drop_loss"),
         "random_at_equal_skips": same_skips("random"),
-        "seconds_a_token_over_base": _seconds_ratio(reader.engine, reader.installed(setting)),
+        "seconds_a_token_over_base": _seconds_ratio(
+            reader.engine, decision_of(reader.engine, setting)
+        ),
     }
 
 
@@ -203,8 +200,7 @@ def _seconds_ratio(engine: TorchEngine, decision: Installed) -> float:
 
 
 def _seconds_a_token(engine: TorchEngine, item: Request, decision: Installed) -> float:
-    sampling = Sampling(max_new_tokens=TIMED_TOKENS)
-    output = next(iter(engine.generate([item], sampling, installed=decision)))
+    output = answered(engine, item, decision, TIMED_TOKENS)
     return output.cost.seconds / max(output.cost.new_tokens, 1)
 
 

@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from rheostat.bench.contest import contested, decision_of
 from rheostat.bench.result import envelope
-from rheostat.catalog import installed as install
-from rheostat.engines.base import Output, Request, Sampling
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
-from rheostat.kernel.plan import Plan, Setting
-from rheostat.kernel.seams import Installed
+from rheostat.kernel.plan import Setting
 from rheostat.stages.report_summary import bootstrap_ratio
-from rheostat.workloads.counting import counts
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
@@ -76,13 +73,13 @@ def draft_cell(
 ) -> dict[str, Any]:
     """Let every contestant answer the items of one workload, each of them first in turn."""
     items = load_workload(workload, part="test", limit=limit, seed=SEED).items
+    own = {n: decision_of(engine, *([one] if one else [])) for n, one in CONTESTANTS.items()}
     answered = []
     for i, item in enumerate(items):
         name = f"{engine.dtype} {workload}"
         say(f"{name}: item {i + 1} of {len(items)}")
-        answered.append(
-            journal.part(f"{name}, {item.id}", partial(_answers, engine, item, first=i))
-        )
+        answers = partial(contested, engine, item, own, first=i, new_tokens=NEW_TOKENS)
+        answered.append(journal.part(f"{name}, {item.id}", answers))
     counted = [answers for answers in answered if answers["base"]["counts"]]
     enough = len(counted) >= FEWEST and 2 * len(counted) >= len(items)
     return {
@@ -97,36 +94,6 @@ def draft_cell(
         / max(_total(counted, "base", "seconds"), 1e-9),
         **{name: _against(answered, counted, name) for name in CONTESTANTS if name != "base"},
     }
-
-
-def _answers(engine: TorchEngine, item: Request, *, first: int) -> dict[str, dict[str, Any]]:
-    """Let every contestant answer an item; return what is counted of each answer."""
-    names = list(CONTESTANTS)
-    turn = first % len(names)
-    outputs = {n: _answer(engine, item, CONTESTANTS[n]) for n in names[turn:] + names[:turn]}
-    base = outputs["base"]
-    counting = item.reference is None or counts(base.text, base.token_ids, item.reference)
-    return {
-        name: {
-            "counts": counting,
-            "same": output.token_ids == base.token_ids,
-            "tokens": len(output.token_ids),
-            "seconds": output.cost.seconds,
-            "price": output.cost.price,
-            "steps": output.trace.steps,
-            "proposed": output.trace.proposed,
-            "accepted": output.trace.accepted,
-            "deciding": output.trace.seconds_deciding,
-        }
-        for name, output in outputs.items()
-    }
-
-
-def _answer(engine: TorchEngine, item: Request, setting: Setting | None) -> Output:
-    plan = Plan(model=engine.model, methods=(setting,) if setting else ())
-    decision = install(plan, engine.shape, engine.card.offers) if setting else Installed()
-    sampling = Sampling(max_new_tokens=NEW_TOKENS)
-    return next(iter(engine.generate([item], sampling, installed=decision)))
 
 
 Answered = Mapping[str, Mapping[str, Any]]

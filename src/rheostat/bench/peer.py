@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, final
@@ -143,14 +143,26 @@ def peers_of(
         peer = Transformers(engine.model, DTYPES[dtype], say)
         yield {name: partial(_transformers, engine, peer, n) for name, n in LOOKUPS.items()}
         return
+    with llamacpp_servers(engine, KINDS, say) as servers:
+        yield {name: partial(_llamacpp, engine, server) for name, server in servers.items()}
+
+
+@contextmanager
+def llamacpp_servers(
+    engine: TorchEngine, kinds: Sequence[str], say: Callable[[str], None], *, rows: int = 1
+) -> Iterator[Mapping[str, LlamaCpp]]:
+    """Give servers of the engine's model, by the names of their kinds of speculation.
+
+    Each answers so many prompts at once, on the engine's threads.
+    """
     path = embedded_file(EMBEDDED[engine.model], progress=say)
     threads, context = torch.get_num_threads(), engine.shape.context
     with ExitStack() as stack:
         servers = {}
-        for kind in KINDS:
-            server = LlamaCpp(Order(str(path), kind, threads, context))
+        for kind in kinds:
+            server = LlamaCpp(Order(str(path), kind, threads, context, rows))
             stack.callback(server.close)
-            servers[llamacpp_name(kind)] = partial(_llamacpp, engine, server)
+            servers[llamacpp_name(kind)] = server
         yield servers
 
 

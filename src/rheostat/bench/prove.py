@@ -15,14 +15,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+from rheostat.bench.contest import decision_of
 from rheostat.bench.forced_drafts import Forced
 from rheostat.bench.peer import Transformers
 from rheostat.bench.result import envelope
-from rheostat.catalog import installed as install
 from rheostat.catalog import methods
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_load import DTYPES, load_torch
-from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.plan import Setting
 from rheostat.kernel.policies.draft_control import Controlled
 from rheostat.kernel.seams import Installed
 from rheostat.workloads.load import load_workload
@@ -93,19 +93,16 @@ def compared_decisions(engine: TorchEngine) -> Iterator[tuple[str, float, Instal
     Under their controller, sources that take forward passes abstain on this model.
     """
 
-    def of(*settings: Setting) -> Installed:
-        plan = Plan(model=engine.model, methods=settings)
-        return install(plan, engine.shape, engine.card.offers)
-
     cards = {name: found.card for name, found in methods().items() if _copies(found.card)}
     own = [name for name, card in cards.items() if not card.control]
     for name in cards:
         for dial in DIALS:
-            yield name, dial, of(Setting(name=name, dial=dial))
-    yield " + ".join(own), 1.0, of(*(Setting(name=name, dial=1.0) for name in own))
+            yield name, dial, decision_of(engine, Setting(name=name, dial=dial))
+    yield " + ".join(own), 1.0, decision_of(engine, *(Setting(name=name, dial=1.0) for name in own))
     trees = [Setting(name=n, dial=1.0, params=cards[n].variants[-1]) for n in own]
-    yield f"{' + '.join(own)}, trees", 1.0, of(*trees)
-    exits = of(Setting(name="self_draft", dial=1.0, params=EXIT, fitted={"unit": "exit"})).draft
+    yield f"{' + '.join(own)}, trees", 1.0, decision_of(engine, *trees)
+    own_exit = Setting(name="self_draft", dial=1.0, params=EXIT, fitted={"unit": "exit"})
+    exits = decision_of(engine, own_exit).draft
     assert isinstance(exits, Controlled)
     forced = Forced(source=exits.models[0][0], most=FORCED)
     yield "self_draft, forced", 1.0, Installed(draft=forced, models=forced)

@@ -17,20 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from rheostat.bench.contest import contested, decision_of
 from rheostat.bench.forced_drafts import Forced
 from rheostat.bench.result import envelope
-from rheostat.catalog import installed as install
 from rheostat.catalog import method
-from rheostat.engines.base import Output, Request, Sampling
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
 from rheostat.kernel.method import with_params
-from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.plan import Setting
 from rheostat.kernel.policies.draft_control import Controlled
 from rheostat.kernel.seams import Installed
 from rheostat.stages.profile import cached_profile, make_profile
 from rheostat.stages.report_summary import bootstrap_ratio
-from rheostat.workloads.counting import counts
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
@@ -83,8 +81,7 @@ def contestants(engine: TorchEngine, profile: Mapping[str, Any]) -> dict[str, In
         for name in names:
             fitted = with_params(method(name), params).fit(profile)
             settings.append(Setting(name=name, dial=1.0, params=params, fitted=fitted))
-        plan = Plan(model=engine.model, methods=tuple(settings))
-        return install(plan, engine.shape, engine.card.offers)
+        return decision_of(engine, *settings)
 
     def forced(length: int, name: str, **params: Any) -> Installed:
         decision = of(name, **params).draft
@@ -119,7 +116,7 @@ def cell(  # noqa: PLR0913  # what is asked of whom, and where that is told and 
     answered = []
     for i, item in enumerate(items):
         say(f"{workload}: item {i + 1} of {len(items)}")
-        answers = partial(_answers, engine, own, item, first=i)
+        answers = partial(contested, engine, item, own, first=i, new_tokens=NEW_TOKENS)
         answered.append(journal.part(f"{workload}, {item.id}", answers))
     counted = [answers for answers in answered if answers["base"]["counts"]]
     return {
@@ -127,35 +124,6 @@ def cell(  # noqa: PLR0913  # what is asked of whom, and where that is told and 
         "items": len(items),
         "counted": len(counted),
         "contestants": {name: _against(answered, counted, name) for name in own},
-    }
-
-
-def _answer(engine: TorchEngine, item: Request, decision: Installed) -> Output:
-    sampling = Sampling(max_new_tokens=NEW_TOKENS)
-    return next(iter(engine.generate([item], sampling, installed=decision)))
-
-
-def _answers(
-    engine: TorchEngine, own: Mapping[str, Installed], item: Request, *, first: int
-) -> dict[str, dict[str, Any]]:
-    names = list(own)
-    turn = first % len(names)
-    outputs = {n: _answer(engine, item, own[n]) for n in names[turn:] + names[:turn]}
-    base = outputs["base"]
-    counting = item.reference is None or counts(base.text, base.token_ids, item.reference)
-    return {
-        name: {
-            "counts": counting,
-            "same": output.token_ids == base.token_ids,
-            "tokens": len(output.token_ids),
-            "seconds": output.cost.seconds,
-            "price": output.cost.price,
-            "steps": output.trace.steps,
-            "passes": output.trace.draft_passes,
-            "proposed": output.trace.proposed,
-            "accepted": output.trace.accepted,
-        }
-        for name, output in outputs.items()
     }
 
 

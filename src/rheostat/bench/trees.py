@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from rheostat.bench.contest import answered, decision_of
 from rheostat.bench.result import envelope
-from rheostat.catalog import installed as install
-from rheostat.engines.base import Request, Sampling
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
-from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.plan import Setting
 from rheostat.stages.report_summary import bootstrap_ratio
 from rheostat.workloads.load import load_workload
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
+    from rheostat.engines.base import Request
     from rheostat.engines.torch_engine import TorchEngine
 
 SEED = 500000
@@ -77,14 +77,14 @@ def tree_cells(
     journal: Journal,
 ) -> list[dict[str, Any]]:
     """Compare every pair on the items of one workload."""
-    answered = []
+    kept = []
     for i, item in enumerate(items):
         name = f"{engine.dtype} {workload}"
         say(f"{name}: item {i + 1} of {len(items)}")
-        answered.append(journal.part(f"{name}, {item.id}", partial(_answers, engine, item, i)))
+        kept.append(journal.part(f"{name}, {item.id}", partial(_answers, engine, item, i)))
     return [
         {"dtype": engine.dtype, "workload": workload, "items": len(items), "sources": name}
-        | _compared([answers[name] for answers in answered])
+        | _compared([answers[name] for answers in kept])
         for name in PAIRS
     ]
 
@@ -101,10 +101,7 @@ def _answers(engine: TorchEngine, item: Request, first: int) -> dict[str, Any]:
 
 
 def _answer(engine: TorchEngine, item: Request, settings: tuple[Setting, ...]) -> dict[str, Any]:
-    plan = Plan(model=engine.model, methods=settings)
-    decision = install(plan, engine.shape, engine.card.offers)
-    sampling = Sampling(max_new_tokens=NEW_TOKENS)
-    output = next(iter(engine.generate([item], sampling, installed=decision)))
+    output = answered(engine, item, decision_of(engine, *settings), NEW_TOKENS)
     return {
         "token_ids": list(output.token_ids),
         "seconds": output.cost.seconds,

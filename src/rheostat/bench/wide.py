@@ -9,18 +9,18 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from rheostat.bench.decode import FORMATS, decision_of, sources
-from rheostat.bench.llamacpp_peer import LlamaCpp, Order, check_installed
-from rheostat.bench.peer import LOOKUPS, Transformers, llamacpp_name
+from rheostat.bench.contest import decision_of, in_turn
+from rheostat.bench.decode import FORMATS, sources
+from rheostat.bench.llamacpp_peer import check_installed
+from rheostat.bench.peer import LOOKUPS, Transformers, llamacpp_servers
 from rheostat.bench.result import envelope, spread
 from rheostat.engines.base import Sampling
-from rheostat.engines.embedded import EMBEDDED, embedded_file
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import DTYPES, load_torch
 from rheostat.workloads.load import load_workload
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
+    from rheostat.bench.llamacpp_peer import LlamaCpp
     from rheostat.engines.base import Request
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.seams import Installed
@@ -83,12 +84,10 @@ def _cell(
 ) -> dict[str, Any]:
     """Let everyone answer the groups of a workload, each of them first in turn."""
     items = load_workload(workload, part="test", limit=rows * (groups + 1), seed=SEED).items
-    names = list(contestants)
-    speeds: dict[str, list[float]] = {name: [] for name in names}
+    speeds: dict[str, list[float]] = {name: [] for name in contestants}
     for i in range(groups + 1):
         group = items[i * rows : (i + 1) * rows]
-        turn = i % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in in_turn(contestants, i):
             done = contestants[name](group)
             if i:  # the first group warms up
                 speeds[name].append(done.tokens / done.seconds)
@@ -100,8 +99,7 @@ def _cell(
 
 
 def _own(engine: TorchEngine) -> dict[str, Contestant]:
-    every = decision_of(engine, list(sources().values()))
-    plain = decision_of(engine, [])
+    every, plain = decision_of(engine, *sources().values()), decision_of(engine)
     return {"base": partial(_ours, engine, plain), "controller": partial(_ours, engine, every)}
 
 
@@ -114,15 +112,8 @@ def _peers(
         kinds = {n: lookup for n, lookup in LOOKUPS.items() if rows == 1 or lookup is None}
         yield {n: partial(_transformers, engine, peer, lookup) for n, lookup in kinds.items()}
         return
-    path = embedded_file(EMBEDDED[engine.model], progress=say)
-    threads, context = torch.get_num_threads(), engine.shape.context
-    with ExitStack() as stack:
-        servers = {}
-        for kind in KINDS:
-            server = LlamaCpp(Order(str(path), kind, threads, context, rows))
-            stack.callback(server.close)
-            servers[llamacpp_name(kind)] = partial(_llamacpp, engine, server)
-        yield servers
+    with llamacpp_servers(engine, KINDS, say, rows=rows) as servers:
+        yield {name: partial(_llamacpp, engine, server) for name, server in servers.items()}
 
 
 def _ours(engine: TorchEngine, decision: Installed, group: Sequence[Request]) -> Done:
