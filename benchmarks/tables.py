@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("decoding", "log", "step")))
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{n}.md" for n in ("decoding", "log", "solve", "step")),
+)
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -286,6 +289,53 @@ def selfdraft_table() -> str:
     )
 
 
+def solve_table() -> str:
+    """Rules of stopping against the majority of all samples, at their usual dials."""
+    data = result("solve")
+    lines = [
+        f"| rule | tokens, of {data['samples']} samples' | same answer as all of them | right | agreement over fixed numbers of samples at equal tokens |",
+        "|---|---|---|---|---|",
+        solve_row("all samples", data["majority"]),
+    ]
+    lines += [
+        solve_row(f"`{rule['name']}`", rule)
+        for rule in data["rules"]
+        if rule["dial"] == rule["usual"]
+    ]
+    lines.append(solve_row("hindsight", data["oracle"]))
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def solve_row(name: str, found: dict) -> str:
+    """One rule with its intervals over questions."""
+    low, high = found["tokens_ratio_interval"]
+    gains = found.get("against_fixed")
+    gain = "–"
+    if gains:
+        below, above = gains["agrees_interval"]
+        gain = f"{gains['agrees']:+.3f} ({below:+.3f} to {above:+.3f})"
+    return (
+        f"| {name} | {found['tokens_ratio']:.2f}× ({low:.2f}–{high:.2f}) | {found['agreement']:.3f} "
+        f"| {found['accuracy']:.3f} | {gain} |"
+    )
+
+
+def budget_table() -> str:
+    """Ways to divide one budget under an exact verifier."""
+    data = result("solve")["budget"]
+    lines = [
+        "| budget divided by | solved | over the equal split | tokens on questions that no sample solves, of the equal split's |",
+        "|---|---|---|---|",
+        f"| equal split | {data['equal_split']['solved']:.3f} | – | 1.00× |",
+    ]
+    for name, found in data["allocations"].items():
+        low, high = found["solved_gain_interval"]
+        lines.append(
+            f"| `{name}` | {found['solved']:.3f} | {found['solved_gain']:+.3f} ({low:+.3f} to {high:+.3f}) "
+            f"| {found['unsolvable_ratio_to_equal_split']:.2f}× |"
+        )
+    lines.append(f"| hindsight | {data['hindsight_solved']:.3f} | – | 0.00× |")
+    return "\n".join(lines) + "\n" + source(result("solve"))
 def peers_table() -> str:
     """All draft sources against the fastest peer, in short."""
     data = result("decode")
@@ -360,6 +410,7 @@ def source(data: dict) -> str:
 
 PARTS = {
     "base": base_table,
+    "budget": budget_table,
     "constrain": constrain_table,
     "decode": decode_table,
     "depth": depth_table,
@@ -369,6 +420,7 @@ PARTS = {
     "prove": prove_table,
     "selfdraft": selfdraft_table,
     "skip": skip_table,
+    "solve": solve_table,
     "startup": startup_line,
     "step": step_table,
     "trees": trees_table,

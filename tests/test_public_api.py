@@ -57,8 +57,8 @@ def test_the_interface_and_the_command_line_load_no_torch():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute `solve`"):
-        _ = rheostat.solve
+    with pytest.raises(AttributeError, match="no attribute `solution`"):
+        _ = rheostat.solution
 
 
 def test_the_version_is_the_installed_one():

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rheostat.api import generate, list_methods, load, plan, report
-    from rheostat.engines.base import Engine, Output, Sampling
+    from rheostat.api_solve import solve
+    from rheostat.engines.base import Engine, Output, Request, Sampling
     from rheostat.errors import RheostatError
     from rheostat.kernel.plan import Plan, Setting
 
@@ -20,6 +21,7 @@ __all__ = [
     "Engine",
     "Output",
     "Plan",
+    "Request",
     "RheostatError",
     "Sampling",
     "Setting",
@@ -29,11 +31,13 @@ __all__ = [
     "load",
     "plan",
     "report",
+    "solve",
 ]
 
 _HOMES = {
     "rheostat.api": ("generate", "list_methods", "load", "plan", "report"),
-    "rheostat.engines.base": ("Engine", "Output", "Sampling"),
+    "rheostat.api_solve": ("solve",),
+    "rheostat.engines.base": ("Engine", "Output", "Request", "Sampling"),
     "rheostat.errors": ("RheostatError",),
     "rheostat.kernel.plan": ("Plan", "Setting"),
 }

@@ -20,6 +20,7 @@ from rheostat.engines.base import Request, Sampling
 from rheostat.engines.load import load_engine, torch_extra
 from rheostat.errors import WorkloadError
 from rheostat.kernel.plan import Plan
+from rheostat.stages.report_solve import are_solved, write_solve_report
 from rheostat.stages.settings import BASE, plan_of, ready, with_choice
 from rheostat.workloads.compiled_constraint import checked
 
@@ -172,16 +173,19 @@ def report(
     *,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Compare run folders on one self-contained page; return its figures as plain data.
+    """Compare folders of `run`, or of `solve`, on one self-contained page; return its figures.
 
     Raises:
         OutputError: a folder is of no run, the runs answered other requests, or `out` cannot be
             written.
         UserError: matplotlib is missing.
     """
+    paths = [Path(folder) for folder in folders]
+    if are_solved(paths):
+        return write_solve_report(paths, Path(out), progress=progress)
     from rheostat.stages.report import write_report  # imports matplotlib
 
-    return write_report([Path(folder) for folder in folders], Path(out), progress=progress)
+    return write_report(paths, Path(out), progress=progress)
 
 
 def list_methods() -> list[dict[str, Any]]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Status = Literal["proven", "unproven"]
 GROUP = "rheostat.methods"
 """Entry points of this group add methods of other packages."""
+AROUND = frozenset({"stop", "model", "sample", "branch", "reuse"})
+"""Seams around the model's step: their methods need not know its shape."""
 
 
 def methods() -> dict[str, type[Method]]:
@@ -50,10 +52,11 @@ def method(name: str) -> type[Method]:
     return known[name]
 
 
-def installed(plan: Plan, shape: ModelShape, offers: Iterable[str]) -> Installed:
+def installed(plan: Plan, shape: ModelShape | None, offers: Iterable[str]) -> Installed:
     """Turn a plan's methods into one decision a seam, or say in words why that cannot be.
 
     Several draft sources become one decision: a controller chooses among them at every step.
+    Methods around the model do without its shape, which a server does not tell (None).
     """
     offered = frozenset(offers)
     decisions: dict[str, Any] = {}
@@ -75,7 +78,11 @@ def installed(plan: Plan, shape: ModelShape, offers: Iterable[str]) -> Installed
     draft = decisions.get("draft")
     models = draft if isinstance(draft, Controlled) and draft.forwards else None
     return Installed(
-        depth=decisions.get("depth"), draft=draft, models=models, token=decisions.get("token")
+        depth=decisions.get("depth"),
+        draft=draft,
+        models=models,
+        token=decisions.get("token"),
+        sample=decisions.get("sample"),
     )
 
 
@@ -114,14 +121,19 @@ def _check_needs(card: Card, offered: frozenset[str]) -> None:
         )
 
 
-def _decision(setting: Setting, shape: ModelShape) -> Any:
+def _decision(setting: Setting, shape: ModelShape | None) -> Any:
     made = with_params(method(setting.name), setting.params)
     if made.card.reads and not setting.fitted:
         raise MethodError(
             f"the plan holds no fitted numbers of `{setting.name}`",
             hint="make the plan with `rheostat plan`, which fits methods to the profile",
         )
-    return made.at(setting.dial, setting.fitted, shape)
+    if shape is None and made.card.seam not in AROUND:
+        raise MethodError(
+            f"`{made.card.name}` works inside the model, whose shape is not known here",
+            hint="name a model that runs in this process",
+        )
+    return made.at(setting.dial, setting.fitted, shape)  # type: ignore[arg-type]  # see above
 
 
 @cache

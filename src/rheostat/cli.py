@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 import rheostat
-from rheostat import api, catalog
+from rheostat import api, catalog, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
@@ -255,6 +255,9 @@ def generate(
     console.result(output.to_json(), [], as_json=as_json)
 
 
+cli_solve.add_to(app)
+
+
 @app.command()
 @guarded
 def report(
@@ -263,7 +266,7 @@ def report(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compare runs on one page that needs no network."""
+    """Compare folders of run, or of solve, on one page that needs no network."""
     console.writable(out)
     with console.progress() as say:
         summary = api.report(folders, out, progress=say)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from rheostat import catalog
+from rheostat.stages.report_solve import figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,6 +90,39 @@ def output_line(output: Output) -> str:
     return line
 
 
+def solve_lines(summary: Mapping[str, Any]) -> list[str | Table]:
+    """Show why questions ended, what was right, and what was saved."""
+    shown = _table("ended by", "questions", "settled", "right", "samples", "tokens")
+    for row in summary["reasons"]:
+        known = summary["right"] is not None
+        right = f"{row['right']}" if known else ""
+        numbers = (row["questions"], row["settled"], right, row["samples"], row["tokens"])
+        shown.add_row(row["reason"], *map(str, numbers))
+    cost, whole = summary["cost"], summary["all_samples_tokens"]
+    spent = cost["prompt_tokens"] + cost["new_tokens"]
+    lines: list[str | Table] = [
+        f"{summary['model']}: {summary['answered']} of {summary['questions']} questions answered, "
+        f"{summary['settled']} of them settled"
+        + ("" if summary["right"] is None else f", {summary['right']} right"),
+        shown,
+        _cost(cost) + (f", {cost['usd']:.4f} USD" if cost["usd"] else ""),
+    ]
+    if whole:
+        lines.append(
+            f"{spent} tokens, {spent / whole:.2f} of the {whole} that all samples of every "
+            "question would have taken by the lengths seen"
+        )
+    for count, what in (
+        (summary["no_answer"], "samples gave no answer: they had no vote"),
+        (summary["failed"], "samples failed"),
+        (summary["resumed"], "samples were there before and drawn only once"),
+    ):
+        lines += [f"{count} {what}"] if count else []
+    if summary["overrun"]:
+        lines.append(f"an account was closed: {summary['overrun']}")
+    return [*lines, f"wrote {summary['out']}/answers.jsonl and solve.json"]
+
+
 def methods_table() -> Table:
     """Show every method: its seam, exactness, status, paper and title."""
     listed = _table("name", "seam", "exactness", "status", "paper", "title")
@@ -101,6 +135,9 @@ def methods_table() -> Table:
 
 def report_lines(summary: Mapping[str, Any]) -> list[str | Table]:
     """Show the runs side by side with their three costs, and where the page is."""
+    if "questions" in summary:
+        lines = [figures_of(run) for run in summary["runs"]]
+        return [*summary["headlines"], *lines, f"wrote {summary['report']}"]
     compared = _table(
         "run", "new tokens", "GFLOP", "GB", "price s", "seconds", "speed", "same answers", "methods"
     )

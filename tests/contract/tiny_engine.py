@@ -184,12 +184,15 @@ def card_of(name):
 
 
 def named(seam=None, *, lossless=None):
-    """Names of the methods of a seam and their variants, lossless ones or others."""
+    """Names of the methods of a seam and their variants, lossless ones or others.
+
+    Without a seam: of all that decide inside the model's step.
+    """
     cards = [found.card for found in catalog.methods().values()]
     return [
         f"{card.name}#{variant}" if variant else card.name
         for card in cards
-        if seam in {None, card.seam}
+        if (card.seam == seam if seam else card.seam not in catalog.AROUND)
         and (lossless is None or lossless is (card.exactness != "lossy"))
         for variant in range(len(card.variants))
     ]

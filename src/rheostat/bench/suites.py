@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rheostat.bench.agreement import bench_agreement
 from rheostat.bench.base import bench_base
 from rheostat.bench.constrain import bench_constrain
 from rheostat.bench.decode import bench_decode
@@ -14,6 +15,7 @@ from rheostat.bench.journal import Journal
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.selfdraft import bench_selfdraft
+from rheostat.bench.solve import bench_solve
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
+        "agreement": bench_agreement,
         "base": bench_base,
         "constrain": bench_constrain,
         "decode": bench_decode,
@@ -35,6 +38,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "draft": bench_draft,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
+        "solve": bench_solve,
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,

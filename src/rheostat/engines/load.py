@@ -18,8 +18,6 @@ DTYPES = ("float32", "bfloat16", "gguf")
 """Number formats that can be asked for; an engine in another one has no choice of format."""
 _OWN_DTYPES = ("float64", "server")
 """Number formats of engines that have no other."""
-_LATER = ("replay",)
-"""Prefixes of names that belong to engines of later versions."""
 _PACKAGES = {
     "torch": frozenset({"torch", "gguf", "tokenizers", "safetensors", "jinja2"}),
     "endpoint": frozenset({"httpx"}),
@@ -52,11 +50,10 @@ def load_engine(
     if not name.strip():
         raise ModelError("the model's name is empty", hint="give a name such as `smollm2`")
     prefix, colon, rest = name.partition(":")
-    if colon and prefix in _LATER:
+    if colon and prefix == "replay":
         raise ModelError(
-            f"`{name}` needs an engine that this version of Rheostat does not have",
-            hint="it runs an embedded name such as `smollm2`, the path of a .gguf file, "
-            "`http://HOST/v1#NAME`, `llamacpp:FILE.gguf` and `scripted:SPEC.json`",
+            f"`{name}` holds recorded samples and answers nothing else",
+            hint="`rheostat solve` draws from it",
         )
     if colon and prefix in ("scripted", "llamacpp", "http", "https"):
         _check_dtype(dtype)

@@ -71,6 +71,7 @@ class ScriptedEngine:
         self.shape = spec.shape()
         self.toy = ToyModel(spec)
         self.special = frozenset({self.toy.end})
+        self.durations = dict(spec.durations)
         self._prices = spec.prices()
 
     def encode(self, request: Request, *, raw: bool = False) -> list[int]:

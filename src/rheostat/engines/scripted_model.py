@@ -6,7 +6,8 @@ The spec, as JSON:
    "default": {"a": 0.5, "<end>": 0.5},       law of the next token; sums to 1
    "table": {"b a": {"b": 1.0}},              law after these last tokens; the longest match wins
    "answers": {"b b": {"a a": 3, "b": 1}},    prompt -> whole answers with their weights
-   "seconds": {"1": 1.0, "2": 1.1}}           seconds of a pass over n new tokens
+   "seconds": {"1": 1.0, "2": 1.1},           seconds of a pass over n new tokens
+   "durations": {"a a": 30}}                  when a sample of that text ends, for draws of samples
 After a prompt of `answers` the next token follows the answers that begin as written so far, so at
 temperature 1 whole answers come with exactly their weights; after any other text the chain
 decides.
@@ -49,6 +50,7 @@ class ScriptedSpec(BaseModel):
     table: dict[str, dict[str, Probability]] = {}
     answers: dict[str, dict[str, Positive]] = {}
     seconds: dict[int, Positive] = {1: 1.0, 2: 1.1}
+    durations: dict[str, Positive] = {}
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

@@ -128,6 +128,23 @@ class RowCache:
         twin._prefix = self._prefix
         return twin
 
+    @torch.inference_mode()
+    def copied(self, *, room: int) -> RowCache:
+        """Return a second cache of the same tokens in one buffer of its own, with room for more.
+
+        Steps of a row that is short beside its model are faster than on a shared part (`fork`).
+        """
+        twin = RowCache(
+            self._shape, self._slots, capacity=self.length + max(room, 1), dtype=self._dtype
+        )
+        start = 0
+        for part in (*self._prefix, _Shared(self._own, self._own_length)):
+            end = start + part.length
+            twin._own[:, start:end] = part.buffer[:, : part.length]
+            start = end
+        twin._own_length = start
+        return twin
+
     def _empty(self, capacity: int) -> torch.Tensor:
         shape = self._shape
         return torch.empty(

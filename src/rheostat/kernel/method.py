@@ -38,6 +38,10 @@ class Card:
     """Parameters worth searching beside the dial; {} = the defaults."""
     control: bool = False
     """True for a control: it exists to be beaten."""
+    by_confidence: bool = False
+    """Whether the dial is 1 - the confidence that is asked for."""
+    usual: float = 1.0
+    """The dial of a method that is named without one."""
 
 
 @runtime_checkable
@@ -50,7 +54,7 @@ class Method(Protocol):
         """Learn numbers from a profile (the JSON of `profile.json`); plain data comes back."""
 
     def at(self, dial: float, fitted: Fitted, shape: ModelShape) -> Any:
-        """Return the decision at a dial, by the card's seam: `Depth`, `Drafter`, `TokenChoice`."""
+        """Return the decision at a dial, by the card's seam: a `Depth`, `Drafter`, …"""
 
 
 def with_params(method: type[Method], params: Mapping[str, Any]) -> Method:

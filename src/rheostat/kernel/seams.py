@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.kernel.constraint import TokenChoice
+    from rheostat.kernel.samples import SamplePolicy
 
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float64]
@@ -228,3 +229,5 @@ class Installed:
     token: TokenChoice | None = None
     models: ModelDrafter | None = None
     """The same decision about drafts, when it may ask for forward passes."""
+    sample: SamplePolicy | None = None
+    """Which samples are drawn of a question; `rheostat.kernel.samples` has the questions."""

@@ -61,7 +61,7 @@ def frontier(plan: Plan, label: str, name: str) -> Plot | None:
     if not points:
         return None
     kind = str(plan.predicted.get("loss_kind"))
-    figure, axes = _figure(4.4)
+    figure, axes = canvas(4.4)
     groups = [
         ([p for p in points if not p.get("kept")], "o", GREY, 5.0, "tried"),
         ([p for p in points if p.get("kept")], "D", ORANGE, 9.0, "kept"),
@@ -79,7 +79,7 @@ def frontier(plan: Plan, label: str, name: str) -> Plot | None:
     best = next(iter(groups[1][0]), None)
     return Plot(
         name=name,
-        png=_png(figure),
+        png=png(figure),
         alt=f"Loss against price ratio of {len(points)} settings tried for {label}"
         + (f"; kept: price {_at(best)[0]:.2f} of the base, loss {_at(best)[1]:.3g}" if best else "")
         + ".",
@@ -90,7 +90,7 @@ def frontier(plan: Plan, label: str, name: str) -> Plot | None:
 
 def cost_curves(curves: Sequence[Mapping[str, Any]]) -> Plot:
     """Draw the seconds of a pass over n tokens relative to n = 1."""
-    figure, axes = _figure(4.2)
+    figure, axes = canvas(4.2)
     contexts = sorted({c["context"] for c in curves})
     kinds = sorted({(c["dtype"], c["threads"]) for c in curves})
     ticks = sorted({n for c in curves for n in c["tokens"]})
@@ -118,7 +118,7 @@ def cost_curves(curves: Sequence[Mapping[str, Any]]) -> Plot:
     worst = max(c["seconds"][-1] / c["seconds"][0] for c in curves)
     return Plot(
         name="cost-curves",
-        png=_png(figure),
+        png=png(figure),
         alt=f"Seconds of one forward pass over 1 to {ticks[-1]} new tokens relative to one token, "
         f"for {len(curves)} settings; at most {worst:.1f} times.",
         caption="What a pass over n tokens costs here. The further a line runs below the grey "
@@ -152,7 +152,7 @@ def redundancy_map(redundancy: Mapping[str, Any]) -> Plot:
     lower.set_xlabel("layer (0 = first)")
     return Plot(
         name="layers",
-        png=_png(figure),
+        png=png(figure),
         alt=f"Two heat maps over {similarity.shape[1]} layers, for attention, MLP and whole layer: "
         "similarity of a sub-layer's input and output, and loss when it alone is dropped.",
         caption="Above: how little each sub-layer changes its input (1 = nothing). Below: excess "
@@ -162,7 +162,7 @@ def redundancy_map(redundancy: Mapping[str, Any]) -> Plot:
 
 def held_out_loss(held_out: Mapping[str, Any]) -> Plot:
     """Draw the loss increase against the number of dropped units."""
-    figure, axes = _figure(4.0)
+    figure, axes = canvas(4.0)
     for at, (part, text) in enumerate(PARTS.items()):
         colour = (BLUE, ORANGE, GREEN)[at]
         axes.plot(held_out["k"], held_out[part], color=colour, marker=MARKERS[at], ms=5, label=text)
@@ -175,7 +175,7 @@ def held_out_loss(held_out: Mapping[str, Any]) -> Plot:
     ends = [f"{text} {held_out[part][-1]:.2g}" for part, text in PARTS.items()]
     return Plot(
         name="held-out",
-        png=_png(figure),
+        png=png(figure),
         alt=f"Loss increase on held-out text against the number of dropped units; with "
         f"{held_out['k'][-1]} dropped, in nats per token: {', '.join(ends)}.",
         caption="Held-out text: loss increase with the k most similar units dropped together "
@@ -188,7 +188,7 @@ def draft_lengths(lengths: Mapping[str, Mapping[int, int]]) -> Plot:
     figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * len(lengths)), dpi=DPI, layout="constrained")
     panels = figure.subplots(len(lengths), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, counts) in zip(panels, lengths.items(), strict=True):
-        _style(axes)
+        styled(axes)
         steps = sum(counts.values())
         axes.bar(list(counts), [n / steps for n in counts.values()], color=BLUE, width=0.8)
         axes.set_title(f"{plain(label)}: {steps} steps", loc="left", fontsize=10)
@@ -200,7 +200,7 @@ def draft_lengths(lengths: Mapping[str, Mapping[int, int]]) -> Plot:
     idle = ", ".join(f"{k} {c.get(0, 0) / sum(c.values()):.0%}" for k, c in lengths.items())
     return Plot(
         name="draft-lengths",
-        png=_png(figure),
+        png=png(figure),
         alt=f"Histogram of draft lengths by decoding step. Steps without a draft: {idle}.",
         caption="How many draft tokens each decoding step verified.",
     )
@@ -214,14 +214,16 @@ def plain(text: object) -> str:
     return shown if len(shown) <= 60 else shown[:59] + "…"
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure of the page's width, so many inches high."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    _style(axes)
+    styled(axes)
     return figure, axes
 
 
-def _style(axes: Axes) -> None:
+def styled(axes: Axes) -> None:
+    """Give axes the look of all plots."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#d8dce2", lw=0.7)
     axes.set_axisbelow(True)
@@ -243,7 +245,8 @@ def _at(point: Mapping[str, Any]) -> tuple[float, ...]:
     return () if x is None or y is None else (x, y)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return the picture."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()

@@ -15,6 +15,7 @@ from rheostat.stages.report_data import read_material
 from rheostat.stages.report_headline import headlines
 from rheostat.stages.report_page import Content, Plots, page
 from rheostat.stages.report_summary import summarise
+from rheostat.stages.write_page import write_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,7 @@ def write_report(
         plots=drawn,
         command=shlex.join(["rheostat", "report", *map(str, folders), "--out", str(out)]),
     )
-    files = _write(out, page(content), drawn.all())
+    files = write_page(out, page(content), drawn.all())
     say(f"wrote {out}")
     summary = {
         "report": str(out),
@@ -86,22 +87,6 @@ def _profile_plots(profile: Mapping[str, Any]) -> list[Plot]:
     if "held_out" in redundancy:
         found.append(plots.held_out_loss(redundancy["held_out"]))
     return found
-
-
-def _write(out: Path, text: str, drawn: Sequence[Plot]) -> list[Path]:
-    folder = out.with_name(f"{out.stem}_files")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / f"{plot.name}.png" for plot in drawn]
-        for file, plot in zip(files, drawn, strict=True):
-            file.write_bytes(plot.png)
-        # Half of a surrogate pair, which JSON allows, is no UTF-8: it becomes a reference.
-        out.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
-    except OSError as error:
-        raise OutputError(
-            f"`{out}` cannot be written: {error}", hint="name another file with `--out`"
-        ) from error
-    return files
 
 
 def _finite(data: Any) -> Any:

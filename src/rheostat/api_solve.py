@@ -1,0 +1,173 @@
+"""`rheostat.solve`: answer questions by samples under one hard budget.
+
+import rheostat
+
+found = rheostat.solve(
+    "smollm2",
+    "gym:products?min_terms=2&max_terms=2&max_digits=1&size=20",
+    budget="tokens=20000",
+    out="solved",
+)
+print(found["right"], found["cost"]["new_tokens"])
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from rheostat import catalog
+from rheostat.engines.base import Request, Sampling
+from rheostat.engines.load import DTYPES
+from rheostat.engines.load_sampler import load_sampler
+from rheostat.engines.money import read_prices
+from rheostat.errors import WorkloadError
+from rheostat.kernel.budget import Caps, parse_budget
+from rheostat.kernel.plan import Plan
+from rheostat.stages.settings import Changes, changed, read_plan
+from rheostat.stages.solve import TEMPERATURE, Job
+from rheostat.stages.solve import solve as solve_job
+from rheostat.stages.solve_answers import ANSWERS
+from rheostat.stages.solve_driver import Limits
+from rheostat.stages.solve_plan import with_rule
+from rheostat.workloads.tasks import load_tasks, tasks_of
+from rheostat.workloads.verifier import function_verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rheostat.engines.base import Engine
+    from rheostat.engines.load_sampler import LoadedSampler
+    from rheostat.kernel.model_cost import ModelShape
+    from rheostat.kernel.seams import Installed
+    from rheostat.workloads.tasks import Tasks
+
+__all__ = ["SolveOptions", "solve"]
+
+
+class SolveOptions(TypedDict, total=False):
+    """What may be said beside the model, the tasks and the budget; defaults as on the command."""
+
+    plan: Plan | str | Path | None
+    """A plan, or the path of one; its methods run."""
+    changes: Changes
+    """Methods set by hand."""
+    samples: int
+    """Most samples of a question; 16."""
+    rule: str | None
+    """When a question is settled: a method of the seam `sample`; `agreement`, and `best_of_n`
+    under a verifier."""
+    confidence: float | None
+    """Of the rule's promise; 0.95."""
+    verifier: str | Callable[..., Any] | None
+    """`FILE.py:FUNC`, a command, `reference`, or a function func(text) or func(text, task)."""
+    prices: str | Path | None
+    """JSON file with dollars a million tokens, by model."""
+    dtype: str | None
+    threads: int | None
+    limits: Limits
+    """How much is done side by side."""
+    sampling: Mapping[str, Any]
+    """Fields of `rheostat.Sampling`; a recording's own where left out, else temperature 0.7."""
+    command: str
+    progress: Callable[[str], None] | None
+
+
+def solve(
+    model: Engine | str | Path,
+    tasks: str | Path | Sequence[Request],
+    *,
+    budget: str | Caps,
+    out: str | Path,
+    **options: Unpack[SolveOptions],
+) -> dict[str, Any]:
+    """Answer questions under one budget; return totals and the lines of `answers.jsonl`.
+
+    Args:
+        model: a model's name or path, `replay:STORE`, or a loaded engine.
+        tasks: a .jsonl file, a `gym:` name, or requests.
+        budget: hard caps over all questions, such as `tokens=20000,seconds=60`.
+        out: a new folder, or that of the same run, which goes on without drawing anything twice.
+        **options: see `SolveOptions`.
+
+    Raises:
+        BudgetError: the budget is malformed or has no room for a single sample.
+        WorkloadError: tasks that cannot be read, or a verifier that fails.
+        ModelError, MethodError, PlanError, OutputError, UserError: as for `load` and `generate`.
+    """
+    summary = solved(model, tasks, budget=budget, out=out, **options)
+    lines = (Path(out) / ANSWERS).read_text(encoding="utf-8").splitlines()
+    return summary | {"answers": [json.loads(line) for line in lines]}
+
+
+def solved(
+    model: Engine | str | Path,
+    tasks: str | Path | Sequence[Request],
+    *,
+    budget: str | Caps,
+    out: str | Path,
+    **options: Unpack[SolveOptions],
+) -> dict[str, Any]:
+    """Do what `solve` does and return the totals alone."""
+    caps = budget if isinstance(budget, Caps) else parse_budget(budget)
+    asked = _tasks(tasks)
+    model = str(model) if isinstance(model, Path) else model
+    name = model if isinstance(model, str) else model.model
+    plan = _plan(name, options)
+    verifier = options.get("verifier")
+    prices = options.get("prices")
+    job = Job(
+        tasks=asked,
+        plan=plan,
+        budget=caps,
+        samples=options.get("samples", 16),
+        verifier=function_verifier(verifier) if callable(verifier) else verifier,
+        prices=None if prices is None else read_prices(Path(prices), name),
+        limits=options.get("limits", Limits()),
+        command=options.get("command", ""),
+    )
+    offers = frozenset({"sample.verifier", "sample.score"}) if verifier else frozenset()
+
+    def install(shape: ModelShape | None, offered: frozenset[str]) -> Installed:
+        return catalog.installed(plan, shape, offered | offers)
+
+    needs = frozenset().union(*(catalog.method(s.name).card.needs for s in plan.methods))
+    loaded = load_sampler(
+        model,
+        install=install,
+        dtype=options.get("dtype") or plan.dtype,
+        threads=options.get("threads"),
+        prices=job.prices,
+        needs=needs,
+        progress=options.get("progress"),
+    )
+    job = replace(job, sampling=_sampling(loaded, options.get("sampling", {})))
+    return solve_job(loaded, job, out, progress=options.get("progress"))
+
+
+def _plan(model: str, options: SolveOptions) -> Plan:
+    given = options.get("plan")
+    if given is None:
+        given = Plan(model=model, dtype=options.get("dtype") or DTYPES[0])
+    elif not isinstance(given, Plan):
+        given = read_plan(Path(given))
+    rule = options.get("rule")
+    named = given if rule is None else with_rule(given, rule=rule)
+    own = changed(named, options.get("changes", Changes()))
+    verified = options.get("verifier") is not None
+    return with_rule(own, confidence=options.get("confidence"), verified=verified)
+
+
+def _sampling(loaded: LoadedSampler, given: Mapping[str, Any]) -> Sampling:
+    """Return a recording's options, or the usual ones, with those that are given."""
+    return replace(loaded.recorded or Sampling(temperature=TEMPERATURE), **given)
+
+
+def _tasks(tasks: str | Path | Sequence[Request]) -> Tasks:
+    if isinstance(tasks, str | Path):
+        return load_tasks(str(tasks))
+    if not tasks:
+        raise WorkloadError("there are no tasks", hint="give at least one request")
+    return tasks_of("requests", tasks)

@@ -1,0 +1,232 @@
+"""Suite `solve`: rules of stopping, and ways to divide a budget, on the model's own recordings.
+
+No model runs but to record what is missing. Rules are compared with the majority of all samples at
+its tokens, with fixed numbers of samples at equal tokens, and with hindsight; divisions of one
+budget, under an exact verifier, with an equal split, with round robin and with hindsight.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rheostat import catalog
+from rheostat.bench.result import envelope
+from rheostat.bench.solve_budget import best_split, difference, equal_split, run_under
+from rheostat.bench.solve_recordings import (
+    CORE,
+    MODEL,
+    SAMPLES,
+    SAMPLING,
+    TASKS,
+    Recorded,
+    recorded_questions,
+)
+from rheostat.bench.solve_rules import (
+    SHIFTS,
+    against_fixed,
+    compared,
+    drawn_by,
+    figures,
+    first_votes,
+    hindsight,
+)
+from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.policies.by_value import ByValue
+from rheostat.kernel.policies.in_turn import InTurn
+from rheostat.workloads.parts import text_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rheostat.bench.journal import Journal
+    from rheostat.bench.solve_budget import Spent
+    from rheostat.bench.solve_rules import Drawn, Figures
+    from rheostat.kernel.allocation import Allocation
+    from rheostat.kernel.samples import Ended, SamplePolicy
+
+SEED = 500000
+OFFERS = frozenset({"sample", "sample.logprobs"})
+"""What a recording offers to a rule."""
+DIALS = (0.25, 0.5, 0.75, 1.0)
+ERRORS = (0.01, 0.05, 0.1, 0.2)
+"""Dials of rules whose dial is an error rate."""
+EACH = 2
+"""Samples of each question on average, of the budget that is divided."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Budgets as shares of what round robin takes in all."""
+SOLVED = 0.97
+"""Share of round robin's solved questions whose cost is compared."""
+FIRST_SUCCESS = "best_of_n"
+"""The rule that stops at the first sample that passes the verifier."""
+
+
+def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
+    """Replay every rule, then divide budgets."""
+    result = envelope(
+        "solve", "How few samples keep the answer, and who should get the next one?", seed=SEED
+    )
+    questions = recorded_questions(say)
+    questions.sort(key=lambda question: text_hash(question.id))  # tasks mixed, none last
+    core = [question for question in questions if question.task in CORE]
+    rules = journal.part("rules", partial(_rules, core, say))
+    return result | {
+        "model": MODEL,
+        "tasks": dict(TASKS),
+        "questions": {name: sum(q.task == name for q in questions) for name in TASKS},
+        "samples": SAMPLES,
+        "sampling": SAMPLING.to_json(),
+        "orders": SHIFTS,
+        "core": list(CORE),
+        **rules,
+        "everything": journal.part("everything", partial(_whole, questions, say)),
+        "budget": journal.part("budget", partial(_budgets, questions, say)),
+        "verdicts": {
+            rule["name"]: _verdict(rule) for rule in rules["rules"] if rule["dial"] == rule["usual"]
+        },
+    }
+
+
+def decision(name: str, dial: float) -> SamplePolicy:
+    """Return a method's policy at a dial."""
+    plan = Plan(model=MODEL, methods=(Setting(name=name, dial=dial),))
+    policy = catalog.installed(plan, None, OFFERS | {"sample.score"}).sample
+    assert policy is not None
+    return policy
+
+
+def first_success() -> SamplePolicy:
+    """Return the policy that stops at the first sample that passes the verifier."""
+    return decision(FIRST_SUCCESS, catalog.method(FIRST_SUCCESS).card.usual)
+
+
+def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
+    """Compare all rules on questions of which the model knows something."""
+    fixed = [figures(first_votes(n), questions) for n in range(1, SAMPLES + 1)]
+    whole, oracle = fixed[-1], figures(hindsight, questions)
+    rows = []
+    for name, dial, usual in _settings():
+        say(f"replaying {name} at {dial:g}")
+        own = figures(_rule(decision(name, dial)), questions)
+        compare = {"against_fixed": against_fixed(own, fixed)}
+        rows.append(
+            {"name": name, "dial": dial, "usual": usual} | compared(own, whole, oracle) | compare
+        )
+    return {
+        "majority": compared(whole, whole, oracle),
+        "oracle": compared(oracle, whole, oracle),
+        "fixed": [{"samples": n + 1} | compared(f, whole, oracle) for n, f in enumerate(fixed)],
+        "rules": rows,
+    }
+
+
+def _whole(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
+    """Compare the usual settings on every task by itself, the ladder included."""
+    found: dict[str, Any] = {}
+    for task in TASKS:
+        say(f"replaying {task}")
+        own = [question for question in questions if question.task == task]
+        whole, oracle = figures(first_votes(SAMPLES), own), figures(hindsight, own)
+        rows: dict[str, Figures] = {"majority": whole, "oracle": oracle}
+        rows |= {
+            name: figures(_rule(decision(name, dial)), own)
+            for name, dial, usual in _settings()
+            if dial == usual
+        }
+        found[task] = {
+            "any_right": sum(any(question.right) for question in own) / len(own),
+            "right": sum(sum(q.right) for q in own) / len(own) / SAMPLES,
+            "no_answer": sum(e.answer is None for q in own for e in q.ended) / len(own) / SAMPLES,
+            "rules": {
+                name: {
+                    "tokens_per_question": float(row.tokens.mean()),
+                    "tokens_ratio": float(row.tokens.sum() / whole.tokens.sum()),
+                    "agreement": float(row.agrees.mean()),
+                    "accuracy": float(row.right.mean()),
+                }
+                for name, row in rows.items()
+            },
+        }
+    return found
+
+
+def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
+    """Divide one budget among all questions under an exact verifier."""
+    policy = first_success()
+    split = equal_split(questions, EACH)
+    tokens = int(split.tokens.sum())
+    hopeless = [not any(question.right) for question in questions]
+
+    def of(spent: Spent) -> dict[str, Any]:
+        return {
+            "tokens": float(spent.tokens.sum()),
+            "solved": float(spent.solved.mean()),
+            "tokens_on_unsolvable": float(spent.tokens[hopeless].sum()),
+        }
+
+    whole = run_under(questions, policy, InTurn(), tokens=None)
+    everything = whole.tokens.sum()
+    wanted = SOLVED * whole.solved.sum()
+    found: dict[str, Any] = {
+        "questions": len(questions),
+        "unsolvable": sum(hopeless),
+        "tokens": tokens,
+        "equal_split": of(split),
+        "hindsight_solved": best_split(questions, tokens) / len(questions),
+        "round_robin_without_limit": of(whole),
+        "allocations": {},
+    }
+    for name, allocation in allocations().items():
+        say(f"dividing a budget by {name}")
+        own = run_under(questions, policy, allocation, tokens=tokens)
+        on_hopeless = own.tokens[hopeless].sum() / split.tokens[hopeless].sum()
+        curve = []
+        for share in SHARES:
+            run = run_under(questions, policy, allocation, tokens=int(share * everything))
+            curve.append({"share": share} | of(run))
+        reached = [p["tokens"] for p in curve if p["solved"] * len(questions) >= wanted]
+        found["allocations"][name] = {
+            **of(own),
+            **difference(own, split),
+            "unsolvable_ratio_to_equal_split": float(on_hopeless),
+            "curve": curve,
+            "tokens_to_reach_solved": min(reached, default=None),
+            "ratio_to_round_robin": min(reached) / everything if reached else None,
+        }
+    return found
+
+
+def allocations() -> dict[str, Allocation]:
+    """Return the ways to divide a budget, by name."""
+    return {"round_robin": InTurn(), "by_value": ByValue()}
+
+
+def _settings() -> list[tuple[str, float, float]]:
+    """Return (name, dial, usual dial) of every rule that a recording can serve."""
+    found = []
+    for name, method in catalog.methods().items():
+        card = method.card
+        if card.seam == "sample" and card.needs <= OFFERS and not card.reads:
+            dials = {card.usual, *(ERRORS if card.by_confidence else DIALS)}
+            found += [(name, dial, card.usual) for dial in sorted(dials)]
+    return found
+
+
+def _rule(policy: SamplePolicy) -> Callable[[Sequence[Ended], str], Drawn]:
+    return lambda ended, name: drawn_by(policy, ended, name=name)
+
+
+def _verdict(rule: dict[str, Any]) -> dict[str, Any]:
+    """A rule beats the controls when it does better than fixed numbers at equal tokens."""
+    gains = rule["against_fixed"]
+    better = [name for name in ("agrees", "right") if gains[f"{name}_interval"][0] > 0]
+    words = {"agrees": "agreement", "right": "accuracy"}
+    said = ", ".join(
+        f"{words[name]} {gains[name]:+.3f} ({gains[f'{name}_interval'][0]:+.3f} to "
+        f"{gains[f'{name}_interval'][1]:+.3f})"
+        for name in words
+    )
+    return {
+        "beats_controls": bool(better),
+        "evidence": f"against fixed numbers of samples at the same tokens: {said}",
+    }

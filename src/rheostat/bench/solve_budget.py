@@ -1,0 +1,166 @@
+"""One budget over recorded questions with an exact verifier: who gets the next sample?
+
+The driver itself runs, on samples from memory; what a sample will cost is not told before.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from rheostat.bench.solve_recordings import SAMPLES, SAMPLING, Recorded
+from rheostat.engines.base import EngineCard, Request
+from rheostat.engines.journaled_sampler import JournaledSampler
+from rheostat.engines.replay import most_of
+from rheostat.engines.sample_store import SampleStore
+from rheostat.engines.simulated_sampler import Outcome, SimulatedSampler
+from rheostat.kernel.budget import Caps
+from rheostat.kernel.ledger import Ledger
+from rheostat.kernel.policies.task_features import text_features
+from rheostat.kernel.samples import SampleStart
+from rheostat.stages.solve_driver import Driver, Limits
+from rheostat.stages.solve_question import Question
+from rheostat.workloads.answers import AnswerKind
+from rheostat.workloads.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rheostat.engines.sample_store import StoredSample
+    from rheostat.engines.sampler import Draw
+    from rheostat.kernel.allocation import Allocation
+    from rheostat.kernel.cost import Cost
+    from rheostat.kernel.samples import SamplePolicy
+
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a run under a budget did, for every question: [questions]."""
+
+    tokens: np.ndarray[Any, np.dtype[np.float64]]
+    solved: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@final
+class _Memory:
+    """Recorded samples as outcomes."""
+
+    card = EngineCard(name="replay", offers=frozenset({"sample", "simulated"}))
+    model = "recordings"
+
+    def __init__(self, questions: Sequence[Recorded]) -> None:
+        self._samples: dict[tuple[str, int], StoredSample] = {}
+        for question in questions:
+            for index, sample in enumerate(question.samples):
+                light = replace(
+                    sample, question=question.id, index=index, logprobs=None, entropies=None
+                )
+                self._samples[question.id, index] = light
+
+    def bound(self, draw: Draw) -> Cost:
+        sample = self._samples[draw.question, draw.index]
+        return most_of(sample.cost, SAMPLING.max_new_tokens)
+
+    def outcome(self, draw: Draw) -> Outcome:
+        sample = self._samples[draw.question, draw.index]
+        return Outcome(sample.drawn(draw), 1.0 + sample.cost.new_tokens)
+
+    def close(self) -> None:
+        pass
+
+
+@final
+class _Exact:
+    """The verifier that knows which recorded answers are right."""
+
+    name = "exact"
+
+    def __init__(self, questions: Sequence[Recorded]) -> None:
+        self._right: Mapping[str, Recorded] = {question.id: question for question in questions}
+
+    def score(self, request: Request, text: str, answer: str | None) -> float:
+        return float(self._right[request.id].right_answer(answer))
+
+    def close(self) -> None:
+        pass
+
+
+def run_under(
+    questions: Sequence[Recorded],
+    policy: SamplePolicy,
+    allocation: Allocation,
+    *,
+    tokens: int | None,
+) -> Spent:
+    """Let an allocation spend a budget of tokens, prompts included, on the questions."""
+    ledger = Ledger(Caps(tokens=tokens), name="bench")
+    items = [Request(id=question.id, prompt=question.id) for question in questions]
+    asked = [
+        Question(
+            request=item,
+            sampling=SAMPLING,
+            policy=policy,
+            start=SampleStart(question=item.id, samples=SAMPLES, verifier=True),
+            account=ledger.child(f"question {number}"),
+            features=text_features(questions[number].text),
+        )
+        for number, item in enumerate(items)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        store = SampleStore(Path(folder), create=True)
+        Driver(
+            sampler=JournaledSampler(SimulatedSampler(_Memory(questions)), store),
+            store=store,
+            ledger=ledger,
+            tasks=Tasks(name="", digest="", items=tuple(items), kind=AnswerKind("number")),
+            questions=asked,
+            allocation=allocation,
+            limits=Limits(),
+            verifier=_Exact(questions),
+        ).run()
+        store.close()
+    solved = [
+        one.finish is not None and question.right_answer(one.finish.answer)
+        for one, question in zip(asked, questions, strict=True)
+    ]
+    spent = [float(one.account.spent.tokens) for one in asked]
+    return Spent(tokens=np.array(spent), solved=np.array(solved))
+
+
+def equal_split(questions: Sequence[Recorded], each: int) -> Spent:
+    """Return what a fixed number of samples of every question solves, and takes."""
+    solved = [any(question.right[:each]) for question in questions]
+    tokens = [
+        float(sum(question.tokens[:each]) + _prompt_tokens(question)) for question in questions
+    ]
+    return Spent(tokens=np.array(tokens), solved=np.array(solved))
+
+
+def best_split(questions: Sequence[Recorded], tokens: float) -> int:
+    """Return the oracle: most questions that any division of the tokens solves."""
+    costs = []
+    for question in questions:
+        if any(question.right):
+            first = question.right.index(True)
+            costs.append(sum(question.tokens[: first + 1]) + _prompt_tokens(question))
+    return int((np.cumsum(sorted(costs)) <= tokens).sum())
+
+
+def difference(own: Spent, other: Spent) -> dict[str, Any]:
+    """Return the gain in solved questions with its paired interval."""
+    gains = own.solved.astype(float) - other.solved.astype(float)
+    drawn = np.random.default_rng(0).integers(0, len(gains), (RESAMPLES, len(gains)))
+    return {
+        "solved_gain": float(gains.mean()),
+        "solved_gain_interval": np.quantile(gains[drawn].mean(axis=1), [0.025, 0.975]).tolist(),
+    }
+
+
+def _prompt_tokens(question: Recorded) -> int:
+    return sum(sample.cost.prompt_tokens for sample in question.samples)

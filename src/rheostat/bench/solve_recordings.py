@@ -1,0 +1,127 @@
+"""The recordings that the suite `solve` judges policies on, made once a machine and kept.
+
+One-digit products, sums and arithmetic are what a small model sometimes knows; more terms and more
+digits are a ladder on which it hardly ever does. Ours; seeds and prompts as in the suite's head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from rheostat.engines.base import Sampling
+from rheostat.engines.cache_folder import cache_folder
+from rheostat.engines.load_sampler import load_sampler
+from rheostat.engines.sample_store import SampleStore
+from rheostat.kernel.samples import Ended
+from rheostat.kernel.seams import Installed
+from rheostat.stages.record import record
+from rheostat.workloads.tasks import load_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from rheostat.engines.sample_store import StoredSample
+
+MODEL = "smollm2"
+SAMPLES = 16
+SAMPLING = Sampling(temperature=0.7, max_new_tokens=32)
+_TWO = "min_terms=2&max_terms=2"
+_PLAIN = "allow_parentheses=false&allow_negation=false"
+TASKS: Mapping[str, str] = MappingProxyType(
+    {
+        "products": f"gym:products?{_TWO}&max_digits=1&size=80",
+        "chain_sum": f"gym:chain_sum?{_TWO}&max_digits=1&size=60",
+        "basic_arithmetic": f"gym:basic_arithmetic?{_TWO}&max_digits=1&{_PLAIN}&size=50",
+        "products_2": f"gym:products?{_TWO}&max_digits=2&size=35",
+        "chain_sum_3": "gym:chain_sum?min_terms=3&max_terms=3&max_digits=1&size=35",
+        "chain_sum_22": f"gym:chain_sum?{_TWO}&min_digits=2&max_digits=2&size=35",
+    }
+)
+"""Seed 500000, reasoning-gym's own texts; the last three are the ladder."""
+CORE = ("products", "chain_sum", "basic_arithmetic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One question with all its samples."""
+
+    id: str
+    """Task and question."""
+    task: str
+    text: str
+    """The question."""
+    ended: tuple[Ended, ...]
+    """As a policy is told of them."""
+    right: tuple[bool, ...]
+    samples: tuple[StoredSample, ...]
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """New tokens of each sample."""
+        return tuple(sample.tokens for sample in self.ended)
+
+    def right_answer(self, answer: str | None) -> bool:
+        """Return whether an answer that a sample gave is right."""
+        pairs = zip(self.ended, self.right, strict=True)
+        return any(right for ended, right in pairs if ended.answer == answer is not None)
+
+
+def recorded_questions(say: Callable[[str], None]) -> list[Recorded]:
+    """Return every question, after recording what is missing."""
+    return [question for name in TASKS for question in _recorded(name, say)]
+
+
+def _recorded(name: str, say: Callable[[str], None]) -> list[Recorded]:
+    folder = cache_folder() / "recordings" / f"{MODEL}-{name}"
+    tasks = load_tasks(TASKS[name])
+    wanted = {(item.id, i) for item in tasks.items for i in range(SAMPLES)}
+    held = _held(folder / "samples.sqlite", wanted)
+    if not held:
+        loaded = load_sampler(
+            MODEL, install=lambda *_: Installed(), dtype="float32", threads=1, progress=say
+        )
+        record(loaded, tasks, folder, samples=SAMPLES, sampling=SAMPLING, progress=say)
+    store = SampleStore(folder, create=False)
+    by_question: dict[str, list[StoredSample]] = {}
+    for sample in store.all():
+        by_question.setdefault(sample.question, []).append(sample)
+    store.close()
+    questions = []
+    for item in tasks.items:
+        samples = tuple(by_question[item.id])
+        questions.append(
+            Recorded(
+                id=f"{name}: {item.id}",
+                task=name,
+                text=item.messages[0]["content"],
+                ended=tuple(_ended(sample) for sample in samples),
+                right=tuple(bool(tasks.correct(item, sample.answer)) for sample in samples),
+                samples=samples,
+            )
+        )
+    return questions
+
+
+def _held(path: Path, wanted: set[tuple[str, int]]) -> bool:
+    """Return whether a store holds all that is wanted."""
+    if not path.is_file():
+        return False
+    store = SampleStore(path.parent, create=False)
+    held = wanted <= store.known
+    store.close()
+    return held
+
+
+def _ended(sample: StoredSample) -> Ended:
+    nats = sample.logprobs
+    return Ended(
+        index=sample.index,
+        answer=sample.answer,
+        tokens=sample.cost.new_tokens,
+        text=sample.text,
+        logprob=sum(nats) / len(nats) if nats else None,
+        logprobs=nats,
+    )

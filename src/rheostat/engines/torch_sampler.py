@@ -1,0 +1,340 @@
+"""Samples drawn side by side on the `torch` engine: prompts are read once, rows are refilled.
+
+A question's prompt is read by the first sample that needs it; the others begin from a copy of its
+keys and values. Ended rows make room for waiting samples between two steps. A pass is filled up
+with idle rows to widths at which this machine gives every row the same numbers whatever stands
+beside it: in float32 a sample's text depends on (question, index, seed) alone (ours).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+import torch
+
+from rheostat.engines.base import EngineCard
+from rheostat.engines.money import TokenPrices
+from rheostat.engines.sampler import Drawn
+from rheostat.engines.torch_model import Feed
+from rheostat.engines.torch_prices import empty_cache, most_seconds
+from rheostat.engines.torch_row import Row
+from rheostat.engines.torch_tokens import Laws, drawn_tokens
+from rheostat.engines.transcript import Transcript
+from rheostat.errors import MethodError
+from rheostat.kernel.cost import Cost
+from rheostat.kernel.model_cost import Work
+from rheostat.kernel.seams import Depth, Installed, Layout
+from rheostat.kernel.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rheostat.engines.base import StopReason
+    from rheostat.engines.sampler import Draw
+    from rheostat.engines.torch_cache import RowCache
+    from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.kernel.ledger import Reservation
+
+CHUNK = 256
+"""Prompt tokens of one forward pass."""
+ROWS = 32
+"""Rows of a step in float32: up to so many, one kernel of products serves all widths."""
+WIDE_ROWS = 128
+"""Rows of a step in other formats, which promise no identity."""
+UNIT = 8
+"""Steps are filled up to a multiple of so many rows where that makes the numbers the same."""
+HELD_BYTES = 1 << 30
+"""Prompts are kept for later samples up to so many bytes of keys and values."""
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    cache: RowCache
+    logits: torch.Tensor
+    """After its last token, [1, vocabulary]."""
+
+
+@dataclass
+class _Sample:
+    draw: Draw
+    row: Row
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    reads: bool = False
+    """Whether the question's prompt is on this sample's account."""
+
+
+@final
+class TorchSampler:
+    """The samplers' interface over a loaded model."""
+
+    card = EngineCard(name="torch", offers=frozenset({"sample", "sample.logprobs", "batched"}))
+
+    def __init__(
+        self,
+        engine: TorchEngine,
+        *,
+        installed: Installed | None = None,
+        rows: int | None = None,
+        prices: TokenPrices | None = None,
+    ) -> None:
+        """Draw up to `rows` samples side by side under a plan's decisions about depth.
+
+        Without `rows` there are as many as the number format is good for; `prices` say what
+        tokens cost in money.
+
+        Raises:
+            MethodError: the plan holds a method of another seam.
+        """
+        decided = installed or Installed()
+        if decided.draft is not None or decided.token is not None:
+            raise MethodError(
+                "samples drawn side by side take neither drafts nor methods of the `token` seam",
+                hint="take them out of the plan, as in `--set NAME=off`",
+            )
+        self.engine = engine
+        self.model = engine.model
+        self.depth = decided.depth or Depth(Layout.full(engine.shape.layers))
+        exact = engine.llama.dtype == torch.float32
+        self._rows = rows = rows or (ROWS if exact else WIDE_ROWS)
+        self._money = prices or TokenPrices(prompt=0.0, new=0.0)
+        self._prompts: dict[str, _Prompt] = {}
+        self._encoded: dict[str, list[int]] = {}
+        self._reading: set[str] = set()
+        """Questions whose prompt is on the account of a sample that was launched."""
+        self._waiting: deque[_Sample] = deque()
+        self._live: list[_Sample] = []
+        self._ended: list[Drawn] = []
+        self._idle = [self._cache(1) for _ in range(rows)]
+        self._unit = self._filled_to()
+        self._most = most_seconds(engine.prices(), engine.shape, self.depth.layout)
+
+    def bound(self, draw: Draw) -> Cost:
+        """Return the most that a draw costs; the prompt counts unless it is read already."""
+        prompt = len(self._prompt_ids(draw))
+        new = min(draw.sampling.max_new_tokens, self.engine.shape.context - prompt)
+        reads = draw.question not in self._prompts and draw.question not in self._reading
+        parts = [min(CHUNK, prompt - at) for at in range(0, prompt, CHUNK)] if reads else []
+        # idle rows of a step are paid by those that run: at most a whole unit of them
+        price = sum(self._most(n) for n in parts) + new * self._most(self._unit)
+        return self._money.priced(
+            Cost(
+                prompt_tokens=prompt if reads else 0,
+                new_tokens=new,
+                calls=len(parts) + new,
+                price=price,
+            )
+        )
+
+    def launch(self, draw: Draw, reservation: Reservation) -> None:
+        """Let a draw wait for a row."""
+        prompt = self._prompt_ids(draw)
+        fits = self.engine.shape.context - len(prompt)
+        wanted = draw.sampling.max_new_tokens
+        full: StopReason = "length" if wanted <= fits else "context"
+        new = min(wanted, fits)
+        if reservation.bound.new_tokens < new:
+            new, full = reservation.bound.new_tokens, "budget"
+        row = Row(
+            id=draw.question,
+            prompt=prompt,
+            cache=self._idle[0],  # its own comes when it gets a row
+            max_new=new,
+            full=full,
+            rng=_generator(draw),
+            decoder=self.engine.tokenizer.stream(),
+            transcript=Transcript(draw.sampling.stop),
+            reservation=reservation,
+        )
+        reads = draw.question not in self._prompts and draw.question not in self._reading
+        if reads:
+            self._reading.add(draw.question)
+        self._waiting.append(_Sample(draw, row, reads=reads))
+
+    def cancel(self, draw: Draw) -> None:
+        """End a draw; what it has cost stays charged."""
+        for samples in (self._waiting, self._live):
+            for sample in samples:
+                if sample.draw.question == draw.question and sample.draw.index == draw.index:
+                    samples.remove(sample)
+                    self._read_for_others(sample)
+                    sample.row.stop_reason = "cancelled"
+                    self._end(sample)
+                    return
+
+    def poll(self) -> Sequence[Drawn]:
+        """Step until a sample has ended; return all that have."""
+        while not self._ended and (self._live or self._waiting):
+            self._refill()
+            if self._live:
+                self._step()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        """Cancel whatever runs and forget the prompts."""
+        gone = [*self._live, *self._waiting]
+        self._live.clear()
+        self._waiting.clear()
+        for sample in gone:
+            sample.row.stop_reason = "cancelled"
+            self._end(sample)
+        self._ended = []
+        self._prompts.clear()
+        self._reading.clear()
+
+    def _refill(self) -> None:
+        while self._waiting and len(self._live) < self._rows:
+            sample = self._waiting.popleft()
+            start = time.perf_counter()
+            prompt = self._prompts.get(sample.draw.question) or self._read(sample)
+            self._reading.discard(sample.draw.question)
+            sample.row.cache = prompt.cache.copied(room=sample.row.max_new)
+            self._live.append(sample)
+            self._take([sample], prompt.logits)
+            sample.row.seconds += time.perf_counter() - start
+            self._let_go()
+
+    def _read(self, sample: _Sample) -> _Prompt:
+        row, logits = sample.row, torch.empty(0)
+        sample.reads = True
+        cache = self._cache(len(row.prompt))
+        for at in range(0, len(row.prompt), CHUNK):
+            feed = Feed(cache, row.prompt[at : at + CHUNK], at - len(row.prompt))
+            last = at + CHUNK >= len(row.prompt)
+            wanted = [len(feed.tokens) - 1] if last else []
+            logits = self.engine.passed([feed], self.depth, [wanted], [row.work], [row.trace])
+        prompt = _Prompt(cache, logits)
+        self._prompts[sample.draw.question] = prompt
+        self._forget_prompts()
+        return prompt
+
+    def _forget_prompts(self) -> None:
+        """Forget the oldest prompts that no waiting sample relies on when they take much memory."""
+        needed = {sample.draw.question for sample in self._waiting}
+        held = sum(prompt.cache.bytes for prompt in self._prompts.values())
+        for question in [*self._prompts][:-1]:
+            if held > HELD_BYTES and question not in needed:
+                held -= self._prompts.pop(question).cache.bytes
+
+    def _step(self) -> None:
+        start = time.perf_counter()
+        rows = [sample.row for sample in self._live]
+        idle = self._idle[: -len(rows) % self._unit]
+        feeds = [Feed(row.cache, [row.last], len(row.new) - 1) for row in rows]
+        feeds += [Feed(cache, [0], 0) for cache in idle]
+        beside, none = Work(), Trace()
+        logits = self.engine.passed(
+            feeds,
+            self.depth,
+            [[0]] * len(feeds),
+            [row.work for row in rows] + [beside] * len(idle),
+            [row.trace for row in rows] + [none] * len(idle),
+        )
+        for cache in idle:
+            cache.truncate(0)
+        self._take(self._live, logits[: len(rows)])
+        seconds = (time.perf_counter() - start) / len(rows)
+        for row in rows:
+            row.work.add(_share(beside, len(rows)))
+            row.seconds += seconds
+        self._let_go()
+
+    def _take(self, samples: Sequence[_Sample], logits: torch.Tensor) -> None:
+        """Draw and write a token for every row of the logits, [n, vocabulary]."""
+        laws = [Laws(s.draw.sampling, s.row.rng, (*s.row.prompt, *s.row.new)) for s in samples]
+        taken = drawn_tokens(logits, laws)
+        for sample, token, logprob, entropy in zip(samples, *taken, strict=True):
+            before = len(sample.row.new)
+            sample.row.take((token,), self.engine.eos)
+            if len(sample.row.new) > before:
+                sample.logprobs.append(logprob)
+                sample.entropies.append(entropy)
+
+    def _let_go(self) -> None:
+        ended = [sample for sample in self._live if sample.row.stop_reason is not None]
+        if ended:
+            self._live = [sample for sample in self._live if sample.row.stop_reason is None]
+            for sample in ended:
+                self._end(sample)
+
+    def _end(self, sample: _Sample) -> None:
+        row = sample.row
+        read = len(row.prompt) if sample.reads and row.work.calls else 0
+        counted = self.engine.cost(row.work, prompt_tokens=read, new_tokens=len(row.new))
+        cost = self._money.priced(replace(counted, seconds=row.seconds))
+        assert row.reservation is not None
+        row.reservation.charge(cost)
+        if row.stop_reason == "cancelled":
+            row.reservation.cancel(f"sample {sample.draw.index} was cancelled")
+        else:
+            row.reservation.close()
+        output = row.output(cost)
+        kept = len(output.token_ids)
+        self._ended.append(
+            Drawn(
+                draw=sample.draw,
+                output=output,
+                logprobs=tuple(sample.logprobs[:kept]),
+                entropies=tuple(sample.entropies[:kept]),
+            )
+        )
+
+    def _read_for_others(self, gone: _Sample) -> None:
+        """Read the prompt on a cancelled sample's account where others wait that rely on it."""
+        question = gone.draw.question
+        if not gone.reads or question in self._prompts:
+            return
+        self._reading.discard(question)
+        if any(sample.draw.question == question for sample in self._waiting):
+            self._read(gone)
+
+    def _prompt_ids(self, draw: Draw) -> list[int]:
+        if draw.question not in self._encoded:
+            self._encoded[draw.question] = self.engine.encode(draw.request)
+        return self._encoded[draw.question]
+
+    def _cache(self, capacity: int) -> RowCache:
+        return empty_cache(self.engine.llama, self.depth.layout, capacity=capacity)
+
+    def _filled_to(self) -> int:
+        """Return the number whose multiples are the widths of steps; 1 = they are not filled up.
+
+        In float32 it is the smallest at which a row's logits are the same bit by bit, whatever
+        stands beside it; other formats promise no identity.
+        """
+        if self.engine.llama.dtype != torch.float32 or self.engine.dtype == "gguf":
+            return 1
+        widest = self._tried(self._rows)
+        widths = range(UNIT, self._rows, UNIT)
+        same = all(torch.equal(self._tried(width), widest[:width]) for width in widths)
+        turned = self._tried(self._rows, turn=1).roll(1, 0)
+        even = self._rows % UNIT == 0
+        return UNIT if even and same and torch.equal(turned, widest) else self._rows
+
+    def _tried(self, width: int, *, turn: int = 0) -> torch.Tensor:
+        """Return the logits of a step over the first idle rows, in another order if turned."""
+        vocabulary = self.engine.shape.vocabulary
+        feeds = [Feed(self._idle[i], [97 * i % vocabulary], 0) for i in range(width)]
+        passed = self.engine.llama.forward(feeds[turn:] + feeds[:turn], self.depth, logit_rows=None)
+        for cache in self._idle:
+            cache.truncate(0)
+        return passed.logits
+
+
+def _share(work: Work, rows: int) -> Work:
+    """Return what each of the running rows pays of the idle ones."""
+    shared = {name: value / rows for name, value in vars(work).items()}
+    counted = ("attention_tokens", "mlp_tokens", "head_tokens", "scores", "keys_read")
+    whole = {name: round(shared[name]) for name in counted}
+    return Work(**shared | whole | {"calls": 0})
+
+
+def _generator(draw: Draw) -> np.random.Generator:
+    """Return a sample's own source of chance."""
+    name = f"{draw.sampling.seed}\n{draw.question}\n{draw.index}"
+    return np.random.default_rng(list(name.encode(errors="surrogatepass")))

@@ -1,0 +1,145 @@
+"""Allocation by value: the next sample goes where it is worth most per token (ours).
+
+With a verifier, a sample is worth the chance that it is right, learnt from all questions of the run
+(`success_model.py`). Questions are closed as beyond help as long as the solutions that are expected
+to be lost by it stay within a stated share of all that are expected: calibrated on the run itself,
+in expectation under the model. Without a verifier, a sample is worth what it is expected to add to
+the chance that the leading answer is ahead of its rival in truth, under a uniform prior: the value
+of information, looked up to some samples ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, final
+
+from rheostat.kernel.allocation import Epoch, Grant
+from rheostat.kernel.policies.stop_rules import beta_majority
+from rheostat.kernel.policies.success_model import SuccessModel, fitted
+from rheostat.kernel.policies.votes import Seen, leads
+from rheostat.kernel.samples import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rheostat.kernel.allocation import QuestionView
+
+AHEAD = 8
+"""Samples that are looked ahead without a verifier."""
+LEAST = 2
+"""Samples of a question before it may be closed, unless others of the run tell enough."""
+
+
+@dataclass(frozen=True)
+class _Worth:
+    question: QuestionView
+    samples: int
+    rate: float
+    """Value per token."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ByValue:
+    """Grants the samples of the highest value per token, while the budget has room."""
+
+    lost: float = 0.02
+    """Share of the expected solutions that closing questions may cost; 0 closes none."""
+
+    def epoch(
+        self,
+        questions: Sequence[QuestionView],
+        left: float,
+        width: int,
+        finished: Sequence[QuestionView] = (),
+    ) -> Epoch:
+        """Close what is beyond help, then grant in the order of value."""
+        if not any(question.verifier for question in (*questions, *finished)):
+            return Epoch(_granted([_informed(q) for q in questions], left, width))
+        model = fitted((*questions, *finished))
+        closed = self._closed(model, questions, finished)
+        worths = [
+            _Worth(q, 1, model.chance(q) / tokens(q)) for q in questions if q.id not in closed
+        ]
+        return Epoch(_granted(worths, left, width), closed)
+
+    def _closed(
+        self,
+        model: SuccessModel,
+        questions: Sequence[QuestionView],
+        finished: Sequence[QuestionView],
+    ) -> tuple[str, ...]:
+        """Return the questions of the least chance whose loss is allowed, in the tasks' order."""
+        solved = sum(any(_right(s) for s in q.seen) for q in finished)
+        gone = [q for q in finished if not any(_right(s) for s in q.seen)]
+        chances = {q.id: model.chance_of_any(q) for q in (*questions, *gone)}
+        may_lose = self.lost * (solved + sum(chances.values()))
+        may_lose -= sum(chances[q.id] for q in gone)
+        closed = set()
+        for question in sorted(questions, key=lambda q: chances[q.id]):
+            may_lose -= chances[question.id]
+            if may_lose < 0 or len(question.seen) < LEAST:
+                break
+            closed.add(question.id)
+        return tuple(q.id for q in questions if q.id in closed)
+
+
+def _right(sample: object) -> bool:
+    return isinstance(sample, Ended) and sample.verified is True
+
+
+def tokens(question: QuestionView) -> float:
+    """Return the tokens of a further sample: their mean so far, with the bound as one sample."""
+    spent = [float(sample.tokens) for sample in question.seen] or [question.bound]
+    return max(1.0, sum(spent) / len(spent))
+
+
+def _informed(question: QuestionView) -> _Worth:
+    """Return the block of samples of the highest value of information per token."""
+    x, y = leads([Seen(outcome=sample) for sample in question.seen])
+    shared = (x + y + 1) / (len(question.seen) + 1.5)  # samples that speak for one of the two
+    most = min(AHEAD, question.samples - len(question.seen))
+    gains = [(information(x, y, m) * shared / m, -m) for m in range(1, most + 1)]
+    rate, block = max(gains, default=(0.0, -1))
+    return _Worth(question, min(-block, question.wanted), rate / tokens(question))
+
+
+@lru_cache(maxsize=1 << 16)
+def information(x: int, y: int, more: int) -> float:
+    """Return what m more votes add to the chance that the answer ahead is the likelier one.
+
+    Args:
+        x: votes of the leader.
+        y: votes of its rival.
+        more: m, votes for one of the two.
+    """
+    now = max(beta_majority(x, y), 1 - beta_majority(x, y))
+    later, share = 0.0, 1.0
+    for i in range(more):  # P(0 of m for the leader) under Beta(x + 1, y + 1)
+        share *= (y + 1 + i) / (x + y + 2 + i)
+    for wins in range(more + 1):
+        sure = beta_majority(x + wins, y + more - wins)
+        later += share * max(sure, 1 - sure)
+        if wins < more:
+            share *= (more - wins) * (x + 1 + wins) / ((wins + 1) * (y + more - wins))
+    return max(0.0, later - now)
+
+
+def _granted(worths: Sequence[_Worth], left: float, width: int) -> tuple[Grant, ...]:
+    """Grant in the order of value per token; equal values go round, fewest samples first."""
+    order = sorted(worths, key=lambda w: (-w.rate, len(w.question.seen)))
+    grants: list[Grant] = []
+    for worth in order:
+        bound = worth.question.bound
+        fits = min(worth.samples, width, _room(left, bound, width))
+        if fits < 1:
+            continue
+        width, left = width - fits, left - fits * bound
+        grants.append(Grant(worth.question.id, fits))
+    return tuple(grants)
+
+
+def _room(left: float, bound: float, width: int) -> int:
+    """Return how many samples of a bound fit into what is left, `width` at most."""
+    return int(min(left / bound, width)) if bound > 0 else width

@@ -1,0 +1,106 @@
+"""How likely is it that a question's next sample is right? Learnt while the questions are solved.
+
+A logistic regression, fitted anew in every epoch on all prefixes of all questions of the run: what
+was known after k samples, and whether sample k + 1 passed the verifier. It sees the task's own
+features and those of its first samples. A ridge draws it to the mean rate of success, so that with
+few samples all questions look alike. Deterministic; ours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rheostat.kernel.samples import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from rheostat.kernel.allocation import QuestionView
+    from rheostat.kernel.samples import Lost
+
+    Floats = NDArray[np.float64]
+
+RIDGE = 4.0
+"""Weight of the ridge on a standardised feature, in samples."""
+STEPS = 12
+"""Newton steps."""
+
+
+def described(features: Sequence[float], seen: Sequence[Ended | Lost]) -> list[float]:
+    """Return what is known of a question after some samples."""
+    ended = [s for s in seen if isinstance(s, Ended)]
+    answers = [s.answer for s in ended if s.answer is not None]
+    logprobs = [s.logprob for s in ended if s.logprob is not None and math.isfinite(s.logprob)]
+    most = max((answers.count(answer) for answer in set(answers)), default=0)
+    tried = len(seen)
+    return [
+        *features,
+        math.log1p(tried),
+        (tried - len(answers)) / (tried + 1),
+        (len(set(answers)) - 1) / (tried + 1) if answers else 0.0,
+        (most - 1) / (tried + 1) if answers else 0.0,
+        sum(logprobs) / (len(logprobs) + 1),
+    ]
+
+
+@dataclass(frozen=True)
+class SuccessModel:
+    """The chance that the next sample is right, by what is known of a question."""
+
+    weights: Floats
+    """[features + 1], of standardised features; the last is the constant."""
+    centre: Floats
+    scale: Floats
+
+    def chance(self, question: QuestionView) -> float:
+        """Return the chance of the next sample, in (0, 1)."""
+        known = (np.array(described(question.features, question.seen)) - self.centre) / self.scale
+        logit = float(known @ self.weights[:-1] + self.weights[-1])
+        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
+
+    def chance_of_any(self, question: QuestionView) -> float:
+        """Return the chance that one of the samples left is right.
+
+        The shares of right samples behind equal signs differ; after k failures they are taken as
+        Beta of the predicted mean and k + 2 pseudo-samples.
+        """
+        mean, weight = self.chance(question), len(question.seen) + 2.0
+        wrong = np.arange(max(0, question.samples - len(question.seen)))
+        return 1.0 - float(np.prod(((1 - mean) * weight + wrong) / (weight + wrong)))
+
+
+def fitted(questions: Sequence[QuestionView]) -> SuccessModel:
+    """Fit the model on every prefix of every question, in launch order."""
+    rows, right = [], []
+    for question in questions:
+        for k, sample in enumerate(question.seen):
+            rows.append(described(question.features, question.seen[:k]))
+            right.append(isinstance(sample, Ended) and sample.verified is True)
+    width = len(described(questions[0].features, ())) if questions else 0
+    known = np.array(rows, dtype=float).reshape(len(rows), width)
+    centre = known.mean(0) if rows else np.zeros(width)
+    scale = known.std(0) + 1e-9 if rows else np.ones(width)
+    x = np.hstack([(known - centre) / scale, np.ones((len(rows), 1))])
+    return SuccessModel(_logistic(x, np.array(right, dtype=float)), centre, scale)
+
+
+def _logistic(x: Floats, y: Floats) -> Floats:
+    rate = (y.sum() + 0.5) / (len(y) + 2.0)
+    weights = np.zeros(x.shape[1])
+    weights[-1] = start = math.log(rate / (1 - rate))
+    ridge = np.diag([*[RIDGE] * (len(weights) - 1), 0.5])
+    for _ in range(STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
+        away = weights.copy()
+        away[-1] -= start
+        slope = x.T @ (y - chance) - ridge @ away
+        curve = (x * (chance * (1 - chance))[:, None]).T @ x + ridge
+        step = np.linalg.solve(curve, slope)
+        weights = weights + step * min(1.0, 2.0 / (1e-12 + float(np.abs(step).max())))
+    return weights

@@ -1,0 +1,1 @@
+"""Samples of one question: draw another one, prune one, or answer?"""

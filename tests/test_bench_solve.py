@@ -1,0 +1,115 @@
+"""The suite `solve` on made-up recordings: figures that can be checked by hand, and budgets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rheostat.bench import solve as suite
+from rheostat.bench.solve_budget import best_split, equal_split, run_under
+from rheostat.bench.solve_recordings import SAMPLES, Recorded
+from rheostat.bench.solve_rules import (
+    against_fixed,
+    compared,
+    drawn_by,
+    figures,
+    first_votes,
+    hindsight,
+    majority,
+)
+from rheostat.engines.sample_store import StoredSample
+from rheostat.kernel.cost import Cost
+from rheostat.kernel.policies.in_turn import InTurn
+from rheostat.kernel.samples import Ended
+from stages.counting_policies import Lead
+
+
+def question(name, answers, *, right="1", lengths=None):
+    """A question whose samples answer as written, one letter each; `-` = no answer."""
+    lengths = lengths or [5] * len(answers)
+    given = [None if letter == "-" else letter for letter in answers]
+    samples = tuple(
+        StoredSample(
+            question=name,
+            index=i,
+            text=answer or "",
+            answer=answer,
+            token_ids=(),
+            stop_reason="eos",
+            temperature=0.7,
+            cost=Cost(prompt_tokens=9 * (i == 0), new_tokens=n, calls=n),
+        )
+        for i, (answer, n) in enumerate(zip(given, lengths, strict=True))
+    )
+    ended = tuple(
+        Ended(index=i, answer=answer, tokens=n)
+        for i, (answer, n) in enumerate(zip(given, lengths, strict=True))
+    )
+    return Recorded(
+        id=name,
+        task="t",
+        text=f"How much is 3 + {len(name)}?",
+        ended=ended,
+        right=tuple(answer == right for answer in given),
+        samples=samples,
+    )
+
+
+QUESTIONS = [
+    question("sure", "1111111111111111"),
+    question("late", "2211111111111111"),
+    question("wrong", "3333333333333333"),
+    question("torn", "1213121312131213"),
+    question("mute", "----------------"),
+    question("rare", "2222222222221222"),
+]
+
+
+def test_a_majority_goes_to_the_earliest_on_a_tie_and_ignores_no_answers():
+    assert [majority(question("q", text).ended) for text in ("2112", "--1-", "---")] == [
+        "2",
+        "1",
+        None,
+    ]
+
+
+def test_a_rule_pays_for_all_that_it_launched():
+    drawn = drawn_by(Lead(by=2, burst=3), QUESTIONS[0].ended)
+    assert (drawn.answer, drawn.samples, drawn.tokens) == ("1", 3, 15)
+
+
+def test_hindsight_always_agrees_and_never_takes_more_than_a_rule_that_agrees():
+    whole = figures(first_votes(SAMPLES), QUESTIONS)
+    oracle = figures(hindsight, QUESTIONS)
+    assert oracle.agrees.tolist() == [1.0] * len(QUESTIONS)
+    own = figures(lambda ended, name: drawn_by(Lead(by=3), ended), QUESTIONS)
+    assert (oracle.tokens <= own.tokens)[own.agrees == 1].all()
+    found = compared(own, whole, oracle)
+    assert found["tokens_ratio_interval"][0] <= found["tokens_ratio"]
+    assert compared(whole, whole, oracle)["share_of_oracle_saving"] == 0
+    assert compared(oracle, whole, oracle)["share_of_oracle_saving"] == 1
+
+
+def test_fixed_numbers_do_not_beat_themselves():
+    fixed = [figures(first_votes(n), QUESTIONS) for n in range(1, SAMPLES + 1)]
+    for own in (fixed[0], fixed[6], fixed[-1]):
+        assert against_fixed(own, fixed)["agrees"] == pytest.approx(0)
+        assert against_fixed(own, fixed)["right_interval"] == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize("tokens", [20, 150, 300, 600])
+def test_a_budget_is_never_passed_and_hindsight_solves_most(tokens):
+    policy = suite.first_success()
+    for allocation in suite.allocations().values():
+        spent = run_under(QUESTIONS, policy, allocation, tokens=tokens)
+        assert spent.tokens.sum() <= tokens
+        assert spent.solved.sum() <= best_split(QUESTIONS, tokens)
+
+
+def test_without_a_limit_round_robin_solves_what_any_sample_solves():
+    policy = suite.first_success()
+    spent = run_under(QUESTIONS, policy, InTurn(), tokens=None)
+    assert spent.solved.tolist() == [any(question.right) for question in QUESTIONS]
+    split = equal_split(QUESTIONS, SAMPLES)
+    assert np.array_equal(split.solved, spent.solved)
+    assert split.tokens.sum() > spent.tokens.sum()

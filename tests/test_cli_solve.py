@@ -1,0 +1,125 @@
+"""The commands `record` and `solve`: what scripts read, and bad input in one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import rheostat
+from rheostat.cli import app
+from stages.sample_runs import NAMES, SAMPLES, answers_in, write_inputs
+
+DRAWN = ("--temperature", "1", "--max-new-tokens", "8")
+SOLVE = ("solve", "scripted:spec.json", "--tasks", "tasks.jsonl", *DRAWN, "--out", "out")
+LEAD = ("--rule", "lead_margin", "--samples", "6")
+ENOUGH = ("--budget", "tokens=5000")
+FILES = {
+    "bad.jsonl": '{"prompt": "easy"}\n{"prompt": 3}\n',
+    "prices.json": '{"*": {"prompt": -1, "new": 2}}',
+    "raises.py": "def check(text):\n    raise ValueError('on purpose')\n",
+    "notes/letter.txt": "dear",
+}
+BAD = [
+    ((*SOLVE, "--budget", "tokens=1"), "no room for one sample"),
+    ((*SOLVE, "--budget", "tokens"), "not of the form"),
+    ((*SOLVE, "--budget", "coins=3"), "no part `coins`"),
+    ((*SOLVE, "--budget", "usd=1"), "needs the prices of tokens"),
+    ((*SOLVE, "--budget", "usd=1", "--prices", "absent.json"), "cannot be read"),
+    ((*SOLVE, "--budget", "usd=1", "--prices", "prices.json"), "malformed at `*.prompt`"),
+    ((*SOLVE, *ENOUGH, "--rule", "luck"), "no method `luck`"),
+    ((*SOLVE, *ENOUGH, "--rule", "copyspec"), "no rule for drawing samples"),
+    ((*SOLVE, *ENOUGH, "--rule", "majority", "--confidence", "0.9"), "promises no confidence"),
+    ((*SOLVE, *ENOUGH, "--confidence", "2"), "`--confidence` must be"),
+    ((*SOLVE, *ENOUGH, "--samples", "0"), "`--samples` must be at least 1"),
+    ((*SOLVE, *ENOUGH, "--width", "0"), "must be at least 1"),
+    ((*SOLVE, *ENOUGH, "--verifier", "absent.py:check"), "`absent.py` does not exist"),
+    ((*SOLVE, *ENOUGH, *LEAD, "--verifier", "raises.py:check"), "raised ValueError: on purpose"),
+    ((*SOLVE, *ENOUGH, *LEAD, "--out", "notes"), "such as `letter.txt`"),
+    ((*SOLVE, *ENOUGH, *LEAD, "--tasks", "bad.jsonl"), "`bad.jsonl` line 2"),
+    ((*SOLVE, *ENOUGH, *LEAD, "--tasks", "absent"), "`absent` names no tasks"),
+    (("solve", "replay:notes", *SOLVE[2:], *ENOUGH, *LEAD), "holds no recording"),
+    (("record", "replay:notes", "--tasks", "tasks.jsonl", "--out", "o"), "holds no recording"),
+    (("record", *SOLVE[1:], "--samples", "0"), "`--samples` must be at least 1"),
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    write_inputs(tmp_path)
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(*args):
+    return CliRunner().invoke(app, args)
+
+
+@pytest.mark.parametrize(("args", "found"), BAD)
+def test_bad_input_gets_a_sentence_a_hint_and_exit_code_2(args, found):
+    done = command(*args)
+    assert done.exit_code == 2, done.output
+    assert found in done.stderr
+    assert "\nhint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_record_solve_and_replay_go_together(folder):
+    tasks = ("--tasks", "tasks.jsonl")
+    made = command("record", "scripted:spec.json", *tasks, *DRAWN, "--samples", "6", "--out", "st")
+    assert made.exit_code == 0, made.output
+    assert "right: " in made.stdout
+    found = []
+    for name in ("a", "b"):
+        solve = ("solve", "replay:st", *tasks, *ENOUGH, *LEAD, "--out", name, "--json")
+        done = command(*solve)
+        assert done.exit_code == 0, done.output
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+        assert command(*solve).exit_code == 0  # once more resumes: there is nothing left to do
+    one = found[0]
+    assert one["questions"] == len(NAMES)
+    assert 0 < one["samples"] <= SAMPLES * len(NAMES)
+    assert one["stop_reasons"] == found[1]["stop_reasons"]
+    lines = [(folder / name / "answers.jsonl").read_text() for name in ("a", "b")]
+    assert lines[0] == lines[1]
+    again = json.loads(command(*solve).stdout.splitlines()[-1])
+    assert again["resumed"] == one["samples"]
+
+
+def test_people_see_why_questions_ended_and_what_was_saved():
+    done = command(*SOLVE, *ENOUGH, *LEAD)
+    assert done.exit_code == 0, done.output
+    assert "ended by" in done.stdout
+    assert "settled" in done.stdout
+    assert "that all samples of every question would have taken" in done.stdout
+    assert "gave no answer: they had no vote" in done.stdout
+
+
+def test_parameters_of_a_named_rule_can_be_set(folder):
+    for margin in ("1", "5"):
+        done = command(
+            *SOLVE[:-1], margin, *ENOUGH, *LEAD, "--param", f"lead_margin.margin={margin}"
+        )
+        assert done.exit_code == 0, done.output
+    samples = [sum(line["samples"] for line in answers_in(folder / m)) for m in ("1", "5")]
+    assert samples[0] < samples[1]
+
+
+def test_python_solves_as_the_command_does(folder):
+    requests = [rheostat.Request(id=name, prompt=name, reference="1") for name in ("easy", "even")]
+    found = rheostat.solve(
+        rheostat.load("scripted:spec.json"),
+        requests,
+        budget="tokens=500",
+        out=folder / "py",
+        rule="lead_margin",
+        verifier=lambda text: text.endswith("1"),
+        sampling={"temperature": 1.0, "max_new_tokens": 8},
+    )
+    assert [line["id"] for line in found["answers"]] == ["easy", "even"]
+    assert found["cost"]["new_tokens"] == sum(a["cost"]["new_tokens"] for a in found["answers"])
