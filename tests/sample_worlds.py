@@ -39,7 +39,7 @@ def draws(shares, count, *, seed=0, tokens=20):
             text=f"path {kind} {rng.integers(4)}",
             logprob=-0.2 - 0.1 * float(kind) - float(rng.random()) / 10,
             logprobs=tuple(-rng.exponential(0.3 + 0.1 * kind, tokens)),
-            verified=kind == 0,
+            verified=bool(kind == 0),
         )
         for i, kind in enumerate(kinds)
     ]

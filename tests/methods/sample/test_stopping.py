@@ -68,7 +68,7 @@ def test_mode_leaves_ties_undecided():
         World(draws((0.5, 0.5), 64, seed=s)).run(ModeVote().at(0.05, {}, None)).finish.settled
         for s in range(60)
     ]
-    clear = World(draws((0.95,), 64)).run(ModeVote().at(0.05, {}, None))
+    clear = World(draws((1.0,), 64)).run(ModeVote().at(0.05, {}, None))
     assert sum(decided) <= 5
     assert clear.finish.settled
     assert clear.finish.confidence == 0.95
@@ -101,7 +101,7 @@ def test_without_a_verifier_the_judge_is_asked_and_ties_go_to_votes():
 
 
 def test_self_evaluation_is_best_of_n_at_dial_0_and_one_sample_at_dial_1():
-    samples = draws((0.2, 0.5), N, seed=4)
+    samples = draws((0.3, 0.7), N, seed=4)
     best = World(samples).run(SelfEvaluation().at(0.0, {}, None))
     assert best.launched == N
     assert best.finish.answer == "a"

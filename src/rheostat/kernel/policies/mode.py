@@ -54,16 +54,19 @@ class Mode:
 
     def _needed(self, votes: Sequence[Vote], left: int) -> int:
         """Return how many votes in a row would settle it, at most the samples that are left."""
-        if not votes or self.alpha <= 0:
+        if self.alpha <= 0:
             return max(left, 1)
-        leader, rival = votes[0], votes[1].votes if len(votes) > 1 else 0
-        place = 1 + sum(vote.first < leader.first for vote in votes)
+        count, first = (votes[0].votes, votes[0].first) if votes else (0, 0)
+        rival = votes[1].votes if len(votes) > 1 else 0
+        place = 1 + sum(vote.first < first for vote in votes)
         least = math.log(place * (place + 1) / self.alpha)
 
         def sure(more: int) -> bool:
-            return log_evidence(leader.votes + more - 1, rival) >= least
+            return count + more > 0 and log_evidence(count + more - 1, rival) >= least
 
-        return max(1, min(bisect_left(range(left + 1), True, key=sure), left)) if not sure(0) else 0
+        if sure(0):
+            return 0
+        return max(1, min(bisect_left(range(left + 1), True, key=sure), left))
 
     def best(self, seen: Sequence[Seen], start: SampleStart) -> Vote | None:
         """Return the majority."""
