@@ -22,7 +22,7 @@ LENGTHS = (8, 16, 32, 64)
 """Windows, in tokens (ours)."""
 TIMES = 4
 """Copies of a window, back to back, that make a loop (ours)."""
-SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\s|$)|\n|$)|[.!?\n]+")
+SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?=\S))+(?:[.!?]|\n)?|[.!?\n]+")
 """A sentence with its end; the pieces of a text join to the whole text."""
 
 
