@@ -336,6 +336,8 @@ def budget_table() -> str:
         )
     lines.append(f"| hindsight | {data['hindsight_solved']:.3f} | – | 0.00× |")
     return "\n".join(lines) + "\n" + source(result("solve"))
+
+
 def peers_table() -> str:
     """All draft sources against the fastest peer, in short."""
     data = result("decode")
