@@ -18,6 +18,7 @@ from rheostat.bench.solve_recordings import (
     MODEL,
     SAMPLES,
     SAMPLING,
+    SEED,
     TASKS,
     Recorded,
     recorded_questions,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from rheostat.kernel.allocation import Allocation
     from rheostat.kernel.samples import Ended, SamplePolicy
 
-SEED = 500000
 OFFERS = frozenset({"sample", "sample.logprobs"})
 """What a recording offers to a rule."""
 DIALS = (0.25, 0.5, 0.75, 1.0)

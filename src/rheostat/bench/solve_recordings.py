@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rheostat.engines.sample_store import StoredSample
+    from rheostat.workloads.tasks import Tasks
 
 MODEL = "smollm2"
 SAMPLES = 16
+SEED, CALIBRATION_SEED = 500000, 100000
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=32)
 _TWO = "min_terms=2&max_terms=2"
 _PLAIN = "allow_parentheses=false&allow_negation=false"
@@ -40,7 +42,7 @@ TASKS: Mapping[str, str] = MappingProxyType(
         "chain_sum_22": f"gym:chain_sum?{_TWO}&min_digits=2&max_digits=2&size=35",
     }
 )
-"""Seed 500000, reasoning-gym's own texts; the last three are the ladder."""
+"""With a seed added; reasoning-gym's own texts; the last three are the ladder."""
 CORE = ("products", "chain_sum", "basic_arithmetic")
 
 
@@ -69,14 +71,27 @@ class Recorded:
         return any(right for ended, right in pairs if ended.answer == answer is not None)
 
 
-def recorded_questions(say: Callable[[str], None]) -> list[Recorded]:
-    """Return every question, after recording what is missing."""
-    return [question for name in TASKS for question in _recorded(name, say)]
+def recorded_questions(say: Callable[[str], None], *, seed: int = SEED) -> list[Recorded]:
+    """Return every question, after recording what is missing.
+
+    Args:
+        seed: `SEED` for what is published, `CALIBRATION_SEED` for what constants may be chosen on:
+            without the questions whose text is among those of `SEED`.
+    """
+    questions = [question for name in TASKS for question in _recorded(name, seed, say)]
+    if seed == SEED:
+        return questions
+    tested = {item.messages[0]["content"] for name in TASKS for item in _tasks(name, SEED).items}
+    return [question for question in questions if question.text not in tested]
 
 
-def _recorded(name: str, say: Callable[[str], None]) -> list[Recorded]:
-    folder = cache_folder() / "recordings" / f"{MODEL}-{name}"
-    tasks = load_tasks(TASKS[name])
+def _tasks(name: str, seed: int) -> Tasks:
+    return load_tasks(f"{TASKS[name]}&seed={seed}")
+
+
+def _recorded(name: str, seed: int, say: Callable[[str], None]) -> list[Recorded]:
+    folder = cache_folder() / "recordings" / f"{MODEL}-{name}-{seed}"
+    tasks = _tasks(name, seed)
     wanted = {(item.id, i) for item in tasks.items for i in range(SAMPLES)}
     held = _held(folder / "samples.sqlite", wanted)
     if not held:
