@@ -128,7 +128,9 @@ def solved(
         limits=options.get("limits", Limits()),
         command=options.get("command", ""),
     )
-    offers = frozenset({"sample.verifier", "sample.score"}) if verifier else frozenset()
+    offers = frozenset({"sample.compare"})
+    if verifier:
+        offers |= {"sample.verifier", "sample.score"}
 
     def install(shape: ModelShape | None, offered: frozenset[str]) -> Installed:
         return catalog.installed(plan, shape, offered | offers)
