@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engines.tiny_gguf import CHAT_TEMPLATE, tiny_weights, write_tiny_gguf
+from rheostat.engines.architecture import llama, rope_of
 from rheostat.engines.cache_folder import cache_folder
 from rheostat.engines.weight_names import weight_shapes
 from rheostat.engines.weights_cache import load_weights
@@ -188,6 +189,8 @@ def test_smollm2_is_what_its_card_says(smollm2: LoadedModel) -> None:
     shape = smollm2.shape
     assert (shape.layers, shape.width, shape.heads, shape.kv_heads) == (30, 576, 9, 3)
     assert (shape.vocabulary, shape.context, shape.tied) == (49152, 8192, True)
-    assert (smollm2.rope_theta, smollm2.bos_id, smollm2.eos_ids) == (100000.0, 1, {0, 2})
+    assert (smollm2.bos_id, smollm2.eos_ids) == (1, {0, 2})
+    rope = rope_of(64, 100000.0)
+    assert smollm2.architecture == llama(layers=30, eps=smollm2.architecture.eps, rope=rope)
     assert smollm2.special_ids == set(range(17))
     assert sum(t.numel() for t in smollm2.tensors.values()) == 134_515_008

@@ -114,6 +114,8 @@ class TorchEngine:
             raise WorkloadError(
                 f"the prompt of request `{request.id}` is empty", hint="write at least one word"
             )
+        if raw or not request.messages:  # a template writes them itself
+            ids = [*self.tokenizer.starts, *ids]
         if len(ids) >= self.shape.context:
             raise WorkloadError(
                 f"the prompt of request `{request.id}` has {len(ids)} tokens, the model's context "

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.gguf_file import open_gguf
 from rheostat.engines.torch_matrix import MOST_ROWS, laid_out, multiplied
-from rheostat.errors import ModelError
+from rheostat.errors import ModelError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,6 +128,11 @@ def _read(path: Path) -> dict[str, Levels] | None:
 
 
 def _unpacked(loaded: LoadedModel) -> dict[str, Levels]:
+    if loaded.gguf_path is None:
+        raise UserError(
+            f"`{loaded.name}` is no GGUF file: it has no four-bit weights of its own",
+            hint="choose `--dtype float32` or `bfloat16`",
+        )
     stored = open_gguf(loaded.gguf_path).tensors
     return {
         name: levels_of(tensor)

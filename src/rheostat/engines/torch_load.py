@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
@@ -20,7 +21,6 @@ from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices
 from rheostat.engines.torch_weights import fused_levels, fused_weights, head_weight
-from rheostat.engines.weights_cache import load_weights
 from rheostat.errors import UserError
 from rheostat.kernel.model_cost import PriceTable
 
@@ -54,7 +54,8 @@ def load_torch(
     """Load a model by name or path.
 
     Args:
-        name: an embedded name such as `smollm2`, or the path of a GGUF file.
+        name: an embedded name such as `smollm2`, the path of a GGUF file, of a folder as Hugging
+            Face keeps it or of a `.safetensors` file in one, or a hub id.
         dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself.
         threads: threads of one forward pass; None = the cores this process may use.
         progress: called with a line of text when something takes a while.
@@ -113,7 +114,7 @@ class _Source(NamedTuple):
                 hint=f"leave it out for {cores}",
             )
         torch.set_num_threads(threads or cores)
-        loaded = load_weights(name, progress=progress)
+        loaded = load_model(name, progress=progress)
         return _Source(loaded, dtype, _measurements_path(loaded, dtype))
 
     def known(self) -> _Known | None:
