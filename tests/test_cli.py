@@ -38,7 +38,7 @@ BAD = [
     (("generate", "smoll", "hi"), "unknown model `smoll`"),
     (("generate", "", "hi"), "name is empty"),
     (("generate", "absent.gguf", "hi"), "`absent.gguf` does not exist"),
-    (("generate", "notes.txt", "hi"), "not a .gguf file"),
+    (("generate", "notes.txt", "hi"), "is no model's file"),
     (("generate", "bad.gguf", "hi"), "not a whole GGUF file"),
     (("generate", "empty.gguf", "hi"), "not a whole GGUF file"),
     (("generate", "scripted:absent.json", "a"), "cannot be read"),

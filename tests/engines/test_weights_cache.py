@@ -113,7 +113,7 @@ def test_an_altered_description_is_made_again(tiny_gguf: Path) -> None:
     held = json.loads(cached("json").read_text())
     held["model"]["rope_theta"] = 5.0
     cached("json").write_text(json.dumps(held))
-    assert load_weights(str(tiny_gguf)).rope_theta == 10000.0
+    assert load_weights(str(tiny_gguf)).architecture.ropes == (rope_of(8, 10000.0),)
 
 
 def test_a_description_that_is_no_text_is_made_again(tiny_gguf: Path) -> None:
@@ -171,7 +171,7 @@ def test_paths_that_are_no_model_are_refused(tmp_path: Path) -> None:
     for name, message in {
         "absent.gguf": "does not exist",
         "folder.gguf": "is a folder",
-        "notes.txt": "is not a .gguf file",
+        "notes.txt": "is no model's file",
     }.items():
         with pytest.raises(ModelError, match=message):
             load_weights(str(tmp_path / name))

@@ -55,6 +55,11 @@ class Architecture:
         """Dimensions of a head that are rotated."""
         return 2 * len(self.ropes[0].frequencies)
 
+    @property
+    def kinds(self) -> tuple[tuple[int, int], ...]:
+        """For each layer its attention's rotary embedding and window."""
+        return tuple(zip(self.rope_of, self.windows, strict=True))
+
     def is_plain(self, head_size: int) -> bool:
         """Return whether it is llama's own: nothing besides the skeleton."""
         plain = llama(layers=len(self.rope_of), eps=self.eps, rope=self.ropes[0])

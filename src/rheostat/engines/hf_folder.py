@@ -225,7 +225,7 @@ def _unstacked(stored: dict[str, torch.Tensor], found: Described) -> dict[str, t
             whole = parts.pop(f"model.layers.{layer}.{stack}.weight", None)
             if whole is None or whole.shape[0] != sum(sizes[stack]):
                 continue  # told as a weight that is missing
-            pieces = torch.split(whole, sizes[stack])
+            pieces = torch.split(whole, list(sizes[stack]))
             parts |= {
                 f"model.layers.{layer}.{_PLACES[name]}.weight": piece
                 for name, piece in zip(names, pieces, strict=True)

@@ -20,7 +20,7 @@ from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_masks import mask_of
 from rheostat.engines.torch_observed import observed
 from rheostat.engines.torch_rotary import rotations, turn
-from rheostat.engines.torch_stack import PackedRow, Stacked, fused_stack
+from rheostat.engines.torch_stack import PackedRow, Stacked, View, fused_stack
 from rheostat.engines.torch_tree import places_of
 from rheostat.engines.torch_weights import (
     Layer,
@@ -56,6 +56,10 @@ class Feed:
     ahead: int = 0
     """Tokens between those that the cache counts and the first new one: written ahead."""
 
+    def places(self, first: int) -> list[int]:
+        """Return the places of the new tokens in their text, counted from `first`."""
+        return [first + place for place in places_of(self.parents, len(self.tokens))]
+
 
 class Passed(NamedTuple):
     """What a forward pass gave."""
@@ -76,14 +80,6 @@ class Resume(NamedTuple):
     layer: int
     stream: torch.Tensor
     """Residual stream entering that layer, [n, width]."""
-
-
-class _View(NamedTuple):
-    """What one kind of attention sees of a pass."""
-
-    rows: Sequence[PackedRow]
-    turns: torch.Tensor
-    """Complex64 [n, pairs]."""
 
 
 class _Ran(NamedTuple):
@@ -139,10 +135,8 @@ class Llama:
         """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded), dtype, forms)
         self._bytes: dict[int, tuple[float, float]] = {}
-        kinds = list(zip(architecture.rope_of, architecture.windows, strict=True))
-        self._kinds = sorted(set(kinds))
-        """Pairs of a rotary embedding and a window that attentions have."""
-        self._view_of = [self._kinds.index(kind) for kind in kinds]
+        self._kinds = sorted(set(architecture.kinds))
+        self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
         self._turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
 
     @torch.inference_mode()
@@ -188,7 +182,7 @@ class Llama:
     def _layered(  # noqa: PLR0913  # a pass, one layer after the other
         self,
         x: torch.Tensor,
-        views: Sequence[_View],
+        views: Sequence[View],
         depth: Depth,
         generated: Ints,
         first: int,
@@ -297,14 +291,14 @@ class Llama:
             self._bytes[rows] = attention / len(layers), mlp * shape.mlp_weights / len(layers)
         return self._bytes[rows]
 
-    def _views(self, feeds: Sequence[Feed]) -> list[_View]:
+    def _views(self, feeds: Sequence[Feed]) -> list[View]:
         """Return what attentions of every kind see of the feeds; one kind, for most models."""
-        places = [i for f in feeds for i in _positions(f, f.cache.length + f.ahead)]
+        places = [i for f in feeds for i in f.places(f.cache.length + f.ahead)]
         for feed in feeds:
             feed.cache.make_room(feed.ahead + len(feed.tokens))
         turns = [turns[places] for turns in self._turns]
         rows = {window: self._rows(feeds, window) for window in {w for _, w in self._kinds}}
-        return [_View(rows[window], turns[rope]) for rope, window in self._kinds]
+        return [View(rows[window], turns[rope]) for rope, window in self._kinds]
 
     def _headed(self, x: torch.Tensor, *, choices: bool) -> tuple[torch.Tensor, int]:
         if not len(x):  # the head is not read for nothing
@@ -337,7 +331,7 @@ class Llama:
         self,
         layer: Layer,
         x: torch.Tensor,
-        view: _View,
+        view: View,
         slot: int,
     ) -> torch.Tensor:
         shape, rows = self.shape, view.rows
@@ -355,8 +349,8 @@ class Llama:
             held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
             outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row.mask))
         out = layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
-        norm = layer.attention_post_norm
-        return out if norm is None else self._normed(out, norm)
+        after = layer.attention_post_norm
+        return out if after is None else self._normed(out, after)
 
     def _norm_heads(self, part: torch.Tensor, weight: torch.Tensor) -> None:
         """Norm each head of part [n, heads * head_size] in place."""
@@ -399,10 +393,5 @@ class Llama:
         return out if layer.mlp_post_norm is None else self._normed(out, layer.mlp_post_norm)
 
 
-def _positions(feed: Feed, first: int) -> list[int]:
-    """Return the places of the feed's new tokens in their text, counted from `first`."""
-    return [first + place for place in places_of(feed.parents, len(feed.tokens))]
-
-
 def _generated(feeds: Sequence[Feed]) -> Ints:
-    return np.array([i for f in feeds for i in _positions(f, f.generated)], dtype=np.int64)
+    return np.array([i for f in feeds for i in f.places(f.generated)], dtype=np.int64)

@@ -36,6 +36,14 @@ class PackedRow(NamedTuple):
     """Tokens between those that the cache counts and the first new one."""
 
 
+class View(NamedTuple):
+    """What one kind of attention sees of a pass."""
+
+    rows: Sequence[PackedRow]
+    turns: torch.Tensor
+    """Complex64 [n, pairs]."""
+
+
 @final
 class FusedStack:
     """The layers of a model whose products share a number format."""
