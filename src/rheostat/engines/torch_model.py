@@ -121,7 +121,7 @@ class Llama:
             self._layers.append(laid_out_layer(weights, forms, held))
         stacked = Stacked(None, "they are not asked for")
         if fused:
-            stacked = fused_stack(self.shape, self._layers, self._eps, dtype)
+            stacked = fused_stack(self.shape, self._layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded), dtype, forms)
