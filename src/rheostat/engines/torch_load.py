@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.fused_build import fused_library
 from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "gguf": torch.float32}
 """Number formats by the names that users know: `gguf` = the file's own four-bit matrices, and
 float32 between them."""
-FORMAT = 4
+FORMAT = 5
 """Version of the cached measurements."""
 
 
@@ -146,6 +147,7 @@ def _chosen(
 
 def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:
     key = [FORMAT, machine().name, torch.__version__, torch.get_num_threads(), loaded.digest, dtype]
+    key.append(fused_library().library is not None)
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     return cache_folder() / "measurements" / f"{digest}.json"
 

@@ -130,7 +130,7 @@ class Llama:
         if fused and not architecture.is_plain(self.shape.head_size):
             stacked = Stacked(None, "the compiled ones are those of the llama shape alone")
         elif fused:
-            stacked = fused_stack(self.shape, self._layers, self._eps, dtype)
+            stacked = fused_stack(self.shape, self._layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded), dtype, forms)
