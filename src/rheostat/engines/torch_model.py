@@ -326,11 +326,11 @@ class Llama:
         outs = []
         for row in rows:
             held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
-            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row.mask))
+            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row, slot))
         return layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
 
     def _attended(
-        self, q: torch.Tensor, held: torch.Tensor, mask: torch.Tensor | None
+        self, q: torch.Tensor, held: torch.Tensor, row: PackedRow, slot: int
     ) -> torch.Tensor:
         """Attend from q [n, heads * head_size] to held [T, 2, kv_heads, head_size]."""
         n, shape = q.shape[0], self.shape
@@ -340,7 +340,7 @@ class Llama:
             q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
         q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
         keys, values = held.permute(1, 2, 0, 3)[:, None]
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=row.mask_of(slot, q))
         if n == 1:
             return out.view(1, -1)
         out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
@@ -369,7 +369,7 @@ def _causal_mask(n: int, held: int, dtype: torch.dtype) -> torch.Tensor | None:
 
 
 def _mask(feed: Feed, dtype: torch.dtype) -> torch.Tensor | None:
-    held = feed.cache.length + feed.ahead
+    held = feed.cache.entries + feed.ahead
     if feed.parents is None:
         return _causal_mask(len(feed.tokens), held, dtype)
     return tree_mask(feed.parents, held, dtype)
