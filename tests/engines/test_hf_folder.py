@@ -199,6 +199,16 @@ def test_batches_forks_and_truncations_change_nothing(folders, name):
     )
 
 
+def test_a_model_with_windows_offers_no_decision_about_its_cache(folders):
+    import rheostat
+
+    llama, mistral = (
+        rheostat.load(str(folders(name)[0]), threads=1).card.offers for name in ("llama", "mistral")
+    )
+    assert "cache.entries" in llama
+    assert llama - mistral == {offer for offer in llama if offer.startswith("cache")}
+
+
 def test_bfloat16_weights_stay_as_they_are_stored(folders, tmp_path):
     folder = shutil.copytree(folders("qwen2")[0], tmp_path / "half")
     stored = load_file(folder / "model.safetensors")

@@ -12,12 +12,12 @@ import torch
 
 from rheostat.engines.base import EngineCard, Scored
 from rheostat.engines.constrained import Constrained, Ends
+from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_draft_model import check_drafts_for
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
-from rheostat.engines.torch_prices import empty_cache
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import Work, work_cost
@@ -40,7 +40,16 @@ if TYPE_CHECKING:
 CARD = EngineCard(
     name="torch",
     offers=frozenset(
-        {"draft", "draft.model", "depth.static", "depth.mlp", "signal.mlp_cosine", "token"}
+        {
+            "cache.entries",
+            "depth.mlp",
+            "depth.static",
+            "draft",
+            "draft.model",
+            "signal.attention",
+            "signal.mlp_cosine",
+            "token",
+        }
     ),
 )
 
@@ -73,6 +82,9 @@ class TorchEngine:
         self.tokenizer = tokenizer
         self.eos = loaded.eos_ids
         self.special = loaded.special_ids
+        if any(loaded.architecture.windows):  # windows are counted in tokens, not in entries kept
+            kept = frozenset(o for o in CARD.offers if not o.startswith("cache"))
+            self.card = replace(CARD, offers=kept)
         self._prices = prices
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
@@ -156,10 +168,10 @@ class TorchEngine:
     def score(
         self, prompt: Sequence[int], continuation: Sequence[int], *, installed: Installed
     ) -> Scored:
-        """Read a continuation teacher-forced, with the plan's depth decisions.
+        """Read a continuation teacher-forced, with the plan's depth and cache decisions.
 
         Args:
-            prompt: token ids read first, at least one.
+            prompt: token ids read first, at least one; the first border lies behind them.
             continuation: n token ids whose probabilities are wanted.
 
         Returns:
@@ -175,15 +187,18 @@ class TorchEngine:
         if not continuation:
             none = np.empty(0)
             return Scored(nats=none, choice=none.astype(np.int64), margin=none, cost=Cost())
-        cache = empty_cache(self.llama, depth.layout, capacity=len(tokens))
+        compaction = self.compaction(installed)
+        cache = compaction.cache(depth.layout, prompt=len(prompt), capacity=len(tokens))
         work, trace, rows = Work(), Trace(), []
         start = time.perf_counter()
-        for at in range(0, len(tokens), CHUNK):
-            feed = Feed(cache, tokens[at : at + CHUNK], at - len(prompt))
+        for at, end in compaction.parts(len(prompt), len(tokens), CHUNK):
+            compaction.settle([cache], [work], [trace])
+            feed = Feed(cache, tokens[at:end], at - len(prompt))
             wanted = [i for i in range(len(feed.tokens)) if at + i >= len(prompt) - 1]
             logits = self.passed([feed], depth, [wanted], [work], [trace])
             rows.append(_read(logits, continuation, at + (wanted or [0])[0] - len(prompt) + 1))
         nats, choice, margin = (np.concatenate(part) for part in zip(*rows, strict=True))
+        trace.cache_bytes = cache.bytes
         cost = self.cost(work, prompt_tokens=len(tokens), new_tokens=0)
         return Scored(
             nats=nats,
@@ -192,6 +207,11 @@ class TorchEngine:
             cost=replace(cost, seconds=time.perf_counter() - start),
             trace=trace,
         )
+
+    def compaction(self, installed: Installed) -> Compaction:
+        """Return what carries out the plan's cache decision."""
+        plan = installed.cache
+        return Compaction(self.llama, self._prices, None if plan is None else plan.eviction)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
@@ -220,7 +240,7 @@ class TorchEngine:
         for feed, indices in zip(feeds, wanted, strict=True):
             rows += [start + i for i in indices]
             start += len(feed.tokens)
-        held = sum(feed.cache.length for feed in feeds) // len(feeds)
+        held = sum(feed.cache.entries for feed in feeds) // len(feeds)
         passed = self.llama.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
@@ -245,8 +265,8 @@ class TorchEngine:
                     attention_tokens=attentions * n,
                     mlp_tokens=runs,
                     head_tokens=len(indices),
-                    scores=attentions * n * feed.cache.length,
-                    keys_read=attentions * feed.cache.length,
+                    scores=attentions * n * feed.cache.entries,
+                    keys_read=attentions * feed.cache.entries,
                     weight_bytes=(weight_bytes + 4 * again) * share,
                     others=again * share,
                     calls=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -13,7 +14,7 @@ from rheostat.engines.torch_draft import ModelDrafts, laws_of
 from rheostat.engines.torch_draft_forward import Draft
 from rheostat.engines.torch_draft_prices import drafting_seconds, most_drafting
 from rheostat.engines.torch_model import Feed
-from rheostat.engines.torch_prices import empty_cache, most_seconds, step_seconds
+from rheostat.engines.torch_prices import most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
@@ -51,6 +52,7 @@ class Run:
         self.engine = engine
         self.sampling = sampling
         self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
+        self.compaction = engine.compaction(installed)
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
         self.on_token = on_token
@@ -66,6 +68,7 @@ class Run:
             drafts=installed.draft is not None,
             most_seconds=most_seconds(prices, shape, layout),
             drafting=drafting,
+            compacting=partial(self.compaction.most_seconds, slots=sum(layout.attention)),
         )
 
     def outputs(self, requests: Sequence[Request]) -> Iterator[Output]:
@@ -102,8 +105,8 @@ class Run:
         row = Row(
             id=request.id,
             prompt=prompt,
-            cache=empty_cache(
-                engine.llama, self.depth.layout, capacity=len(prompt) + grant.new_tokens
+            cache=self.compaction.cache(
+                self.depth.layout, prompt=len(prompt), capacity=len(prompt) + grant.new_tokens
             ),
             max_new=grant.new_tokens,
             full=full,
@@ -140,33 +143,37 @@ class Run:
 
     def _read_prompts(self, rows: Sequence[Row]) -> None:
         """Read all prompts, up to `CHUNK` tokens a pass, and take every row's first token."""
-        waiting = [(row, at) for row in rows for at in range(0, len(row.prompt), CHUNK)]
+        waiting = [
+            (row, *part)
+            for row in rows
+            for part in self.compaction.parts(len(row.prompt), len(row.prompt), CHUNK)
+        ]
         while waiting:
             self._stop_overdue(rows)
             waiting = [part for part in waiting if not part[0].stop_reason]
-            chosen: list[tuple[Row, int]] = []
+            chosen: list[tuple[Row, int, int]] = []
             size = 0
-            for row, at in waiting:
-                n = min(CHUNK, len(row.prompt) - at)
+            for row, at, end in waiting:
                 # the parts of one prompt lie behind each other, each needs the one before
-                if chosen and (size + n > CHUNK or chosen[-1][0] is row):
+                if chosen and (size + end - at > CHUNK or chosen[-1][0] is row):
                     break
-                chosen.append((row, at))
-                size += n
+                chosen.append((row, at, end))
+                size += end - at
             waiting = waiting[len(chosen) :]
             if chosen:
                 self._read(chosen)
 
-    def _read(self, parts: Sequence[tuple[Row, int]]) -> None:
+    def _read(self, parts: Sequence[tuple[Row, int, int]]) -> None:
         start = time.perf_counter()
+        rows = [row for row, _, _ in parts]
+        self._settle(rows)
         feeds = [
-            Feed(row.cache, row.prompt[at : at + CHUNK], at - len(row.prompt)) for row, at in parts
+            Feed(row.cache, row.prompt[at:end], at - len(row.prompt)) for row, at, end in parts
         ]
-        ends = [at + CHUNK >= len(row.prompt) for row, at in parts]
+        ends = [end == len(row.prompt) for row, _, end in parts]
         wanted = [
             [len(feed.tokens) - 1] if end else [] for feed, end in zip(feeds, ends, strict=True)
         ]
-        rows = [row for row, _ in parts]
         logits = self._passed(rows, feeds, wanted)
         finishing = [row for row, end in zip(rows, ends, strict=True) if end]
         self._take(finishing, [Draft()] * len(finishing), logits)
@@ -174,6 +181,7 @@ class Run:
 
     def _step(self, rows: Sequence[Row]) -> None:
         start = time.perf_counter()
+        self._settle(rows)
         drafts = [Draft(tokens=self._draft(row, row.room)) for row in rows]
         if self.models is not None:
             self.models.draw(rows, drafts)
@@ -190,6 +198,10 @@ class Run:
         if self.models is not None:
             self.models.forget(rows)
         self._charge_time(rows, start)
+
+    def _settle(self, rows: Sequence[Row]) -> None:
+        caches, works = [row.cache for row in rows], [row.work for row in rows]
+        self.compaction.settle(caches, works, [row.trace for row in rows])
 
     def _draft(self, row: Row, limit: int) -> Sequence[int]:
         if self.drafter is None or limit < 1:
@@ -266,6 +278,7 @@ class Run:
         cost = self._cost(row)
         if row.reservation is not None:
             row.reservation.settle(cost)
+        row.trace.cache_bytes = row.cache.bytes
         return row.output(cost)
 
 

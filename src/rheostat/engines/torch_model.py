@@ -320,7 +320,7 @@ class Llama:
         group = self.shape.heads // self.shape.kv_heads
         for feed in feeds:
             n = len(feed.tokens)
-            held = feed.cache.length + feed.ahead
+            held = feed.cache.entries + feed.ahead
             mask = mask_of(feed.parents, n, held=held, window=window, dtype=self.dtype)
             mask = None if mask is None else mask.repeat(group, 1)
             rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead))
@@ -347,7 +347,7 @@ class Llama:
         outs = []
         for row in rows:
             held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
-            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row.mask))
+            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row, slot))
         out = layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
         after = layer.attention_post_norm
         return out if after is None else self._normed(out, after)
@@ -358,7 +358,7 @@ class Llama:
         heads.copy_(F.rms_norm(heads, (self.shape.head_size,), weight, self._eps))
 
     def _attended(
-        self, q: torch.Tensor, held: torch.Tensor, mask: torch.Tensor | None
+        self, q: torch.Tensor, held: torch.Tensor, row: PackedRow, slot: int
     ) -> torch.Tensor:
         """Attend from q [n, heads * head_size] to held [T, 2, kv_heads, head_size]."""
         n, shape = q.shape[0], self.shape
@@ -368,9 +368,8 @@ class Llama:
             q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
         q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
         keys, values = held.permute(1, 2, 0, 3)[:, None]
-        out = F.scaled_dot_product_attention(
-            q, keys, values, attn_mask=mask, scale=self._architecture.score_scale
-        )
+        mask, scale = row.mask_of(slot, q), self._architecture.score_scale
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale)
         if n == 1:
             return out.view(1, -1)
         out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)

@@ -39,12 +39,12 @@ class PartBooks:
         """Count the sub-layers of a part; the caches do not count its tokens yet."""
         attentions, mlps = sum(layout.attention), sum(layout.mlp)
         total = sum(len(feed.tokens) for feed in feeds)
-        held = sum(feed.cache.length + feed.ahead for feed in feeds) // len(feeds)
+        held = sum(feed.cache.entries + feed.ahead for feed in feeds) // len(feeds)
         price = part_seconds(self.prices, total, held, layout)
         weights = self.llama.weight_bytes(Depth(layout), [total] * mlps, total, 0, choices=True)
         for feed, work in zip(feeds, works, strict=True):
             n = len(feed.tokens)
-            keys = feed.cache.length + feed.ahead + n
+            keys = feed.cache.entries + feed.ahead + n
             work.add(
                 Work(
                     attention_tokens=attentions * n,

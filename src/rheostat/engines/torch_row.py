@@ -63,7 +63,8 @@ class Row:
     @property
     def room(self) -> int:
         """How many draft tokens a step may carry beside the newest token."""
-        return self.max_new - len(self.new) - 1
+        left, to_border = self.max_new - len(self.new), self.cache.room_to_border
+        return min(left, left if to_border is None else to_border) - 1
 
     def take(self, tokens: Sequence[int], eos: frozenset[int]) -> None:
         """Write tokens one by one until one of them ends the row."""

@@ -37,6 +37,25 @@ class PackedRow(NamedTuple):
     ahead: int = 0
     """Tokens between those that the cache counts and the first new one."""
 
+    def mask_of(self, slot: int, queries: torch.Tensor) -> torch.Tensor | None:
+        """Return the mask of one attention, and keep its queries where they are wanted.
+
+        Args:
+            slot: the attention's place in the cache.
+            queries: [1, kv_heads, group * n, head_size].
+        """
+        cache, n = self.cache, self.end - self.start
+        if cache.borders is None:
+            return self.mask
+        if cache.queries:
+            apart = queries.view(queries.shape[1], -1, n, queries.shape[3])
+            cache.queries.put(slot, apart, cache.length + self.ahead)
+        bias = cache.bias(slot, n, self.ahead)
+        if bias is None:
+            return self.mask
+        bias = bias[None, :, None].to(queries.dtype)
+        return bias if self.mask is None else bias + self.mask
+
 
 class View(NamedTuple):
     """What one kind of attention sees of a pass."""
@@ -119,7 +138,8 @@ class FusedStack:
             queries = ops.turn(qkv[own], turns[own], room, group)
             held = row.cache.held(slot, n, row.ahead)
             keys, values = held.permute(1, 2, 0, 3)[:, None]
-            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=row.mask)
+            mask = row.mask_of(slot, queries)
+            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
             outs.append(ops.gather(attended, n))
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
