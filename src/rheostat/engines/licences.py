@@ -61,7 +61,7 @@ def check_accepted(name: str, model: str) -> None:
         raise ModelError(
             f"`{model}` comes under the {licence.title}, which you have not accepted",
             hint=f"read {licence.url} and {licence.policy}; if you agree, "
-            f"add `--accept-licence {name}` once",
+            f"run `rheostat --accept-licence {name}` once",
         )
 
 
