@@ -20,48 +20,11 @@ if TYPE_CHECKING:
 WINDOW, EPS, THETA = 8, 1e-6, 1e6
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<end_of_turn>")
 DEFINED = ("\n", "\n\n", "  ", "   ", "<b>")
-PIECES = tuple(
-    [
-        "▁t",
-        "he",
-        "in",
-        "re",
-        "on",
-        "er",
-        "▁a",
-        "at",
-        "▁the",
-        "en",
-        "▁w",
-        "an",
-        "▁an",
-        "and",
-        "▁and",
-        "it",
-        "▁it",
-        "is",
-        "▁is",
-        "aa",
-        "aaa",
-        "th",
-        "▁th",
-        "▁",
-        "t",
-        "h",
-        "e",
-        "i",
-        "n",
-        "r",
-        "o",
-        "a",
-        "w",
-        "d",
-        "s",
-        "b",
-        "g",
-        "é",
-    ]  # in the order of their scores
+_BY_SCORE = (
+    "▁t he in re on er ▁a at ▁the en ▁w an ▁an and ▁and it ▁it is ▁is aa aaa th ▁th "
+    "▁ t h e i n r o a w d s b g é"
 )
+PIECES = tuple(_BY_SCORE.split())
 TOKENS = (*SPECIAL, *DEFINED, *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES)
 SHAPE = ModelShape(
     layers=7,
