@@ -165,7 +165,7 @@ def test_harmless_entries_are_read_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("extra_weight", "message"),
-    [("rope_freqs.weight", "scales its rotary"), ("blk.0.attn_q.bias", "not a weight of a plain")],
+    [("rope_freqs.weight", "scales its rotary"), ("blk.0.attn_q.bias", "not a weight of such")],
 )
 def test_a_weight_that_would_be_left_out_is_refused(
     tmp_path: Path, extra_weight: str, message: str
