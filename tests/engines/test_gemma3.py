@@ -151,6 +151,7 @@ def test_raw_text_starts_with_the_start_token(tiny):
 
 
 def test_chat_needs_a_template(tiny):
+    assert not Tokenizer.of(tiny).chats
     with pytest.raises(ModelError, match="no chat template"):
         Tokenizer.of(tiny).chat([{"role": "user", "content": "hi"}])
 

@@ -126,6 +126,11 @@ class Tokenizer:
         return tuple(self._backend.encode("", add_special_tokens=True).ids)
 
     @property
+    def chats(self) -> bool:
+        """Whether the model has a chat template."""
+        return bool(self._chat_template)
+
+    @property
     def vocabulary(self) -> Mapping[str, int]:
         """Every token and its id."""
         found: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
