@@ -64,7 +64,7 @@ class Head:
         """Return the bytes of one weight that a product of so many rows reads."""
         quick = None if whole else self._quick(rows)
         if quick is None:
-            return 4.0
+            return self._whole.weight_bytes(rows)
         return 1.0 if quick is self._eight else 2.0
 
     def _quick(self, rows: int) -> QuickHead | None:

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from rheostat.engines.torch_fixed_rows import attended_one_by_one
 from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_observed import observed
 from rheostat.engines.torch_rotary import rotations, turn
 from rheostat.engines.torch_stack import PackedRow, Stacked, fused_stack
 from rheostat.engines.torch_tree import places_of, tree_mask
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.weights_cache import LoadedModel
-    from rheostat.kernel.seams import Bools, Depth, Ints, Layout, MlpPolicy
+    from rheostat.kernel.seams import Bools, Depth, Ints, Layout
 
 Observer = Callable[[int, str, torch.Tensor, torch.Tensor], None]
 """Called with (layer, `attention` or `mlp`, residual stream before, after), each [n, width]."""
@@ -113,6 +115,8 @@ class Llama:
         self.forms = forms
         self._eps = loaded.norm_eps
         self._embedding = loaded.tensors["embed.weight"]
+        self.fixed = forms.narrow == "fixed"
+        """Whether a token's arithmetic is the same in every pass."""
         self._norm = loaded.tensors["norm.weight"].to(dtype)
         self._layers = []
         for layer in range(self.shape.layers):
@@ -120,7 +124,9 @@ class Llama:
             weights = fused_weights(loaded, layer, dtype, without=held)
             self._layers.append(laid_out_layer(weights, forms, held))
         stacked = Stacked(None, "they are not asked for")
-        if fused:
+        if self.fixed:
+            stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
+        elif fused:
             stacked = fused_stack(self.shape, self._layers, self._eps, dtype)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
@@ -201,7 +207,7 @@ class Llama:
             if ran is not None:
                 skipped += ~ran
             if policy and policy.watches(index) and widths[-1]:
-                state = _observed(policy, index, ran, before, x, state)
+                state = observed(policy, index, ran, before, x, state)
             if observer:
                 observer(index, "mlp", before, x)
         return _Ran(x, skipped, widths)
@@ -238,7 +244,9 @@ class Llama:
     @torch.inference_mode()
     def embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
-        return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+        rows = F.embedding(torch.tensor(tokens), self._embedding)
+        held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
+        return rows.to(held).to(self.dtype)
 
     @torch.inference_mode()
     def headed(self, x: torch.Tensor, *, choices: bool) -> Passed:
@@ -292,7 +300,7 @@ class Llama:
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
-        if len(x) > 1 or x.dtype != torch.float32:
+        if len(x) > 1 or x.dtype != torch.float32 or self.fixed:
             return F.rms_norm(x, (self.shape.width,), weight, self._eps)
         row = x[0]
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
@@ -340,7 +348,11 @@ class Llama:
             q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
         q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
         keys, values = held.permute(1, 2, 0, 3)[:, None]
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=row.mask_of(slot, q))
+        mask = row.mask_of(slot, q)
+        if self.fixed:
+            out = attended_one_by_one(q, keys, values, mask, group=group)
+        else:
+            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
         if n == 1:
             return out.view(1, -1)
         out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
@@ -382,18 +394,3 @@ def _positions(feed: Feed, first: int) -> list[int]:
 
 def _generated(feeds: Sequence[Feed]) -> Ints:
     return np.array([i for f in feeds for i in _positions(f, f.generated)], dtype=np.int64)
-
-
-def _observed(  # noqa: PLR0913  # the arguments of one call of `MlpPolicy.observe`
-    policy: MlpPolicy,
-    layer: int,
-    ran: Bools | None,
-    before: torch.Tensor,
-    after: torch.Tensor,
-    state: object,
-) -> object:
-    if ran is not None:
-        chosen = torch.from_numpy(np.flatnonzero(ran))
-        before, after = before[chosen], after[chosen]
-    cosine = F.cosine_similarity(before.float(), after.float(), dim=-1).double().numpy()
-    return policy.observe(layer, ran, cosine, state)
