@@ -201,7 +201,14 @@ def named(seam=None, *, lossless=None):
 COPIES = [n for n in named("draft", lossless=True) if "draft.model" not in card_of(n).needs]
 """Sources that draft without a forward pass."""
 CACHES = named("cache")
-SHORT = {"sinks": 2, "window": 4, "every": 8}
+EVICTING = [name for name in CACHES if "cache.entries" in card_of(name).needs]
+"""Those that let entries go, instead of holding them in another form."""
+SHORT = {
+    name: {"sinks": 2, "window": 4, "every": 8}
+    if name in EVICTING
+    else {"recent": 4, "every": 8, "block": 4}
+    for name in CACHES
+}
 """Parameters with which cache decisions act on texts of some dozen tokens."""
 
 
@@ -209,7 +216,7 @@ SHORT = {"sinks": 2, "window": 4, "every": 8}
 class Everything:
     """The base of the cache seam, with borders: nothing is let go at them."""
 
-    every: int = SHORT["every"]
+    every: int = 8
     newest: int | None = 0
 
     def entries(self, tokens):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 import torch
 
+from rheostat.engines.torch_coded import CodedPart
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 class _Shared(NamedTuple):
     buffer: torch.Tensor
     length: int
+
+    def read(self, slot: int) -> torch.Tensor:
+        return self.buffer[slot, : self.length]
 
 
 class Borders(NamedTuple):
@@ -52,7 +57,7 @@ class RowCache:
         self._shape = shape
         self._slots = slots
         self._dtype = dtype
-        self._prefix: tuple[_Shared, ...] = ()
+        self._prefix: tuple[_Shared | CodedPart, ...] = ()
         self._own = self._empty(max(capacity, 1))
         self._own_length = 0
         self._gone = 0
@@ -80,7 +85,8 @@ class RowCache:
     def bytes(self) -> int:
         """Bytes that this row owns alone."""
         parts = [t.numel() * t.element_size() for t in (self._own, self._bias) if t is not None]
-        return sum(parts) + (self.queries.bytes if self.queries else 0)
+        coded = sum(part.bytes for part in self._prefix if isinstance(part, CodedPart))
+        return sum(parts) + coded + (self.queries.bytes if self.queries else 0)
 
     @property
     def room_to_border(self) -> int | None:
@@ -115,7 +121,7 @@ class RowCache:
         own = self._own[slot, : self._own_length + ahead + n]
         if not self._prefix:
             return own
-        return torch.cat([*(part.buffer[slot, : part.length] for part in self._prefix), own])
+        return torch.cat([*(part.read(slot) for part in self._prefix), own])
 
     def advance(self, n: int) -> None:
         """Count n tokens that were written into every slot."""
@@ -137,6 +143,7 @@ class RowCache:
         parts = list(self._prefix)
         while surplus > 0:
             last = parts.pop()
+            assert isinstance(last, _Shared)  # what is coded lies before the last border
             kept = max(last.length - surplus, 0)
             surplus -= last.length - kept
             if kept:
@@ -182,35 +189,58 @@ class RowCache:
         """
         return None if self._bias is None else self._bias[slot, :, : self.entries + ahead + n]
 
+    @property
+    def coded(self) -> CodedPart | None:
+        """The tokens that are held in another form, the first ones."""
+        first = self._prefix[0] if self._prefix else None
+        return first if isinstance(first, CodedPart) else None
+
+    def plain(self, slot: int) -> torch.Tensor:
+        """Return a slot's tokens behind those, [n, 2, kv_heads, head_size]."""
+        parts = [part.read(slot) for part in self._prefix if isinstance(part, _Shared)]
+        return torch.cat([*parts, self._own[slot, : self._own_length]])
+
     @torch.inference_mode()
-    def replace(self, held: Sequence[torch.Tensor], bias: torch.Tensor | None, room: int) -> None:
+    def replace(
+        self,
+        held: Sequence[torch.Tensor],
+        bias: torch.Tensor | None,
+        room: int,
+        *,
+        coded: CodedPart | None = None,
+    ) -> None:
         """Hold other entries from now on: nothing of what was held can be taken back.
 
         Args:
             held: a slot each, [entries, 2, kv_heads, head_size].
             bias: what is added to their scores, [slots, kv_heads, entries]; None = nothing.
             room: tokens up to the next border.
+            coded: what is held before them in another form.
         """
         tokens, kept = self.length, held[0].shape[0] if held else 0
-        self._prefix, self._own = (), self._empty(kept + room)
+        self._prefix, self._own = (coded,) if coded else (), self._empty(kept + room)
         for slot, entries in enumerate(held):
             self._own[slot, :kept] = entries
         if bias is not None:
             bias = torch.nn.functional.pad(bias, (0, room))
-        self._bias, self._own_length, self._gone = bias, kept, tokens - kept
+        self._bias, self._own_length, self._gone = bias, kept, 0
+        self._gone = tokens - self.entries
 
     @torch.inference_mode()
     def copied(self, *, room: int) -> RowCache:
         """Return a second cache of the same tokens in one buffer of its own, with room for more.
 
         Steps of a row that is short beside its model are faster than on a shared part (`fork`).
+        No cache decision may be at work on it.
         """
+        assert self.borders is None
         twin = RowCache(
             self._shape, self._slots, capacity=self.length + max(room, 1), dtype=self._dtype
         )
         start = 0
         for part in (*self._prefix, _Shared(self._own, self._own_length)):
             end = start + part.length
+            assert isinstance(part, _Shared)
             twin._own[:, start:end] = part.buffer[:, : part.length]
             start = end
         twin._own_length = start

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rheostat.engines.torch_cache import Borders
+from rheostat.engines.torch_coded import nothing_coded
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_queries import Queries
 from rheostat.errors import MethodError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_model import Llama
-    from rheostat.kernel.kv_cache import Eviction, Kept, Singles
+    from rheostat.kernel.kv_cache import Coder, Eviction, Kept, Singles
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.seams import Layout
     from rheostat.kernel.trace import Trace
@@ -35,10 +36,19 @@ if TYPE_CHECKING:
 class Compaction:
     """The cache decision of one run; without one, caches are the base's."""
 
-    def __init__(self, llama: Llama, prices: PriceTable, eviction: Eviction | None) -> None:
+    def __init__(
+        self,
+        llama: Llama,
+        prices: PriceTable,
+        eviction: Eviction | None,
+        coder: Coder | None = None,
+    ) -> None:
         """Put the parts together."""
         self._llama = llama
         self._eviction = eviction
+        self._coder = coder
+        decider = eviction or coder
+        self._every = None if decider is None else decider.every
         self._rate = seconds_a_product(prices, llama.shape)
 
     def cache(self, layout: Layout, *, prompt: int, capacity: int) -> RowCache:
@@ -50,11 +60,11 @@ class Compaction:
             capacity: tokens that fit before the cache grows, without a decision.
         """
         eviction, llama = self._eviction, self._llama
-        if eviction is None:
+        if self._every is None:
             return empty_cache(llama, layout, capacity=capacity)
         cache = empty_cache(llama, layout, capacity=prompt)
-        cache.borders = Borders(prompt, eviction.every)
-        if eviction.newest != 0:
+        cache.borders = Borders(prompt, self._every)
+        if eviction is not None and eviction.newest != 0:
             slots = sum(layout.attention)
             cache.queries = Queries(llama.shape, slots, room=eviction.every, dtype=llama.dtype)
         return cache
@@ -67,12 +77,12 @@ class Compaction:
             tokens: tokens of the whole text.
             chunk: most tokens of a pass.
         """
-        if self._eviction is None:
+        if self._every is None:
             return [(at, min(at + chunk, tokens)) for at in range(0, tokens, chunk)]
         # the last pass over the prompt is a full one, so that the newest tokens are in it
         first = min(prompt, tokens)
         ends = [*range(first, 0, -chunk)][::-1]
-        for border in (*range(prompt + self._eviction.every, tokens, self._eviction.every), tokens):
+        for border in (*range(prompt + self._every, tokens, self._every), tokens):
             last = ends[-1] if ends else 0
             ends += [*range(last + chunk, border, chunk), border] if border > last else []
         return list(zip([0, *ends], ends, strict=False))
@@ -83,13 +93,15 @@ class Compaction:
     ) -> None:
         """Bring caches up to date between two passes, and count what that takes."""
         eviction = self._eviction
-        if eviction is None:
+        if self._every is None:
             return
         for cache, work, trace in zip(caches, works, traces, strict=True):
             start = time.perf_counter()
             borders = cache.borders
             due = borders is not None and borders.at(cache.length) and cache.settled < cache.length
-            if due or cache.length < (borders.first if borders else 0):
+            if due and self._coder is not None:
+                _code(cache, self._coder)
+            if eviction and (due or cache.length < (borders.first if borders else 0)):
                 _Settling(cache, eviction, work, self._rate).run(due=due)
                 trace.seconds_deciding += time.perf_counter() - start
 
@@ -101,6 +113,19 @@ class Compaction:
         borders = 1 + new // self._eviction.every
         pairs = (shape.heads + borders * shape.kv_heads) * tokens**2
         return slots * pairs * shape.head_size * self._rate
+
+
+def _code(cache: RowCache, coder: Coder) -> None:
+    """Code the tokens before a border, the newest ones left out."""
+    slots = range(len(cache.states))
+    plain = [cache.plain(slot) for slot in slots]
+    old = len(plain[0]) - coder.recent if plain else 0
+    if old > 0:
+        dtype = plain[0].dtype
+        coded = cache.coded or nothing_coded(coder, len(slots), dtype)
+        coded = coded.extended([tokens[:old] for tokens in plain])
+        cache.replace([tokens[old:] for tokens in plain], None, coder.every, coded=coded)
+    cache.settled = cache.length
 
 
 def seconds_a_product(prices: PriceTable, shape: ModelShape) -> float:

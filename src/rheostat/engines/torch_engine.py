@@ -21,6 +21,7 @@ from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
+from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.model_cost import Work, work_cost
 from rheostat.kernel.seams import Depth, Installed, Layout
 from rheostat.kernel.trace import Trace
@@ -42,6 +43,7 @@ CARD = EngineCard(
     name="torch",
     offers=frozenset(
         {
+            "cache.codes",
             "cache.entries",
             "depth.mlp",
             "depth.static",
@@ -206,8 +208,8 @@ class TorchEngine:
 
     def compaction(self, installed: Installed) -> Compaction:
         """Return what carries out the plan's cache decision."""
-        plan = installed.cache
-        return Compaction(self.llama, self._prices, None if plan is None else plan.eviction)
+        plan = installed.cache or CachePlan()
+        return Compaction(self.llama, self._prices, plan.eviction, plan.coder)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
