@@ -51,7 +51,7 @@ class PlanOptions(TypedDict, total=False):
     """How `plan` measures; what is left out keeps the command's default."""
 
     dtype: str
-    """`float32`, `bfloat16` or `gguf`."""
+    """`float32`, `bfloat16`, `gguf`, `layercast` or `reproducible`."""
     threads: int | None
     """None = the cores that this process may use."""
     seed: int
@@ -75,7 +75,9 @@ def load(
     Args:
         model: an embedded name such as `smollm2`, a .gguf file, `http(s)://HOST/v1#NAME`,
             `llamacpp:FILE.gguf`, or `scripted:SPEC.json`.
-        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself.
+        dtype: `float32`, `bfloat16`, `gguf` for the four-bit weights of the file itself,
+            `layercast` for bfloat16 weights in float32 arithmetic, or `reproducible` for float32
+            that gives the same tokens in every batch.
         threads: threads of one forward pass; None = the cores that this process may use.
         progress: called with a line of text when something takes a while.
 

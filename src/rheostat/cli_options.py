@@ -42,7 +42,11 @@ OutFolder = Annotated[
 
 Dtype = Annotated[
     str | None,
-    typer.Option("--dtype", help="float32, bfloat16 or gguf. [default: the plan's, else float32]"),
+    typer.Option(
+        "--dtype",
+        help="float32, bfloat16, gguf, layercast or reproducible. "
+        "[default: the plan's, else float32]",
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")

@@ -14,6 +14,7 @@ from rheostat.engines.base import EngineCard, Scored
 from rheostat.engines.constrained import Constrained, Ends
 from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_draft_model import check_drafts_for
+from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_particles import particle_outputs
@@ -244,20 +245,17 @@ class TorchEngine:
         passed = self.llama.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
-        price = self._prices.seconds(
-            total,
-            held,
-            attention=attentions,
-            mlp=0,
-            head_rows=len(rows),
-        ) + self._prices.mlp_seconds(passed.mlp_widths)
-        again = passed.head_again * self.shape.width
-        weight_bytes = self.llama.weight_bytes(
-            depth, passed.mlp_widths, total, len(rows), choices=choices
-        )
+        widths, fixed, heads = passed.mlp_widths, self.llama.fixed, len(rows)
+        price = self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
+        price += self._prices.mlp_seconds(widths)
+        again = others = passed.head_again * self.shape.width
+        weight_bytes = self.llama.weight_bytes(depth, widths, total, heads, choices=choices)
+        if fixed:
+            others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
         start = 0
         for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
             n = len(feed.tokens)
+            pairs, keys = pairs_seen(feed, feed.cache.entries - n, fixed=fixed)
             runs = int(passed.mlp_runs[start : start + n].sum())
             start += n
             work.add(
@@ -265,10 +263,10 @@ class TorchEngine:
                     attention_tokens=attentions * n,
                     mlp_tokens=runs,
                     head_tokens=len(indices),
-                    scores=attentions * n * feed.cache.entries,
-                    keys_read=attentions * feed.cache.entries,
+                    scores=attentions * pairs,
+                    keys_read=attentions * keys,
                     weight_bytes=(weight_bytes + 4 * again) * share,
-                    others=again * share,
+                    others=others * share,
                     calls=1,
                     price=price * n / total,
                 )

@@ -70,7 +70,7 @@ class Head:
         """Return the bytes of one weight that a product of so many rows reads."""
         quick = None if whole else self._quick(rows)
         if quick is None:
-            return 4.0
+            return self._whole.weight_bytes(rows)
         if quick is self._half:
             return 2.0
         return SCAN_BYTES if isinstance(quick, ScanHead) else 1.0

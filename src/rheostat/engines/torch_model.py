@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from rheostat.engines.torch_fixed_rows import one_by_one
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_masks import mask_of
 from rheostat.engines.torch_observed import observed
@@ -120,6 +121,9 @@ class Llama:
         self._eps = loaded.architecture.eps
         self._architecture = architecture = loaded.architecture
         self._embedding = loaded.tensors["embed.weight"]
+        self.fixed = forms.narrow == "fixed"
+        """Whether a token's arithmetic is the same in every pass."""
+        self._attend = one_by_one(self.shape) if self.fixed else F.scaled_dot_product_attention
         self._norm = loaded.tensors["norm.weight"].to(dtype)
         self._layers = []
         for layer in range(self.shape.layers):
@@ -127,7 +131,9 @@ class Llama:
             weights = fused_weights(loaded, layer, dtype, without=held)
             self._layers.append(laid_out_layer(weights, forms, held))
         stacked = Stacked(None, "they are not asked for")
-        if fused and not architecture.is_plain(self.shape.head_size):
+        if self.fixed:
+            stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
+        elif fused and not architecture.is_plain(self.shape.head_size):
             stacked = Stacked(None, "the compiled ones are those of the llama shape alone")
         elif fused:
             stacked = fused_stack(self.shape, self._layers, self._eps, dtype, forms)
@@ -171,7 +177,8 @@ class Llama:
             widths = [len(tokens)] * sum(layout.mlp)
             ran = _Ran(x, np.zeros(len(tokens), dtype=np.int64), widths)
         else:
-            ran = self._layered(x, views, depth, _generated(feeds), first, observer)
+            generated = np.array([i for f in feeds for i in f.places(f.generated)], dtype=np.int64)
+            ran = self._layered(x, views, depth, generated, first, observer)
         for row in rows:
             row.cache.advance(row.end - row.start)
         x = ran.x if logit_rows is None else ran.x[list(logit_rows)]
@@ -247,7 +254,8 @@ class Llama:
     @torch.inference_mode()
     def embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
-        x = F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+        held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
+        x = F.embedding(torch.tensor(tokens), self._embedding).to(held).to(self.dtype)
         scale = self._architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 
@@ -309,7 +317,7 @@ class Llama:
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
-        if len(x) > 1 or x.dtype != torch.float32:
+        if len(x) > 1 or x.dtype != torch.float32 or self.fixed:
             return F.rms_norm(x, (self.shape.width,), weight, self._eps)
         row = x[0]
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
@@ -369,7 +377,7 @@ class Llama:
         q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
         keys, values = held.permute(1, 2, 0, 3)[:, None]
         mask, scale = row.mask_of(slot, q), self._architecture.score_scale
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale)
+        out = self._attend(q, keys, values, attn_mask=mask, scale=scale)
         if n == 1:
             return out.view(1, -1)
         out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
@@ -390,7 +398,3 @@ class Llama:
         acted = F.gelu(gate, approximate="tanh") if gelu else F.silu(gate)
         out = layer.down(acted * up)
         return out if layer.mlp_post_norm is None else self._normed(out, layer.mlp_post_norm)
-
-
-def _generated(feeds: Sequence[Feed]) -> Ints:
-    return np.array([i for f in feeds for i in f.places(f.generated)], dtype=np.int64)
