@@ -45,4 +45,5 @@ class AgreementVote:
 
     def at(self, dial: float, fitted: Fitted, shape: ModelShape) -> Drawing:
         """Return the rule of alpha = dial."""
-        return Drawing(rule=Counted(enough=Agreement(alpha=dial)))
+        rule = Agreement(alpha=dial)
+        return Drawing(rule=Counted(enough=rule, wait=rule.wait))
