@@ -20,6 +20,7 @@ from rheostat.engines.base import Sampling
 from rheostat.engines.load import DTYPES, load_engine, torch_extra
 from rheostat.errors import PlanError, WorkloadError
 from rheostat.kernel.plan import Plan
+from rheostat.stages.citations import cited
 from rheostat.stages.profile_files import write_profile
 from rheostat.stages.run import run as run_requests
 from rheostat.stages.settings import (
@@ -278,6 +279,21 @@ def report(
 def methods(as_json: options.Json = False, debug: options.Debug = False) -> None:
     """List the methods: what each decides, whether it is exact, whether it is proven."""
     console.result({"methods": api.list_methods()}, [tables.methods_table()], as_json=as_json)
+
+
+@app.command()
+@guarded
+def cite(
+    named: options.Cited = None, as_json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Print BibTeX of the papers behind a plan or methods; of all methods without a name."""
+    found = cited(named or [])
+    if found.without:
+        console.note(f"no paper to cite: {', '.join(found.without)}")
+    if not (found.entries or found.without):
+        console.note("the plan has no methods: there is nothing to cite")
+    data = {"entries": list(found.entries), "without": list(found.without)}
+    console.result(data, ["\n\n".join(found.entries)] if found.entries else [], as_json=as_json)
 
 
 @app.command()

@@ -23,6 +23,11 @@ Prompt = Annotated[
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="The benchmark to run.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
 
+Cited = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PLAN|METHOD...]", help="Plans' files and names of methods."),
+]
+
 Requests = Annotated[Path, typer.Option("--requests", help="JSONL file, a request a line.")]
 Workload = Annotated[
     str,
