@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS := benchmarks/results
 
-.PHONY: setup demo test test-fast check fix api bench bench-decode prove clean
+.PHONY: setup demo test test-fast check fix method api bench bench-decode prove clean
 
 setup: $(READY)
 
@@ -37,6 +37,9 @@ fix: setup  ## what can be mended by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/python benchmarks/tables.py
+
+method: setup  ## write the two files of a new method: make method name=… seam=…
+	@$(BIN)/python tools/new_method --name '$(name)' --seam '$(seam)'
 
 api: setup  ## write the snapshot of the public API
 	@$(BIN)/python tests/api_snapshot.py
