@@ -13,13 +13,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "new_method"
 SEAMS = ("depth", "draft", "sample", "token")
-FOUND = """
-import rheostat.methods, sys
-def pytest_configure(config):
-    for seam in {seams}:
-        package = __import__(f"rheostat.methods.{{seam}}", fromlist=["__path__"])
-        package.__path__.append(f"{root}/src/rheostat/methods/{{seam}}")
-"""
 
 
 def write(root, **words):
@@ -34,7 +27,6 @@ def program(*arguments, **more):
         capture_output=True,
         text=True,
         check=False,
-        cwd=ROOT,
         **more,
     )
     return done.returncode, done.stdout + done.stderr
@@ -44,26 +36,25 @@ def program(*arguments, **more):
 def written(tmp_path_factory):
     """A tree with one new method a seam."""
     root = tmp_path_factory.mktemp("tree")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    for folder in ("src", "tests"):
+        unwanted = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, root / folder, ignore=unwanted)
     for seam in SEAMS:
         done = write(root, name=f"new_{seam}", seam=seam)
         assert done.returncode == 0, done.stderr
-    shutil.copy(ROOT / "pyproject.toml", root)  # its exceptions are of folders
-    (root / "found.py").write_text(FOUND.format(seams=SEAMS, root=root))
     return root
 
 
 def in_pytest(root, *arguments):
-    """Run pytest where the catalogue sees the new methods too."""
-    folders = [root, ROOT / "src", ROOT / "tests"]
-    folders += [ROOT / "tests" / "methods" / seam for seam in SEAMS]
-    options = ("-q", "-p", "found", "-p", "no:cacheprovider", "-p", "no:randomly")
-    path = os.pathsep.join(map(str, folders))
-    config = ("-c", ROOT / "pyproject.toml", "--rootdir", ROOT)
-    return program("pytest", *options, *config, *arguments, env=os.environ | {"PYTHONPATH": path})
+    """Run pytest in that tree."""
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
+    path = os.pathsep.join([str(root / "src"), str(root / "tests")])
+    return program("pytest", *options, *arguments, cwd=root, env=os.environ | {"PYTHONPATH": path})
 
 
 def test_two_files_are_written(written):
-    files = {str(p.relative_to(written)) for p in written.rglob("*new_*.py")}
+    files = {str(p.relative_to(written)) for p in written.rglob("methods/*/*new_*.py")}
     assert files == {
         path
         for seam in SEAMS
@@ -76,19 +67,21 @@ def test_two_files_are_written(written):
 
 def test_they_are_formatted_and_linted(written):
     for command in (("format", "--check"), ("check",)):
-        code, said = program("ruff", *command, "--no-cache", written / "src", written / "tests")
+        code, said = program("ruff", *command, "--no-cache", "src", "tests", cwd=written)
         assert code == 0, said
 
 
 @pytest.mark.slow
 def test_they_are_typed(written):
-    code, said = program("mypy", *written.glob("src/rheostat/methods/*/*.py"))
+    code, said = program(
+        "mypy", *sorted(written.glob("src/rheostat/methods/*/new_*.py")), cwd=written
+    )
     assert code == 0, said
 
 
 @pytest.mark.slow
 def test_their_own_tests_pass(written):
-    code, said = in_pytest(written, written / "tests")
+    code, said = in_pytest(written, *sorted(written.glob("tests/methods/*/test_new_*.py")))
     assert code == 0, said
 
 

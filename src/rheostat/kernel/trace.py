@@ -26,6 +26,8 @@ class Trace:
     """MLPs not executed by a dynamic decision, summed over tokens."""
     constraint_calls: int = 0
     """Calls of a constraint: a token checked, or all of them by its own mask."""
+    reused: int = 0
+    """Prompt tokens that were read by an earlier request, whose keys and values were kept."""
     seconds_deciding: float = 0.0
     """Measured seconds spent in decisions."""
 
