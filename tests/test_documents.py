@@ -1,7 +1,8 @@
 """What the documents show runs: every block of code, and the examples.
 
 The blocks of a page run one after the other in one folder, on a tiny model in the place of the
-embedded one; a page that begins with `<!-- slow -->` needs the real model.
+embedded one; a page that begins with `<!-- slow -->` needs the real model. The examples run on the
+tiny model too, and are slow only because each starts a program.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def test_every_block_of_a_page_runs(page, model, surroundings, tmp_path):
             run(["bash", "-euo", "pipefail", "-c", code], tmp_path, surroundings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
 def test_every_example_runs(example, model, surroundings, tmp_path):
     assert run([sys.executable, str(example), model], tmp_path, surroundings)

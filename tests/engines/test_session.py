@@ -76,7 +76,6 @@ def test_thirty_turns_read_every_token_once(terse):
         assert (output.trace.reused > 0) == (turn > 0)
     held = session._conversation
     assert sum(engine.read) == len(held.ids) - 1 == held.cache.length
-    assert session.cost.prompt_tokens + session.cost.new_tokens == len(held.ids)
     assert session.saved.prompt_tokens > 10 * session.cost.prompt_tokens
     assert session.saved.price > session.cost.price
     assert len(session.messages) == 60
