@@ -59,16 +59,20 @@ class Compaction:
             cache.queries = Queries(llama.shape, slots, room=eviction.every, dtype=llama.dtype)
         return cache
 
-    def parts(self, prompt: int, tokens: int, chunk: int) -> list[tuple[int, int]]:
+    def parts(
+        self, prompt: int, tokens: int, chunk: int, *, start: int = 0
+    ) -> list[tuple[int, int]]:
         """Return the passes in which a text is read, as pairs of first token and end.
 
         Args:
             prompt: tokens before the first border.
             tokens: tokens of the whole text.
             chunk: most tokens of a pass.
+            start: tokens that are held already; there are none under a decision.
         """
         if self._eviction is None:
-            return [(at, min(at + chunk, tokens)) for at in range(0, tokens, chunk)]
+            return [(at, min(at + chunk, tokens)) for at in range(start, tokens, chunk)]
+        assert start == 0
         # the last pass over the prompt is a full one, so that the newest tokens are in it
         first = min(prompt, tokens)
         ends = [*range(first, 0, -chunk)][::-1]

@@ -21,6 +21,7 @@ from rheostat.engines.transcript import Transcript
 from rheostat.kernel.policies.token_tree import clipped
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
+from rheostat.kernel.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from rheostat.engines.base import OnToken, Output, Request, Sampling, StopReason
+    from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
@@ -56,6 +58,8 @@ class Run:
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
         self.on_token = on_token
+        self.held: dict[str, tuple[list[int], RowCache]] = {}
+        """Requests whose prompts are told as token ids, with the cache of what was read before."""
         self.models: ModelDrafts | None = None
         drafting = None
         if installed.models is not None:
@@ -95,19 +99,24 @@ class Run:
 
     def _admitted(self, request: Request) -> Row:
         engine = self.engine
-        prompt = engine.encode(request)
+        prompt, cache = self.held.get(request.id, (None, None))
+        prompt = engine.encode(request) if prompt is None else prompt
+        kept = 0 if cache is None else cache.length
         fits = engine.shape.context - len(prompt)
         wanted = self.sampling.max_new_tokens
         full: StopReason = "length" if wanted <= fits else "context"
-        grant = self.budget.grant(request.id, prompt=len(prompt), wanted=min(wanted, fits))
+        grant = self.budget.grant(request.id, prompt=len(prompt) - kept, wanted=min(wanted, fits))
         if grant.new_tokens < min(wanted, fits):
             full = "budget"
         row = Row(
             id=request.id,
             prompt=prompt,
-            cache=self.compaction.cache(
+            cache=cache
+            or self.compaction.cache(
                 self.depth.layout, prompt=len(prompt), capacity=len(prompt) + grant.new_tokens
             ),
+            kept=kept,
+            trace=Trace(reused=kept),
             max_new=grant.new_tokens,
             full=full,
             rng=_generator(self.sampling.seed, request.id),
@@ -146,7 +155,7 @@ class Run:
         waiting = [
             (row, *part)
             for row in rows
-            for part in self.compaction.parts(len(row.prompt), len(row.prompt), CHUNK)
+            for part in self.compaction.parts(n := len(row.prompt), n, CHUNK, start=row.kept)
         ]
         while waiting:
             self._stop_overdue(rows)
@@ -270,7 +279,7 @@ class Run:
             row.seconds += seconds
 
     def _cost(self, row: Row) -> Cost:
-        read = min(len(row.prompt), row.cache.length)
+        read = min(len(row.prompt), row.cache.length) - row.kept
         counted = self.engine.cost(row.work, prompt_tokens=read, new_tokens=len(row.new))
         return replace(counted + row.beside, seconds=row.seconds)
 

@@ -38,6 +38,8 @@ class Row:
     """The row's own, so that it does not depend on its neighbours."""
     decoder: StreamDecoder
     transcript: Transcript
+    kept: int = 0
+    """Tokens of the prompt that the cache held from before."""
     reservation: Reservation | None = None
     drafting: Any = None
     """State of the draft source."""
