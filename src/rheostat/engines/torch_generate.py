@@ -155,7 +155,8 @@ class Run:
         waiting = [
             (row, *part)
             for row in rows
-            for part in self.compaction.parts(n := len(row.prompt), n, CHUNK, start=row.kept)
+            for n in [len(row.prompt)]
+            for part in self.compaction.parts(n, n, CHUNK, start=row.kept)
         ]
         while waiting:
             self._stop_overdue(rows)
