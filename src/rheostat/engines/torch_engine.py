@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 CARD = EngineCard(
     name="torch",
     offers=frozenset(
-        {"draft", "draft.model", "depth.static", "depth.mlp", "signal.mlp_cosine", "token"}
+        {"draft", "draft.model", "depth.static", "depth.mlp", "signal.mlp_cosine", "token", "stop"}
     ),
 )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from rheostat.engines.stopping import row_stop
 from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_draft import ModelDrafts, laws_of
 from rheostat.engines.torch_draft_forward import Draft
@@ -53,6 +54,7 @@ class Run:
         self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
+        self.stop = installed.stop
         self.on_token = on_token
         self.models: ModelDrafts | None = None
         drafting = None
@@ -112,6 +114,7 @@ class Run:
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
             reservation=grant.reservation,
             limits=None if self.limits is None else self.limits.row(request.id),
+            stop=row_stop(self.stop, self.sampling.seed, request.id),
         )
         if grant.new_tokens < 1:
             row.stop_reason = "budget"
