@@ -18,6 +18,7 @@ from rheostat.engines.torch_tokens import Laws, drawn_tokens
 from rheostat.errors import MethodError
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.policies.sampling import draw as drawn_one
+from rheostat.kernel.policies.stop_early import Lots
 from rheostat.kernel.seams import Installed
 
 DRAWS = [draw(f"q{q}", i, PROMPTS[q]) for q in range(3) for i in range(7)]
@@ -164,3 +165,22 @@ def test_a_real_model_solves_tasks_under_a_budget(model, tmp_path):
     assert len(found["answers"]) == 4
     assert found["cost"]["prompt_tokens"] + found["cost"]["new_tokens"] <= 2500
     assert found["answered"] >= 1
+
+
+def test_a_sample_that_is_ended_early_is_a_prefix_and_pays_for_no_more(engine, together):
+    ledger = Ledger()
+    sampler = TorchSampler(engine, installed=Installed(stop=Lots(chance=0.2)))
+    found = drawn_together(sampler, DRAWS, ledger)
+    cut = 0
+    for key, one in found.items():
+        ids = one.output.token_ids
+        assert together[key][0][: len(ids)] == ids
+        assert one.logprobs == together[key][2][: len(ids)]
+        cut += one.output.stop_reason == "stop"
+    assert len(DRAWS) / 2 < cut < len(DRAWS)
+    assert ledger.spent.new_tokens == sum(len(o.output.token_ids) for o in found.values())
+    assert ledger.reserved.tokens == 0
+    alone = drawn_together(
+        TorchSampler(engine, rows=8, installed=Installed(stop=Lots(chance=0.2))), DRAWS[4:5]
+    )
+    assert words(alone).items() <= words(found).items()

@@ -51,6 +51,7 @@ CARD = EngineCard(
             "draft.model",
             "signal.attention",
             "signal.mlp_cosine",
+            "stop",
             "token",
         }
     ),

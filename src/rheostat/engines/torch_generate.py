@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from rheostat.engines.stopping import row_stop
 from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_draft import ModelDrafts, laws_of
 from rheostat.engines.torch_draft_forward import Draft
@@ -57,6 +58,7 @@ class Run:
         self.compaction = engine.compaction(installed)
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
+        self.stop = installed.stop
         self.on_token = on_token
         self.held: dict[str, tuple[list[int], RowCache]] = {}
         """Requests whose prompts are told as token ids, with the cache of what was read before."""
@@ -124,6 +126,7 @@ class Run:
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
             reservation=grant.reservation,
             limits=None if self.limits is None else self.limits.row(request.id),
+            stop=row_stop(self.stop, self.sampling.seed, request.id),
         )
         if grant.new_tokens < 1:
             row.stop_reason = "budget"
