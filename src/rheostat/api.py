@@ -57,9 +57,9 @@ class PlanOptions(TypedDict, total=False):
     seed: int
     max_new_tokens: int
     items: int | None
-    """Items of each part of the workload; None = 12."""
+    """Items of each part of the workload; None = 12, and up to 300 to certify on."""
     confidence: float | None
-    """Refused: certified plans do not exist in this version."""
+    """Of a certificate that the mean loss is at most `max_loss` on unseen texts."""
     progress: Callable[[str], None] | None
 
 

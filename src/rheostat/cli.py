@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 import rheostat
-from rheostat import api, catalog, cli_chat, cli_solve
+from rheostat import api, catalog, cli_chat, cli_check, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
@@ -265,6 +265,7 @@ def generate(
     console.result(output.to_json(), [], as_json=as_json)
 
 
+cli_check.add_to(app)
 cli_solve.add_to(app)
 
 

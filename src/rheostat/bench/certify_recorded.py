@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORKLOAD = "edit"
-ITEMS = 60
+ITEMS = 40
 NEW_TOKENS = 32
-FAR = 0.1
+FAR = 0.05
 """Settings are recorded until they lose far more than this."""
 SEED = 500000
 

@@ -19,11 +19,13 @@ SURE = 0.9
 """Share of the samples of a size that must be certified for the size to be called enough."""
 
 
-def least_items(bound: Bound, limit: float, alpha: float) -> int | None:
-    """Return the fewest items that certify a limit when none of them loses; None = over 100,000."""
+def least_items(bound: Bound, limit: float, alpha: float, *, loss: float = 0.0) -> int | None:
+    """Return the fewest items that certify a limit when each loses `loss`; None = over 100,000."""
+    if loss >= limit:
+        return None
 
     def enough(n: int) -> bool:
-        return float(bound.p_value(np.zeros(n), limit, alpha)) <= alpha
+        return float(bound.p_value(np.full(n, loss), limit, alpha)) <= alpha
 
     high = 1
     while not enough(high):
