@@ -36,6 +36,15 @@ class FirstSolution:
         seam="stop",
         exactness="lossy",
         paper="arXiv:2508.02178",
+        paper_title=(
+            "Reconsidering Overthinking: Penalizing Internal and External Redundancy in CoT "
+            "Reasoning"
+        ),
+        authors=(
+            "Jialiang Hong, Taihang Zhen, Kai Chen, Jiaheng Liu, Junlan Feng, Wenpeng Zhu, "
+            "Jing Huo, Yang Gao, Depeng Wang, Haitao Wan, Xi Yang, Boyan Wang, Fanyu Meng, "
+            "Yuyao Zhang"
+        ),
         needs=frozenset({"stop"}),
     )
 

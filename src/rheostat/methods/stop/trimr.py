@@ -39,6 +39,14 @@ class TrimR:
         seam="stop",
         exactness="lossy",
         paper="arXiv:2505.17155",
+        paper_title=(
+            "TrimR: Verifier-based Training-Free Thinking Compression for Efficient Test-Time "
+            "Scaling"
+        ),
+        authors=(
+            "Weizhe Lin, Xing Li, Zhiyuan Yang, Xiaojin Fu, Hui-Ling Zhen, Yaoyuan Wang, "
+            "Xianzhi Yu, Wulong Liu, Xiaosong Li, Mingxuan Yuan"
+        ),
         needs=frozenset({"stop"}),
     )
 
