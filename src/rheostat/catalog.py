@@ -84,6 +84,7 @@ def installed(plan: Plan, shape: ModelShape | None, offers: Iterable[str]) -> In
         token=decisions.get("token"),
         cache=decisions.get("cache"),
         sample=decisions.get("sample"),
+        stop=decisions.get("stop"),
     )
 
 

@@ -36,8 +36,9 @@ def load_engine(
     """Load a model by name or path.
 
     Args:
-        name: an embedded name such as `smollm2`, the path of a GGUF file, `http(s)://HOST/v1#NAME`,
-            `llamacpp:` before a GGUF file or an embedded name, or `scripted:SPEC.json`.
+        name: an embedded name such as `smollm2`, the path of a GGUF file or of a folder as Hugging
+            Face keeps it, a hub id, `http(s)://HOST/v1#NAME`, `llamacpp:` before a GGUF file or an
+            embedded name, or `scripted:SPEC.json`.
         dtype: `float32`, `bfloat16`, `gguf` for the four-bit weights of the file itself,
             `layercast` for bfloat16 weights in float32 arithmetic, or `reproducible` for float32
             that gives the same tokens in every batch; an endpoint has a format of its own and the

@@ -50,6 +50,7 @@ class Compaction:
         decider = eviction or coder
         self._every = None if decider is None else decider.every
         self._rate = seconds_a_product(prices, llama.shape)
+        self._scale = llama.architecture.score_scale or llama.shape.head_size**-0.5
 
     def cache(self, layout: Layout, *, prompt: int, capacity: int) -> RowCache:
         """Return a row's empty cache.
@@ -69,16 +70,20 @@ class Compaction:
             cache.queries = Queries(llama.shape, slots, room=eviction.every, dtype=llama.dtype)
         return cache
 
-    def parts(self, prompt: int, tokens: int, chunk: int) -> list[tuple[int, int]]:
+    def parts(
+        self, prompt: int, tokens: int, chunk: int, *, start: int = 0
+    ) -> list[tuple[int, int]]:
         """Return the passes in which a text is read, as pairs of first token and end.
 
         Args:
             prompt: tokens before the first border.
             tokens: tokens of the whole text.
             chunk: most tokens of a pass.
+            start: tokens that are held already; there are none under a decision.
         """
         if self._every is None:
-            return [(at, min(at + chunk, tokens)) for at in range(0, tokens, chunk)]
+            return [(at, min(at + chunk, tokens)) for at in range(start, tokens, chunk)]
+        assert start == 0
         # the last pass over the prompt is a full one, so that the newest tokens are in it
         first = min(prompt, tokens)
         ends = [*range(first, 0, -chunk)][::-1]
@@ -102,7 +107,7 @@ class Compaction:
             if due and self._coder is not None:
                 _code(cache, self._coder)
             if eviction and (due or cache.length < (borders.first if borders else 0)):
-                _Settling(cache, eviction, work, self._rate).run(due=due)
+                _Settling(cache, eviction, work, self._rate, self._scale).run(due=due)
                 trace.seconds_deciding += time.perf_counter() - start
 
     def most_seconds(self, prompt: int, new: int, slots: int) -> float:
@@ -137,9 +142,12 @@ def seconds_a_product(prices: PriceTable, shape: ModelShape) -> float:
 class _Settling:
     """One row between two passes."""
 
-    def __init__(self, cache: RowCache, eviction: Eviction, work: Work, rate: float) -> None:
+    def __init__(
+        self, cache: RowCache, eviction: Eviction, work: Work, rate: float, scale: float
+    ) -> None:
         self._cache = cache
         self._eviction = eviction
+        self._scale = scale
         self._work = work
         self._rate = rate
 
@@ -179,7 +187,7 @@ class _Settling:
         queries = cache.queries.newest(slot, n, cache.length).float()
         keys = cache.held(slot, 0)[:, 0].float().permute(1, 2, 0)
         heads, group, _, size = queries.shape
-        scores = self._product(queries.reshape(heads, group * n, size), keys) * size**-0.5
+        scores = self._product(queries.reshape(heads, group * n, size), keys) * self._scale
         if (bias := cache.bias(slot, 0)) is not None:
             scores += bias[:, None]
         scores = scores.view(heads, group, n, -1)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 import torch
 
-from rheostat.engines.base import EngineCard, Scored
+from rheostat.engines.base import EngineCard, Request, Scored
 from rheostat.engines.constrained import Constrained, Ends
 from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_draft_model import check_drafts_for
 from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.engines.torch_generate import CHUNK, Run
+from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
@@ -29,10 +30,11 @@ from rheostat.workloads.compiled_constraint import compiled
 from rheostat.workloads.grammar_constraint import TokenTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rheostat.engines.base import OnToken, Output, Request, Sampling
+    from rheostat.engines.base import OnToken, Output, Sampling
     from rheostat.engines.tokenizer import Tokenizer
+    from rheostat.engines.torch_kept import Conversation
     from rheostat.engines.torch_model import Llama
     from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.constraint import TokenChoice
@@ -51,6 +53,7 @@ CARD = EngineCard(
             "draft.model",
             "signal.attention",
             "signal.mlp_cosine",
+            "stop",
             "token",
         }
     ),
@@ -85,6 +88,9 @@ class TorchEngine:
         self.tokenizer = tokenizer
         self.eos = loaded.eos_ids
         self.special = loaded.special_ids
+        if any(loaded.architecture.windows):  # windows are counted in tokens, not in entries kept
+            kept = frozenset(o for o in CARD.offers if not o.startswith("cache"))
+            self.card = replace(CARD, offers=kept)
         self._prices = prices
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
@@ -126,13 +132,19 @@ class TorchEngine:
             raise WorkloadError(
                 f"the prompt of request `{request.id}` is empty", hint="write at least one word"
             )
+        if raw or not request.messages:  # a template writes them itself
+            ids = [*self.tokenizer.starts, *ids]
+        self.check_prompt(ids, f"request `{request.id}`")
+        return ids
+
+    def check_prompt(self, ids: Sequence[int], of: str) -> None:
+        """Raise `WorkloadError` when a prompt leaves no room in the context."""
         if len(ids) >= self.shape.context:
             raise WorkloadError(
-                f"the prompt of request `{request.id}` has {len(ids)} tokens, the model's context "
+                f"the prompt of {of} has {len(ids)} tokens, the model's context "
                 f"holds {self.shape.context} with the answer",
                 hint="shorten the prompt",
             )
-        return ids
 
     def generate(
         self,
@@ -148,6 +160,41 @@ class TorchEngine:
         if sampling.particles:
             return particle_outputs(run, requests, installed)
         return run.outputs(requests)
+
+    def turn(  # noqa: PLR0913  # as `generate`, with what is held
+        self,
+        conversation: Conversation,
+        messages: Sequence[Mapping[str, str]],
+        sampling: Sampling,
+        *,
+        installed: Installed,
+        ledger: Ledger | None = None,
+        on_token: OnToken | None = None,
+    ) -> Output:
+        """Answer the last message of a conversation, reading only what is new in it.
+
+        Raises:
+            WorkloadError: the conversation does not fit the context.
+            MethodError: particles are asked for, which are of one answer, or a cache decision.
+        """
+        if sampling.particles:
+            raise MethodError("a conversation draws one answer a turn: take the particles off")
+        if installed.cache is not None:
+            raise MethodError(
+                "a conversation goes on from its whole cache",
+                hint="take the methods of the seam `cache` out of the plan, as in `--set NAME=off`",
+            )
+        run = Run(self, sampling, installed, ledger, on_token)
+        prompt = conversation.prompt(self, messages)
+        request = Request(id=str(len(messages)), messages=tuple(messages))
+        run.held[request.id] = prompt, conversation.held(self, prompt, run.depth)
+        (output,) = run.outputs([request])
+        conversation.keep(self, messages, prompt, output)
+        return output
+
+    def reading_cost(self, tokens: int, installed: Installed) -> Cost:
+        """Return what it costs to read so many tokens as the beginning of a prompt."""
+        return reading_cost(self, installed.depth or self._base, tokens, CHUNK)
 
     def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
         """Return what takes tokens under the constraint that is asked for."""
@@ -242,21 +289,13 @@ class TorchEngine:
         passed = self.llama.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
-        price = self._prices.seconds(
-            total,
-            held,
-            attention=attentions,
-            mlp=0,
-            head_rows=len(rows),
-        ) + self._prices.mlp_seconds(passed.mlp_widths)
-        widths, fixed = passed.mlp_widths, self.llama.fixed
-        again = passed.head_again * self.shape.width
-        weight_bytes = self.llama.weight_bytes(depth, widths, total, len(rows), choices=choices)
-        others = again
+        widths, fixed, heads = passed.mlp_widths, self.llama.fixed, len(rows)
+        price = self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
+        price += self._prices.mlp_seconds(widths)
+        again = others = passed.head_again * self.shape.width
+        weight_bytes = self.llama.weight_bytes(depth, widths, total, heads, choices=choices)
         if fixed:
-            others += padding(
-                self.shape, total, attentions=attentions, widths=widths, head=len(rows)
-            )
+            others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
         start = 0
         for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
             n = len(feed.tokens)

@@ -2,14 +2,15 @@
 
 A product over one row rounds otherwise than one over sixteen, and attention over a block of tokens
 otherwise than over one, so that an answer may change with the batch it runs in, with a draft or
-with the length of a pass. Here every product is over the same number of rows, padded where they are
-fewer, and every token attends by itself to just the entries that it sees. What a token gets is then
-the same, bit for bit, however the tokens around it were read (ours; the question is that of
+with the length of a pass. Here every product is over the same number of rows, padded where there
+are fewer, and every token attends by itself to just the entries that it sees. What a token gets is
+then the same, bit for bit, however the tokens around it were read (ours; the question is that of
 arXiv:2506.09501). It holds on one machine with one number of threads.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from rheostat.engines.torch_tree import places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rheostat.engines.torch_model import Feed
     from rheostat.kernel.model_cost import ModelShape
@@ -41,13 +42,19 @@ def multiplied_in_fixed_rows(x: torch.Tensor, weight: torch.Tensor) -> torch.Ten
     return made[: len(x)]
 
 
-def attended_one_by_one(
+def one_by_one(shape: ModelShape) -> Callable[..., torch.Tensor]:
+    """Return attention as torch's own function does it, but for every token by itself."""
+    return partial(attended_one_by_one, group=shape.heads // shape.kv_heads)
+
+
+def attended_one_by_one(  # noqa: PLR0913  # the arguments of torch's own function
     queries: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     attn_mask: torch.Tensor | None,
     *,
     group: int,
+    scale: float | None = None,
 ) -> torch.Tensor:
     """Attend as torch's own function does, but every token by itself.
 
@@ -58,6 +65,7 @@ def attended_one_by_one(
         attn_mask: additive, [group * n, T] or [1, kv_heads, 1 or group * n, T]; None = n is 1 and
             everything is seen.
         group: query heads that share a key-value head.
+        scale: factor of the scores; None = 1 / sqrt(head_size).
     """
     n = queries.shape[2] // group
     shape = (1, keys.shape[1], queries.shape[2], keys.shape[2])
@@ -72,7 +80,11 @@ def attended_one_by_one(
         k, v = (t[seen].permute(1, 2, 0, 3) for t in tokens)
         outs.append(
             F.scaled_dot_product_attention(
-                asked[:, :, :, i].contiguous(), k, v, attn_mask=own[..., seen].contiguous()
+                asked[:, :, :, i].contiguous(),
+                k,
+                v,
+                attn_mask=own[..., seen].contiguous(),
+                scale=scale,
             )
         )
     return torch.stack(outs, dim=3).flatten(2, 3)

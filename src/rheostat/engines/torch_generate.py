@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from rheostat.engines.stopping import row_stop
 from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_draft import ModelDrafts, laws_of
 from rheostat.engines.torch_draft_forward import Draft
@@ -21,6 +22,7 @@ from rheostat.engines.transcript import Transcript
 from rheostat.kernel.policies.token_tree import clipped
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
+from rheostat.kernel.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from rheostat.engines.base import OnToken, Output, Request, Sampling, StopReason
+    from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
@@ -55,7 +58,10 @@ class Run:
         self.compaction = engine.compaction(installed)
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
+        self.stop = installed.stop
         self.on_token = on_token
+        self.held: dict[str, tuple[list[int], RowCache]] = {}
+        """Requests whose prompts are told as token ids, with the cache of what was read before."""
         self.models: ModelDrafts | None = None
         drafting = None
         if installed.models is not None:
@@ -95,19 +101,24 @@ class Run:
 
     def _admitted(self, request: Request) -> Row:
         engine = self.engine
-        prompt = engine.encode(request)
+        prompt, cache = self.held.get(request.id, (None, None))
+        prompt = engine.encode(request) if prompt is None else prompt
+        kept = 0 if cache is None else cache.length
         fits = engine.shape.context - len(prompt)
         wanted = self.sampling.max_new_tokens
         full: StopReason = "length" if wanted <= fits else "context"
-        grant = self.budget.grant(request.id, prompt=len(prompt), wanted=min(wanted, fits))
+        grant = self.budget.grant(request.id, prompt=len(prompt) - kept, wanted=min(wanted, fits))
         if grant.new_tokens < min(wanted, fits):
             full = "budget"
         row = Row(
             id=request.id,
             prompt=prompt,
-            cache=self.compaction.cache(
+            cache=cache
+            or self.compaction.cache(
                 self.depth.layout, prompt=len(prompt), capacity=len(prompt) + grant.new_tokens
             ),
+            kept=kept,
+            trace=Trace(reused=kept),
             max_new=grant.new_tokens,
             full=full,
             rng=_generator(self.sampling.seed, request.id),
@@ -115,6 +126,7 @@ class Run:
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
             reservation=grant.reservation,
             limits=None if self.limits is None else self.limits.row(request.id),
+            stop=row_stop(self.stop, self.sampling.seed, request.id),
         )
         if grant.new_tokens < 1:
             row.stop_reason = "budget"
@@ -146,7 +158,8 @@ class Run:
         waiting = [
             (row, *part)
             for row in rows
-            for part in self.compaction.parts(len(row.prompt), len(row.prompt), CHUNK)
+            for n in [len(row.prompt)]
+            for part in self.compaction.parts(n, n, CHUNK, start=row.kept)
         ]
         while waiting:
             self._stop_overdue(rows)
@@ -270,7 +283,7 @@ class Run:
             row.seconds += seconds
 
     def _cost(self, row: Row) -> Cost:
-        read = min(len(row.prompt), row.cache.length)
+        read = min(len(row.prompt), row.cache.length) - row.kept
         counted = self.engine.cost(row.work, prompt_tokens=read, new_tokens=len(row.new))
         return replace(counted + row.beside, seconds=row.seconds)
 

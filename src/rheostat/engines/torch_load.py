@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.fused_build import fused_library
+from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
@@ -20,7 +22,6 @@ from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices
 from rheostat.engines.torch_weights import fused_levels, fused_weights, head_weight
-from rheostat.engines.weights_cache import load_weights
 from rheostat.errors import UserError
 from rheostat.kernel.model_cost import PriceTable
 
@@ -47,7 +48,7 @@ FORMS = {
     "reproducible": Forms(narrow="fixed", wide="fixed"),
 }
 """Layouts that are part of the format; those of the others are chosen by measurement."""
-FORMAT = 4
+FORMAT = 5
 """Version of the cached measurements."""
 
 
@@ -67,7 +68,8 @@ def load_torch(
     """Load a model by name or path.
 
     Args:
-        name: an embedded name such as `smollm2`, or the path of a GGUF file.
+        name: an embedded name such as `smollm2`, the path of a GGUF file, of a folder as Hugging
+            Face keeps it or of a `.safetensors` file in one, or a hub id.
         dtype: one of `DTYPES`.
         threads: threads of one forward pass; None = the cores this process may use.
         progress: called with a line of text when something takes a while.
@@ -126,7 +128,7 @@ class _Source(NamedTuple):
                 hint=f"leave it out for {cores}",
             )
         torch.set_num_threads(threads or cores)
-        loaded = load_weights(name, progress=progress)
+        loaded = load_model(name, progress=progress)
         return _Source(loaded, dtype, _measurements_path(loaded, dtype))
 
     def known(self) -> _Known | None:
@@ -160,6 +162,7 @@ def _chosen(
 
 def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:
     key = [FORMAT, machine().name, torch.__version__, torch.get_num_threads(), loaded.digest, dtype]
+    key.append(fused_library().library is not None)
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     return cache_folder() / "measurements" / f"{digest}.json"
 

@@ -44,8 +44,12 @@ class Forms:
     narrow_rows: int = 1
     quick_rows: int = 0
     """Up to so many rows greedy choices are found in an eight-bit head first,"""
+    quick_own: bool = False
+    """by our own compiled scan or by torch's product,"""
     half_rows: int = 0
     """and from there up to so many in a bfloat16 one."""
+    level_own: bool = False
+    """Whether four-bit matrices are multiplied by our own compiled product, not by torch's."""
     level_rows: int = MOST_ROWS
     """Up to so many rows four-bit matrices are multiplied as they are, and from there on in"""
     level_wide: FormName = "packed"

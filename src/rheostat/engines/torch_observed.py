@@ -1,4 +1,4 @@
-"""What a dynamic depth decision sees of an MLP that ran."""
+"""What a policy that decides about MLPs is told of one that ran."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ def observed(  # noqa: PLR0913  # the arguments of one call of `MlpPolicy.observ
     after: torch.Tensor,
     state: object,
 ) -> object:
-    """Show a policy how far the MLP turned each token that it ran for; return its state."""
+    """Tell the policy how much the MLP changed the stream; return the policy's new state.
+
+    Args:
+        ran: for which tokens it ran; None = for all of them.
+        before, after: the residual stream, [n, width].
+    """
     if ran is not None:
         chosen = torch.from_numpy(np.flatnonzero(ran))
         before, after = before[chosen], after[chosen]

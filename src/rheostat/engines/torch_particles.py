@@ -10,7 +10,7 @@ from rheostat.engines.particles import (
     Together,
     answered,
     generator,
-    refuse_drafts,
+    refuse_unserved,
     unstarted,
 )
 from rheostat.engines.torch_generate import CHUNK, Run
@@ -32,7 +32,7 @@ def particle_outputs(
     run: Run, requests: Sequence[Request], installed: Installed
 ) -> Iterator[Output]:
     """Answer the requests one after another, each with all its particles together."""
-    refuse_drafts(installed)
+    refuse_unserved(installed)
     for request in requests:
         yield _answered(run, request)
 

@@ -2,7 +2,8 @@
 
 Seams built so far: `depth` (which sub-layers does this row run?), `draft` (which tokens may come
 next?), `token` (which token is taken under a constraint, at which weight?) and `cache` (what stays
-in the KV cache? see `kv_cache`). A draft that takes forward passes is asked of the engine as a
+in the KV cache? see `kv_cache`); around the step `stop` (`rheostat.kernel.stop`) and `sample`
+(`rheostat.kernel.samples`). A draft that takes forward passes is asked of the engine as a
 `ModelDraft`. Everything here works on token ids and numpy arrays; nothing knows about torch.
 """
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.kv_cache import CachePlan
     from rheostat.kernel.samples import SamplePolicy
+    from rheostat.kernel.stop import StopPolicy
 
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float64]
@@ -233,3 +235,5 @@ class Installed:
     """The same decision about drafts, when it may ask for forward passes."""
     sample: SamplePolicy | None = None
     """Which samples are drawn of a question; `rheostat.kernel.samples` has the questions."""
+    stop: StopPolicy | None = None
+    """Where a sequence ends before its natural end."""

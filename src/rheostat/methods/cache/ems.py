@@ -57,6 +57,11 @@ class Ems:
         seam="cache",
         exactness="lossy",
         paper="arXiv:2412.08521",
+        paper_title=(
+            "EMS: Adaptive Evict-then-Merge Strategy for Head-wise KV Cache Compression Based "
+            "on Global-Local Importance"
+        ),
+        authors="Yingxin Li, Ye Li, Yuan Meng, Xinzhu Ma, Zihan Geng, Shutao Xia, Zhi Wang",
         needs=frozenset({"cache.entries", "signal.attention"}),
     )
 

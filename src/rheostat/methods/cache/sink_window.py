@@ -41,6 +41,8 @@ class SinkWindow:
         seam="cache",
         exactness="lossy",
         paper="arXiv:2309.17453",
+        paper_title="Efficient Streaming Language Models with Attention Sinks",
+        authors="Guangxuan Xiao, Yuandong Tian, Beidi Chen, Song Han, Mike Lewis",
         needs=frozenset({"cache.entries"}),
     )
 

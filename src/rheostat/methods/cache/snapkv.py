@@ -45,6 +45,11 @@ class SnapKv:
         seam="cache",
         exactness="lossy",
         paper="arXiv:2404.14469",
+        paper_title="SnapKV: LLM Knows What You are Looking for Before Generation",
+        authors=(
+            "Yuhong Li, Yingbing Huang, Bowen Yang, Bharat Venkitesh, Acyr Locatelli, Hanchen "
+            "Ye, Tianle Cai, Patrick Lewis, Deming Chen"
+        ),
         needs=frozenset({"cache.entries", "signal.attention"}),
     )
 
