@@ -154,6 +154,15 @@ class Bench:
             self.known[key] = self.outputs(self.installed(**dials))
         return self.known[key]
 
+    def longer(self, **dials: float):
+        """Longer answers of a plan for two of the prompts, each alone, generated once."""
+        key = ("longer", *sorted(dials.items()))
+        if key not in self.known:
+            installed = self.installed(**dials)
+            made = [self.outputs(installed, [p], max_new_tokens=40)[0] for p in PROMPTS[:2]]
+            self.known[key] = made
+        return self.known[key]
+
     def step_seconds(self) -> float:
         """Price of an ordinary step after a context of this length."""
         layers = self.engine.shape.layers

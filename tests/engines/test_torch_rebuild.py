@@ -90,6 +90,7 @@ def test_the_keys_and_values_that_went_are_given_back(engine):
     assert cache.bytes == entries + shape.layers * shape.width * 4 * (70 + 10)
 
 
+@torch.inference_mode()
 def test_a_foreign_residual_stream_gives_the_foreign_texts_answer(engine):
     other = [(token + 5) % 290 + 4 for token in TEXT]
     _, cache = running(engine, TEXT[:40])
@@ -126,7 +127,7 @@ def test_forks_go_their_own_ways(engine):
     other = one.fork()
     kept = whole(engine, TEXT[:40])
     for token in TEXT[40:55]:
-        step(engine, other, [token + 1])
+        step(engine, other, [(token + 1) % 290])
         settle(made, other)
         logits = [step(engine, cache, [token]) for cache in (one, kept)]
         assert torch.allclose(*logits, atol=1e-4)

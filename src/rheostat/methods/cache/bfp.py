@@ -55,6 +55,8 @@ class Bfp:
         seam="cache",
         exactness="lossy",
         paper="arXiv:2403.20137",
+        paper_title="Accurate Block Quantization in LLMs with Outliers",
+        authors="Nikita Trukhanov, Ilya Soloveychik",
         needs=frozenset({"cache.codes"}),
     )
 

@@ -41,6 +41,10 @@ class KvDirect:
         seam="cache",
         exactness="distribution",
         paper="arXiv:2603.19664",
+        paper_title="The Residual Stream Is All You Need: On the Redundancy of the KV Cache in "
+        "Transformer Inference",
+        authors="Kaleem Ullah Qasim, Jiashu Zhang, Muhammad Kafeel Shaheen, Razan Alharith, "
+        "Heying Zhang",
         needs=frozenset({"cache.residuals"}),
     )
 
