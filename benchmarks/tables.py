@@ -15,7 +15,7 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{n}.md"
-        for n in ("cache", "certificates", "decoding", "log", "solve", "step")
+        for n in ("cache", "certificates", "decoding", "log", "numerics", "solve", "step")
     ),
 )
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -467,6 +467,30 @@ def cache_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def numerics_table() -> str:
+    """Where answers part within a format and against float32."""
+    data = result("numerics")
+    lines = [
+        f"| format | the same alone and {data['batch']} together | first parting, token "
+        "| largest margin there | the same as float32 | median parting, token | largest margin there |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        own, base = cell["alone_against_together"], cell["against_float32"]
+        lines.append(
+            f"| {cell['dtype']} | {own['identical']} of {data['answers']} "
+            f"| {told(own['first_parting'])} | {told(own['largest_margin'])} "
+            f"| {base['identical']} of {data['answers']} | {told(base['median_parting'])} "
+            f"| {told(base['largest_margin'])} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def told(value: float | None) -> str:
+    """A number, where there is one."""
+    return "none" if value is None else f"{value:.3g}"
+
+
 def cache_forms_table() -> str:
     """Block floating point with and without the channels in order, and what rebuilding takes."""
     data = result("cache")
@@ -556,6 +580,7 @@ PARTS = {
     "depth": depth_table,
     "draft": draft_table,
     "hindsight": hindsight_table,
+    "numerics": numerics_table,
     "peers": peers_table,
     "prove": prove_table,
     "selfdraft": selfdraft_table,
