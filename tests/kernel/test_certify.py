@@ -18,6 +18,7 @@ from rheostat.kernel.certify.betting import (
     betting_upper,
     confidence_sequence,
     plug_in_bets,
+    refuted_after,
 )
 from rheostat.kernel.certify.binomial import binomial_lower, binomial_p_value, binomial_upper
 from rheostat.kernel.certify.bounds import BOUNDS
@@ -165,6 +166,13 @@ def test_a_sequence_holds_under_a_look_at_every_item_and_repeated_intervals_do_n
     ]
     ever = np.mean([min(row) < mean for row in looks])
     assert ever > ALPHA  # exact for one look, wrong when looked at again and again
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 30)), elements=UNIT))
+def test_a_sequence_is_refuted_at_the_first_look_that_lies_over_the_limit(losses):
+    for row, when in zip(losses, refuted_after(losses, 0.2, ALPHA), strict=True):
+        looks = [confidence_sequence(row[: n + 1], ALPHA).low > 0.2 for n in range(len(row))]
+        assert when == (looks.index(True) + 1 if any(looks) else 0)
 
 
 def test_betting_uses_a_small_variance():
