@@ -13,7 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{n}.md" for n in ("certificates", "decoding", "log", "solve", "step")),
+    *(
+        ROOT / "docs" / f"{n}.md"
+        for n in ("cache", "certificates", "decoding", "log", "solve", "step")
+    ),
 )
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -443,6 +446,43 @@ def constrain_table() -> str:
     return "\n".join(lines) + "\n" + note + source(data)
 
 
+def cache_table() -> str:
+    """Excess nats, answers found and bytes of every cache method at every share."""
+    data = result("cache")
+    base = data["base"]
+    lines = [
+        "| bytes | method | excess nats a token (95 % interval) | numbers found "
+        "| nats a token of the answers | bytes measured |",
+        "|---|---|---|---|---|---|",
+        f"| 100 % | the whole cache | 0 | {base['found']} of {base['asked']} "
+        f"| {base['answer_nats']:.2f} | 100 % |",
+    ]
+    for cell in data["cells"]:
+        low, high = cell["excess_interval"]
+        lines.append(
+            f"| {cell['share']:.1%} | `{cell['method']}` | {signed(cell['excess_nats'])} "
+            f"({signed(low)} to {signed(high)}) | {cell['found']} of {cell['asked']} "
+            f"| {cell['answer_nats']:.2f} | {cell['byte_share']:.1%} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def cache_speed_line() -> str:
+    """Steps with a quarter of the bytes, and forks."""
+    data = result("cache")
+    steps, fork = data["steps"], data["fork"]
+    ratio = steps["whole_over_part"]
+    return (
+        f"A step of {steps['rows']} rows after {steps['context']} tokens takes "
+        f"{1e3 * steps['whole_seconds']['median']:.0f} ms with the whole cache "
+        f"({steps['whole_bytes'] / 1e6:.0f} MB) and {1e3 * steps['part_seconds']['median']:.0f} ms "
+        f"with `ems` at a quarter ({steps['part_bytes'] / 1e6:.0f} MB): {ratio['median']:.2f}× "
+        f"({ratio['min']:.2f} to {ratio['max']:.2f} over {ratio['repeats']} turns). "
+        f"A fork of {fork['tokens']} tokens ({fork['bytes'] / 1e6:.0f} MB) takes "
+        f"{1e6 * fork['seconds']['median']:.1f} µs and copies nothing.\n" + source(data)
+    )
+
+
 def wide_table() -> str:
     """Tokens a second on all threads, one request and several at once."""
     data = result("wide")
@@ -477,6 +517,8 @@ def source(data: dict) -> str:
 PARTS = {
     "base": base_table,
     "budget": budget_table,
+    "cache": cache_table,
+    "cache-speed": cache_speed_line,
     "certify": certify_table,
     "certify-looks": certify_looks_table,
     "certify-power": certify_power_table,

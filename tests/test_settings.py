@@ -159,10 +159,10 @@ def test_two_methods_of_one_seam_are_refused(engine):
 
 
 @pytest.mark.parametrize("name", ["replay:s", "replay:a/b.zst"])
-def test_an_engine_of_a_later_version_is_named_with_those_there_are(name):
-    with pytest.raises(ModelError, match="engine that this version") as caught:
+def test_a_recording_is_no_engine_and_its_command_is_named(name):
+    with pytest.raises(ModelError, match="holds recorded samples") as caught:
         load_engine(name)
-    assert "scripted:" in caught.value.hint
+    assert "rheostat solve" in caught.value.hint
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int3", ""])

@@ -10,8 +10,16 @@ import pytest
 
 from rheostat.bench.agreement_runs import counted, drawn, stopped
 from rheostat.kernel.policies.agreement import Agreement, closed, evidence, stop_set
+from rheostat.kernel.policies.agreement_counts import all_counts, counts_set, stops_at
 from rheostat.kernel.policies.agreement_pairs import error_bound, error_seen, mesh, pair_error
-from rheostat.kernel.policies.agreement_types import certified, type_error, type_errors, types
+from rheostat.kernel.policies.agreement_sets import SETS
+from rheostat.kernel.policies.agreement_types import (
+    by_counts,
+    certified,
+    type_error,
+    type_errors,
+    types,
+)
 from rheostat.kernel.policies.stop_rules import Lead
 
 
@@ -115,7 +123,9 @@ def random_order_error(kind, stops, runs=20000):
 def test_the_error_of_a_type_is_that_of_shuffled_samples(kind):
     scores = evidence(10)
     stops = closed(scores <= np.median(scores[np.isfinite(scores)]))
-    assert type_error(kind, stops) == pytest.approx(random_order_error(kind, stops), abs=0.012)
+    assert type_error(kind, by_counts(stops)) == pytest.approx(
+        random_order_error(kind, stops), abs=0.012
+    )
 
 
 def exact_error(errors, samples, shares):
@@ -131,10 +141,56 @@ def exact_error(errors, samples, shares):
 
 
 def test_the_certificate_is_above_every_distribution_and_near_the_worst():
-    errors = type_errors(stop_set(8, 0.1))
+    errors = type_errors(by_counts(stop_set(8, 0.1)), 8)
     alpha = certified(errors, 8)
     worst = max(
         exact_error(errors, 8, shares)
         for shares in [(0.5, 0.5), (0.55, 0.45), (0.4, 0.3, 0.3), (1 / 3,) * 3, (0.25,) * 4]
     )
     assert worst <= alpha <= min(1.3 * worst, error_bound(stop_set(8, 0.1)))
+
+
+# sets on the counts of all answers
+
+
+@pytest.mark.parametrize(("samples", "alpha"), [(n, a) for n in SETS for a in SETS[n]])
+def test_every_set_made_in_advance_keeps_its_promise(samples, alpha):
+    stops = frozenset(kind for kind, wait in reached(samples, alpha).items() if wait == 0)
+    assert stops_at(samples, alpha) <= stops
+    assert 0.5 * alpha < certified(type_errors(stops, samples), samples) <= alpha
+
+
+def reached(samples, alpha):
+    """The waits at all counts before the last sample."""
+    waits = counts_set(samples, alpha)
+    return {kind: wait for kind, wait in waits.items() if 0 < sum(kind) < samples}
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_whole_counts_save_more_than_the_lead(alpha):
+    rng = np.random.default_rng(3)
+    for shares in ((0.6, 0.1, 0.1), (0.4, 0.3), (0.3, 0.2, 0.2, 0.1, 0.1)):
+        counts = counted(drawn(shares, 4000, 16, rng))
+        stop = stopped(Agreement(alpha=alpha), counts)
+        leads = stop_set(16, alpha)[
+            np.arange(1, 17).clip(max=15),
+            counts.first,
+            np.where(counts.first < np.arange(1, 17), counts.second.clip(min=1), 0),
+        ]
+        leads[:, -1] = True
+        assert stop.samples.mean() < leads.argmax(1).mean() + 1  # the place of a stop, from 1
+        wrong = (stop.answer != counts.majority).mean()
+        assert wrong <= alpha + 3 * np.sqrt(alpha / 4000)
+
+
+def test_a_wait_is_the_shortest_way_to_a_stop():
+    waits = counts_set(8, 0.05)
+    assert waits[3,] == 0 < waits[2,] == 1 < waits[2, 1]
+    assert all(waits[kind] <= 8 - sum(kind) for kind in waits)
+    assert all_counts(Lead(2, 1, 6, 8, (1,))) == (2, 1, 1, 1, 1)
+
+
+def test_an_alpha_between_two_sets_uses_the_smaller_and_a_small_one_the_leads():
+    assert counts_set(16, 0.07) is counts_set(16, 0.05)
+    assert counts_set(16, 0.001) is None
+    assert counts_set(10, 0.05) is None

@@ -167,7 +167,8 @@ def by_lot(counts: Counts, mean: float, rng: np.random.Generator) -> Stopped:
 
 def orders_agree(answers: NDArray[np.int64], rng: np.random.Generator) -> bool:
     """Return whether the state machine answers alike under every order of completion."""
-    policy = Drawing(rule=Counted(enough=OURS["agreement"]))
+    rule = Agreement(alpha=ALPHA)
+    policy = Drawing(rule=Counted(enough=rule, wait=rule.wait))
     length = 1 + 0.4 * (rng.random(answers.shape) - 0.5)
     slow = np.where(answers == 0, 3 * length, length)
     early = -np.arange(answers.shape[1]) + 0 * length

@@ -9,10 +9,11 @@ package: `adaptive` draws 2 samples, then doubles, and stops when an answer has 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rheostat.kernel.policies.agreement_sets import SETS
 from rheostat.kernel.policies.stop_rules import BetaPosterior, Lead
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Counts:
     leader: Ints
     first: Ints
     second: Ints
+    others: Ints
+    """Votes of the answers behind those two in descending order, [runs, N, answers]; no answers
+    where no rule looks at them."""
 
     @property
     def majority(self) -> Ints:
@@ -66,6 +70,7 @@ def counted(answers: Ints) -> Counts:
     since = np.full((runs, kinds), samples)
     rows = np.arange(runs)
     leader, first, second = (np.zeros((runs, samples), np.int64) for _ in range(3))
+    behind = np.zeros((runs, samples, max(0, kinds - 2) if samples in SETS else 0), np.int64)
     for n in range(samples):
         votes[rows, answers[:, n]] += 1
         since[rows, answers[:, n]] = np.minimum(since[rows, answers[:, n]], n)
@@ -75,7 +80,9 @@ def counted(answers: Ints) -> Counts:
         others = votes.copy()
         others[rows, leader[:, n]] = 0
         second[:, n] = others.max(1)
-    return Counts(leader, first, second)
+        if behind.shape[2]:
+            behind[:, n] = -np.sort(-votes, axis=1)[:, 2:]
+    return Counts(leader, first, second, behind)
 
 
 def completed(answers: Ints, order: str, rng: np.random.Generator) -> Ints:
@@ -98,13 +105,23 @@ def stopped(enough: Enough, counts: Counts) -> Stopped:
     """Apply a rule to every prefix; states are asked once, however many runs visit them."""
     runs, samples = counts.leader.shape
     seen = np.broadcast_to(np.arange(1, samples + 1), (runs, samples))
-    states = np.stack([counts.first, counts.second, seen], axis=-1).reshape(-1, 3)
-    code = (states[:, 2] * (samples + 1) + states[:, 0]) * (samples + 1) + states[:, 1]
-    _, one, where = np.unique(code, return_index=True, return_inverse=True)
-    holds = np.array(
-        [n == samples or enough.holds(Lead(x, y, n, samples)) for x, y, n in states[one].tolist()]
-    )
+    parts = [counts.first[..., None], counts.second[..., None], seen[..., None], counts.others]
+    states = np.concatenate(parts, axis=-1).reshape(runs * samples, -1)
+    _, one, where = np.unique(_coded(states), return_index=True, return_inverse=True)
+    holds = np.array([_holds(enough, state, samples) for state in states[one].tolist()])
     return _at(holds[where].reshape(runs, samples), counts)
+
+
+def _coded(states: Ints) -> Any:
+    """Return one comparable value a row."""
+    bytes_of = np.ascontiguousarray(states.astype(np.int8))
+    return bytes_of.view([("", np.void, bytes_of.shape[1])]).ravel()
+
+
+def _holds(enough: Enough, state: Sequence[int], samples: int) -> bool:
+    x, y, n, *others = state
+    known = tuple(other for other in others if other)
+    return n == samples or enough.holds(Lead(x, y, n, samples, known))
 
 
 def adaptive(counts: Counts) -> Stopped:

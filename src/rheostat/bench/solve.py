@@ -53,8 +53,12 @@ ERRORS = (0.01, 0.05, 0.1, 0.2)
 """Dials of rules whose dial is an error rate."""
 EACH = 2
 """Samples of each question on average, of the budget that is divided."""
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
 """Budgets as shares of what round robin takes in all."""
+FLIPS = (0.1, 0.3)
+"""Shares of answers that noisy verifiers judge wrongly."""
+FRUGAL = 0.3
+"""Of a frugal run; chosen on the recordings of `CALIBRATION_SEED`."""
 SOLVED = 0.97
 """Share of round robin's solved questions whose cost is compared."""
 FIRST_SUCCESS = "best_of_n"
@@ -185,8 +189,13 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
             run = run_under(questions, policy, allocation, tokens=int(share * everything))
             curve.append({"share": share} | of(run))
         reached = [p["tokens"] for p in curve if p["solved"] * len(questions) >= wanted]
+        noisy = {
+            str(flips): of(run_under(questions, policy, allocation, tokens=tokens, flips=flips))
+            for flips in FLIPS
+        }
         found["allocations"][name] = {
             **of(own),
+            "noisy_verifiers": noisy,
             **difference(own, split),
             "unsolvable_ratio_to_equal_split": float(on_hopeless),
             "curve": curve,
@@ -198,7 +207,11 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
 
 def allocations() -> dict[str, Allocation]:
     """Return the ways to divide a budget, by name."""
-    return {"round_robin": InTurn(), "by_value": ByValue()}
+    return {
+        "round_robin": InTurn(),
+        "by_value": ByValue(),
+        "by_value, frugal": ByValue(frugal=FRUGAL),
+    }
 
 
 def _settings() -> list[tuple[str, float, float]]:

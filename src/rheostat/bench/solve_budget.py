@@ -25,6 +25,7 @@ from rheostat.kernel.samples import SampleStart
 from rheostat.stages.solve_driver import Driver, Limits
 from rheostat.stages.solve_question import Question
 from rheostat.workloads.answers import AnswerKind
+from rheostat.workloads.parts import text_hash
 from rheostat.workloads.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -76,16 +77,24 @@ class _Memory:
 
 
 @final
-class _Exact:
-    """The verifier that knows which recorded answers are right."""
+class _Known:
+    """The verifier that knows which recorded answers are right, and says so but for some flips.
 
-    name = "exact"
+    Whether an answer of a question is judged wrongly is drawn once, from its name.
+    """
 
-    def __init__(self, questions: Sequence[Recorded]) -> None:
+    name = "known"
+
+    def __init__(self, questions: Sequence[Recorded], flips: float) -> None:
         self._right: Mapping[str, Recorded] = {question.id: question for question in questions}
+        self._flips = flips
 
     def score(self, request: Request, text: str, answer: str | None) -> float:
-        return float(self._right[request.id].right_answer(answer))
+        if answer is None:
+            return 0.0
+        right = self._right[request.id].right_answer(answer)
+        lot = int.from_bytes(text_hash(f"{request.id} {answer}")[:4], "big") / 2**32
+        return float(right != (lot < self._flips))
 
     def close(self) -> None:
         pass
@@ -97,8 +106,13 @@ def run_under(
     allocation: Allocation,
     *,
     tokens: int | None,
+    flips: float = 0.0,
 ) -> Spent:
-    """Let an allocation spend a budget of tokens, prompts included, on the questions."""
+    """Let an allocation spend a budget of tokens, prompts included, on the questions.
+
+    Args:
+        flips: share of answers that the verifier judges wrongly; solved is what is truly right.
+    """
     ledger = Ledger(Caps(tokens=tokens), name="bench")
     items = [Request(id=question.id, prompt=question.id) for question in questions]
     asked = [
@@ -122,7 +136,7 @@ def run_under(
             questions=asked,
             allocation=allocation,
             limits=Limits(),
-            verifier=_Exact(questions),
+            verifier=_Known(questions, flips),
         ).run()
         store.close()
     solved = [

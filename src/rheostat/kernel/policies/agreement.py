@@ -6,9 +6,11 @@ every fixed distribution of answers, whatever it is,
     P(stopped before N and the answers differ) <= alpha:
 
 a frequentist bound, which assumes that the samples of a question are independent draws of one
-distribution, and no prior; `agreement_pairs.py` has the proof. The rule looks after every sample:
-it stops when the leader's x votes, its nearest rival's y and the n samples seen form a state of
-S(N, alpha), and S grows with alpha.
+distribution, and no prior. The rule looks after every sample. For N = 8, 12 and 16 it stops at the
+counts of all answers that `agreement_sets.py` lists, under the certificate of `agreement_types.py`.
+For other N, and for alpha below the least one listed, it stops when the leader's x votes, its
+nearest rival's y and the n samples seen form a state of S(N, alpha), which grows with alpha;
+`agreement_pairs.py` has the proof.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rheostat.kernel.policies.agreement_counts import all_counts, counts_set
 from rheostat.kernel.policies.agreement_pairs import error_bound, error_seen
+from rheostat.kernel.policies.stop_rules import soonest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +49,15 @@ class Agreement:
 
     def holds(self, lead: Lead) -> bool:
         """Return whether the counts are in the set; never at alpha 0."""
+        waits = counts_set(lead.samples, self.alpha)
+        if waits is not None:
+            return waits[all_counts(lead)] == 0
         return self.alpha > 0 and bool(stop_set(lead.samples, self.alpha)[_state(lead)])
+
+    def wait(self, lead: Lead) -> int:
+        """Return how many samples it takes at least until it can stop."""
+        waits = counts_set(lead.samples, self.alpha)
+        return soonest(self, lead) if waits is None else waits[all_counts(lead)]
 
     def confidence(self, lead: Lead) -> float:
         """Return the promise."""

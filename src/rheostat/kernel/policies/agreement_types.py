@@ -25,6 +25,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
 
@@ -46,25 +47,37 @@ def types(samples: int, largest: int | None = None) -> Iterator[Type]:
             yield (part, *rest)
 
 
-def type_errors(stops: Bools) -> Floats:
-    """Return e(C) of every type in the order of `types`, [types].
+def by_counts(stops: Bools) -> frozenset[Type]:
+    """Return a rule on the two leading counts as one on all counts.
 
     Args:
         stops: the rule S, [N + 1, N + 1, N + 1] over (n, x, y) with the rival's y >= 1 where n > x.
     """
-    return np.array([type_error(kind, stops) for kind in types(len(stops) - 1)])
+    kinds = (kind for n in range(1, len(stops) - 1) for kind in types(n))
+    return frozenset(kind for kind in kinds if stops[sum(kind), kind[0], (*kind, 0)[1]])
 
 
-def type_error(kind: Type, stops: Bools) -> float:
+def type_errors(stops: AbstractSet[Type], samples: int) -> Floats:
+    """Return e(C) of every type in the order of `types`, [types].
+
+    Args:
+        stops: the counts at which the rule stops, each in descending order and of one leader; a
+            sample without an answer counts like an answer nobody else gave.
+        samples: N.
+    """
+    return np.array([type_error(kind, stops) for kind in types(samples)])
+
+
+def type_error(kind: Type, stops: AbstractSet[Type]) -> float:
     """Return the probability to stop before N on another answer than the majority of this type.
 
     A state is the drawn count of the majority (None until one of the answers that share the largest
     total came: the first of them is it), its total, and (drawn, total) of the other answers.
     """
     samples, wrong = sum(kind), 0.0
-    others = tuple((0, total) for total in kind)
+    none = tuple((0, total) for total in kind)
     shared = kind.count(kind[0]) > 1
-    states: _Chances = {(None, 0, others) if shared else (0, kind[0], others[1:]): 1.0}
+    states: _Chances = {(None, 0, none) if shared else (0, kind[0], none[1:]): 1.0}
     for n in range(1, samples):
         after: _Chances = defaultdict(float)
         for (own, total, rest), chance in states.items():
@@ -81,15 +94,12 @@ def type_error(kind: Type, stops: Bools) -> float:
                     after[own, total, tuple(sorted([*kept, (had + 1, of)]))] += ways
         states = {}
         for state, chance in after.items():
-            counts = sorted((had for had, _ in state[2]), reverse=True)
-            ahead, second = (*counts, 0, 0)[:2]
             own = state[0] or 0
-            if own > ahead and stops[n, own, ahead]:
-                continue
-            if ahead > max(own, second) and stops[n, ahead, max(own, second)]:
-                wrong += chance
-                continue
-            states[state] = chance
+            others = [had for had, _ in state[2] if had]
+            if tuple(sorted([*others, own] if own else others, reverse=True)) in stops:
+                wrong += chance * (max(others, default=0) > own)
+            else:
+                states[state] = chance
     return wrong
 
 
@@ -108,7 +118,7 @@ def certified(errors: Floats, samples: int) -> float:
     cost = np.zeros(squares.shape[1] + 1)
     cost[0] = 1.0
     found = linprog(
-        cost, A_ub=hstack([levels, squares]), b_ub=-errors, bounds=(0, None), method="highs"
+        cost, A_ub=hstack([levels, squares]), b_ub=-errors, bounds=(0, None), method="highs-ipm"
     )
     assert found.status == 0, found.message
     # what rounding left unproved is added: with it, every coefficient is 0 or more

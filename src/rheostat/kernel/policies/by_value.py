@@ -1,11 +1,14 @@
 """Allocation by value: the next sample goes where it is worth most per token (ours).
 
-With a verifier, a sample is worth the chance that it is right, learnt from all questions of the run
-(`success_model.py`). Questions are closed as beyond help as long as the solutions that are expected
-to be lost by it stay within a stated share of all that are expected: calibrated on the run itself,
-in expectation under the model. Without a verifier, a sample is worth what it is expected to add to
-the chance that the leading answer is ahead of its rival in truth, under a uniform prior: the value
-of information, looked up to some samples ahead.
+With a verifier, a question is worth the most solutions per token that any number of further samples
+is expected to bring: its index, with the prompt of a question that nobody has asked yet spread over
+its first samples. Chances are learnt from all questions of the run (`success_model.py`). Questions
+are closed as beyond help as long as the solutions that are expected to be lost by it stay within a
+stated share of all that are expected: calibrated on the run itself, in expectation under the model.
+A frugal run also leaves questions alone whose index is small beside what a token of the run has
+brought so far, and closes them when nothing else is left. Without a verifier, a sample is worth
+what it is expected to add to the chance that the leading answer is ahead of its rival in truth,
+under a uniform prior: the value of information, looked up to some samples ahead.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 AHEAD = 8
 """Samples that are looked ahead without a verifier."""
+SOLVED = 5
+"""Solutions before a frugal run knows what a token brings."""
 LEAST = 2
 """Samples of a question before it may be closed, unless others of the run tell enough."""
 
@@ -46,6 +51,8 @@ class ByValue:
 
     lost: float = 0.02
     """Share of the expected solutions that closing questions may cost; 0 closes none."""
+    frugal: float = 0.0
+    """Solutions per token below which a question is left alone, as a share of the run's so far."""
 
     def epoch(
         self,
@@ -59,10 +66,13 @@ class ByValue:
             return Epoch(_granted([_informed(q) for q in questions], left, width))
         model = fitted((*questions, *finished))
         closed = self._closed(model, questions, finished)
-        worths = [
-            _Worth(q, 1, model.chance(q) / tokens(q)) for q in questions if q.id not in closed
-        ]
-        return Epoch(_granted(worths, left, width), closed)
+        new = new_tokens((*questions, *finished))
+        worths = [_Worth(q, 1, index(model, q, new)) for q in questions if q.id not in closed]
+        least = self.frugal * _bought(questions, finished)
+        kept = [worth for worth in worths if worth.rate >= least]
+        if not kept:
+            closed = tuple(q.id for q in questions)
+        return Epoch(_granted(kept, left, width), closed)
 
     def _closed(
         self,
@@ -87,6 +97,37 @@ class ByValue:
 
 def _right(sample: object) -> bool:
     return isinstance(sample, Ended) and sample.verified is True
+
+
+def _bought(questions: Sequence[QuestionView], finished: Sequence[QuestionView]) -> float:
+    """Return the solutions per new token of the run so far; 0 before there are some."""
+    solved = sum(any(_right(s) for s in q.seen) for q in finished)
+    spent = sum(s.tokens for q in (*questions, *finished) for s in q.seen)
+    return solved / spent if solved >= SOLVED and spent else 0.0
+
+
+def new_tokens(questions: Sequence[QuestionView]) -> float:
+    """Return the new tokens of a sample: their mean over the run, with the least bound as one."""
+    spent = [float(sample.tokens) for q in questions for sample in q.seen]
+    spent.append(min(q.bound for q in questions))
+    return max(1.0, sum(spent) / len(spent))
+
+
+def index(model: SuccessModel, question: QuestionView, new: float) -> float:
+    """Return the most solutions per token that any number of further samples is expected to bring.
+
+    Args:
+        new: new tokens of a sample; of a question's first one, the rest of the bound is its prompt.
+    """
+    spent = best = solved = 0.0
+    prompt = 0.0 if question.seen else max(0.0, question.bound - new)
+    for j, chance in enumerate(model.chances(question)):
+        spent += (1 - solved) * new + (prompt if j == 0 else 0.0)
+        solved += (1 - solved) * chance
+        if solved / spent <= best:
+            break
+        best = solved / spent
+    return best
 
 
 def tokens(question: QuestionView) -> float:

@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rheostat.kernel.policies.drawing import Verdict
-from rheostat.kernel.policies.votes import Vote, leads, ranked
+from rheostat.kernel.policies.votes import Vote, ranked, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rheostat.kernel.policies.votes import Seen
     from rheostat.kernel.samples import SampleStart
@@ -34,6 +34,8 @@ class Lead(NamedTuple):
     """n: samples, those without an answer included."""
     samples: int
     """N: samples of the plan."""
+    others: tuple[int, ...] = ()
+    """Votes of the answers behind those two, in descending order, for rules that look at them."""
 
     @property
     def left(self) -> int:
@@ -51,15 +53,24 @@ class Enough(Protocol):
         """Return what the rule believes, in [0, 1]; None = it has no such number."""
 
 
+def lead_of(seen: Sequence[Seen], samples: int) -> Lead:
+    """Return what a counting rule sees of samples in launch order, of N."""
+    first, second, *others = (*tally(seen), 0, 0)
+    return Lead(first, second, len(seen), samples, tuple(other for other in others if other))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Counted:
     """The rule of `Drawing` that stops when a lead is enough."""
 
     enough: Enough
+    wait: Callable[[Lead], int] | None = None
+    """How many samples it takes at least until it can stop, where votes for the leader are not the
+    quickest way there."""
 
     def look(self, seen: Sequence[Seen], start: SampleStart) -> Verdict | int:
         """Stop, or count how many votes for the leader it takes at least before it could."""
-        lead = Lead(*leads(seen), len(seen), start.samples)
+        lead = lead_of(seen, start.samples)
         over = lead.left == 0
         if over or (lead.first and self.enough.holds(lead)):
             return Verdict(
@@ -68,7 +79,7 @@ class Counted:
                 confidence=self.enough.confidence(lead) if lead.first else None,
                 reason="samples" if over else "settled",
             )
-        return soonest(self.enough, lead)
+        return self.wait(lead) if self.wait else soonest(self.enough, lead)
 
     def best(self, seen: Sequence[Seen], start: SampleStart) -> Vote | None:
         """Return the majority."""
@@ -77,10 +88,9 @@ class Counted:
 
 def soonest(enough: Enough, lead: Lead) -> int:
     """Return how many samples it takes at least until the rule can stop, all for the leader."""
-    x, y, n, total = lead
 
     def held(more: int) -> bool:
-        return enough.holds(Lead(x + more, y, n + more, total))
+        return enough.holds(lead._replace(first=lead.first + more, seen=lead.seen + more))
 
     return 1 + bisect_left(range(1, lead.left), True, key=held)
 
@@ -153,11 +163,11 @@ class DirichletPosterior:
 
     def holds(self, lead: Lead) -> bool:
         """Return whether the predicted chance is that small."""
-        return self.chance > 0 and overtaking(lead) <= self.chance
+        return self.chance > 0 and overtaking(lead._replace(others=())) <= self.chance
 
     def confidence(self, lead: Lead) -> float:
         """Return the chance not to be overtaken."""
-        return 1.0 - overtaking(lead)
+        return 1.0 - overtaking(lead._replace(others=()))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -65,14 +65,19 @@ class SuccessModel:
         return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
 
     def chance_of_any(self, question: QuestionView) -> float:
-        """Return the chance that one of the samples left is right.
+        """Return the chance that one of the samples left is right."""
+        return 1.0 - float(np.prod(1.0 - self.chances(question)))
+
+    def chances(self, question: QuestionView) -> Floats:
+        """Return the chance of each sample that is left if all before it are wrong, [left].
 
         The shares of right samples behind equal signs differ; after k failures they are taken as
         Beta of the predicted mean and k + 2 pseudo-samples.
         """
         mean, weight = self.chance(question), len(question.seen) + 2.0
-        wrong = np.arange(max(0, question.samples - len(question.seen)))
-        return 1.0 - float(np.prod(((1 - mean) * weight + wrong) / (weight + wrong)))
+        wrong = np.arange(max(0, question.samples - len(question.seen)), dtype=np.float64)
+        shares: Floats = mean * weight / (weight + wrong)
+        return shares
 
 
 def fitted(questions: Sequence[QuestionView]) -> SuccessModel:

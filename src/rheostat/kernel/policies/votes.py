@@ -59,7 +59,12 @@ def ranked(seen: Sequence[Seen], weights: Sequence[float] | None = None) -> list
     return sorted(votes.values(), key=lambda vote: (-vote.weight, vote.first))
 
 
+def tally(seen: Sequence[Seen]) -> tuple[int, ...]:
+    """Return the counts of all answers in descending order."""
+    return tuple(vote.votes for vote in ranked(seen))
+
+
 def leads(seen: Sequence[Seen]) -> tuple[int, int]:
     """Return the counts of the leader and of its nearest rival, 0 where there is none."""
-    counts = [vote.votes for vote in ranked(seen)[:2]] + [0, 0]
-    return counts[0], counts[1]
+    first, second, *_ = (*tally(seen), 0, 0)
+    return first, second

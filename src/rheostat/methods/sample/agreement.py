@@ -34,6 +34,11 @@ class AgreementVote:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2305.11860",
+        paper_title=(
+            "Let's Sample Step by Step: Adaptive-Consistency for Efficient "
+            "Reasoning and Coding with LLMs"
+        ),
+        authors="Pranjal Aggarwal, Aman Madaan, Yiming Yang, {Mausam}",
         needs=frozenset({"sample"}),
         by_confidence=True,
         usual=0.05,
@@ -45,4 +50,5 @@ class AgreementVote:
 
     def at(self, dial: float, fitted: Fitted, shape: ModelShape) -> Drawing:
         """Return the rule of alpha = dial."""
-        return Drawing(rule=Counted(enough=Agreement(alpha=dial)))
+        rule = Agreement(alpha=dial)
+        return Drawing(rule=Counted(enough=rule, wait=rule.wait))
