@@ -64,9 +64,10 @@ class Watch:
         """
         kind, limit = self.certificate["loss"], self.certificate["limit"]
         scale = RANGES[kind]
-        mean = scale.limit_to_unit(NEUTRAL[kind] + 2 * (limit - NEUTRAL[kind]))
-        if not scale.limit_to_unit(limit) < mean <= 1.0:
+        twice = NEUTRAL[kind] + 2 * (limit - NEUTRAL[kind])
+        if not limit < twice <= scale.high:
             return None
+        mean = scale.limit_to_unit(twice)
         draw, alpha = np.random.default_rng(0), 1 - self.certificate["confidence"]
         looks = 64
         while looks <= FURTHEST * self.share:

@@ -36,15 +36,19 @@ class Interval(NamedTuple):
     high: float
 
 
-def betting_p_value(losses: Floats, limit: float, alpha: float) -> Floats:
+def betting_p_value(
+    losses: Floats, limit: float, alpha: float, *, items: int | None = None
+) -> Floats:
     """Return 1 / (the largest capital), at most 1, of losses [..., n] in a fixed order.
 
     Args:
         losses: in [0, 1], along the last axis; their order must not depend on their values.
         limit: the mean that is bet against.
         alpha: the level that the bets aim at; the p-value is valid whatever it is.
+        items: size of the sample that these losses are the beginning of; None = all of it. What
+            the beginning refutes at a level, the whole does too.
     """
-    return np.exp(-_log_capital(losses, plug_in_bets(losses, alpha), limit))
+    return np.exp(-_log_capital(losses, plug_in_bets(losses, alpha, items=items), limit))
 
 
 def betting_upper(losses: Floats, alpha: float) -> float:
@@ -73,9 +77,10 @@ def refuted_after(losses: Floats, limit: float, alpha: float) -> NDArray[np.int6
     return np.asarray(np.where(over.any(axis=-1), over.argmax(axis=-1) + 1, 0))
 
 
-def plug_in_bets(losses: Floats, alpha: float) -> Floats:
-    """Return the bet on each loss, [..., n], for a sample of n."""
-    return np.asarray(np.sqrt(2 * math.log(1 / alpha) / (losses.shape[-1] * _variances(losses))))
+def plug_in_bets(losses: Floats, alpha: float, *, items: int | None = None) -> Floats:
+    """Return the bet on each loss, [..., n], for a sample of n, or of so many items."""
+    size = items or losses.shape[-1]
+    return np.asarray(np.sqrt(2 * math.log(1 / alpha) / (size * _variances(losses))))
 
 
 def anytime_bets(losses: Floats, alpha: float) -> Floats:
