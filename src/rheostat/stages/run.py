@@ -87,16 +87,13 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
     }
     with open_run(path, header, [request.id for request in requests]) as folder:
         left = [request for request in requests if request.id not in folder.finished]
-        shade = None if watched is None else Shadow(watched, path)
+        shade = None if watched is None else Shadow(watched, path, progress)
         ledger = _ledger(budget, folder, shade)
         job = _Job(engine, sampling, installed, ledger, shade)
-        if shade and progress:
-            progress(shade.expectation())
         job.look([request for request in requests if request.id in folder.finished])
         _keep(job.outputs(left, batch), folder, len(requests), progress)
         resumed = len(requests) - len(left)
-        seen = {} if shade is None else {"shadow": shade.to_json()}
-        return {"out": str(path), "resumed": resumed, **_summary(folder, ledger), **seen}
+        return {"out": str(path), "resumed": resumed, **_summary(folder, ledger, shade)}
 
 
 class _Job:
@@ -172,7 +169,7 @@ def _ledger(budget: Caps | None, folder: RunFolder, shadow: Shadow | None) -> Le
     return ledger
 
 
-def _summary(folder: RunFolder, ledger: Ledger) -> dict[str, Any]:
+def _summary(folder: RunFolder, ledger: Ledger, shadow: Shadow | None) -> dict[str, Any]:
     plan = folder.header["plan"]
     reasons = Counter(line["output"]["stop_reason"] for line in folder.finished.values())
     return {
@@ -183,6 +180,7 @@ def _summary(folder: RunFolder, ledger: Ledger) -> dict[str, Any]:
         "requests": len(folder.finished),
         "stop_reasons": dict(reasons),
         "cost": ledger.spent.to_json(),
+        **({} if shadow is None else {"shadow": shadow.to_json()}),
     }
 
 

@@ -25,7 +25,7 @@ from rheostat.stages.losses import disagreement
 from rheostat.workloads.marks import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from rheostat.engines.base import Engine, Request
@@ -110,9 +110,13 @@ def watch(plan: Plan, share: float, sampling: Sampling) -> Watch:
 class Shadow:
     """The shadowed requests of one run, kept in the run's folder."""
 
-    def __init__(self, watched: Watch, folder: Path) -> None:
-        """Read what an earlier start of the run has measured."""
+    def __init__(
+        self, watched: Watch, folder: Path, say: Callable[[str], None] | None = None
+    ) -> None:
+        """Read what an earlier start of the run has measured; say what is to be expected."""
         self.watched = watched
+        if say is not None:
+            say(self.expectation())
         self._path = folder / SHADOW
         self._lines: dict[str, dict[str, Any]] = {
             str(line["id"]): line for line in json_lines(self._path)
