@@ -204,10 +204,9 @@ CACHES = named("cache")
 EVICTING = [name for name in CACHES if "cache.entries" in card_of(name).needs]
 """Those that let entries go, instead of holding them in another form."""
 SHORT = {
-    name: {"sinks": 2, "window": 4, "every": 8}
-    if name in EVICTING
-    else {"recent": 4, "every": 8, "block": 4}
-    for name in CACHES
+    **{name: {"sinks": 2, "window": 4, "every": 8} for name in EVICTING},
+    "bfp": {"recent": 4, "every": 8, "block": 4},
+    "kv_direct": {"window": 4, "every": 8},
 }
 """Parameters with which cache decisions act on texts of some dozen tokens."""
 

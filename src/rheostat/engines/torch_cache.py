@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.torch_queries import Queries
+    from rheostat.engines.torch_rebuild import Rebuilder
     from rheostat.kernel.model_cost import ModelShape
 
 
@@ -66,6 +67,11 @@ class RowCache:
         """Where entries are let go; None = nowhere."""
         self.queries: Queries | None = None
         """Those of the newest tokens, where they are wanted."""
+        self.residuals: Queries | None = None
+        """What each attention read of every token, where keys and values may be rebuilt."""
+        self.rebuild: Rebuilder | None = None
+        self.rebuilt = 0
+        """First tokens whose keys and values are rebuilt when they are read."""
         self.settled = 0
         """Tokens up to the last border, which cannot be taken back."""
         self.states: tuple[object, ...] = (None,) * slots
@@ -79,14 +85,15 @@ class RowCache:
     @property
     def entries(self) -> int:
         """Entries held in each slot."""
-        return sum(part.length for part in self._prefix) + self._own_length
+        return self.rebuilt + sum(part.length for part in self._prefix) + self._own_length
 
     @property
     def bytes(self) -> int:
         """Bytes that this row owns alone."""
         parts = [t.numel() * t.element_size() for t in (self._own, self._bias) if t is not None]
         coded = sum(part.bytes for part in self._prefix if isinstance(part, CodedPart))
-        return sum(parts) + coded + (self.queries.bytes if self.queries else 0)
+        beside = sum(kept.bytes for kept in (self.queries, self.residuals) if kept)
+        return sum(parts) + coded + beside
 
     @property
     def room_to_border(self) -> int | None:
@@ -119,6 +126,9 @@ class RowCache:
     def held(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor:
         """Return a slot's tokens, n written ones behind them: [T + n, 2, kv_heads, head_size]."""
         own = self._own[slot, : self._own_length + ahead + n]
+        if self.rebuild and self.residuals and self.rebuilt:
+            first = self.rebuild(slot, self.residuals.first(slot, self.rebuilt))
+            return torch.cat([first, *(part.read(slot) for part in self._prefix), own])
         if not self._prefix:
             return own
         return torch.cat([*(part.read(slot) for part in self._prefix), own])
@@ -170,8 +180,9 @@ class RowCache:
         if still < len(path):
             moved = self._own[:, [start + place for place in path[still:]]]
             self._own[:, start + still : start + len(path)] = moved
-            if self.queries:
-                self.queries.keep(self.length, n, path)
+            for kept in (self.queries, self.residuals):
+                if kept:
+                    kept.keep(self.length, n, path)
         self._own_length = start + len(path)
 
     def fork(self, *, capacity: int = 64) -> RowCache:
@@ -188,6 +199,8 @@ class RowCache:
         twin._gone, twin._bias, twin.states = self._gone, self._bias, self.states
         twin.borders, twin.settled = self.borders, self.settled
         twin.queries = self.queries.fork() if self.queries else None
+        twin.residuals = self.residuals.fork() if self.residuals else None
+        twin.rebuild, twin.rebuilt = self.rebuild, self.rebuilt
         return twin
 
     def bias(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor | None:
@@ -216,6 +229,7 @@ class RowCache:
         room: int,
         *,
         coded: CodedPart | None = None,
+        rebuilt: int = 0,
     ) -> None:
         """Hold other entries from now on: nothing of what was held can be taken back.
 
@@ -224,6 +238,7 @@ class RowCache:
             bias: what is added to their scores, [slots, kv_heads, entries]; None = nothing.
             room: tokens up to the next border.
             coded: what is held before them in another form.
+            rebuilt: first tokens that are rebuilt when they are read.
         """
         tokens, kept = self.length, held[0].shape[0] if held else 0
         self._prefix, self._own = (coded,) if coded else (), self._empty(kept + room)
@@ -231,7 +246,7 @@ class RowCache:
             self._own[slot, :kept] = entries
         if bias is not None:
             bias = torch.nn.functional.pad(bias, (0, room))
-        self._bias, self._own_length, self._gone = bias, kept, 0
+        self._bias, self._own_length, self.rebuilt = bias, kept, rebuilt
         self._gone = tokens - self.entries
 
     @torch.inference_mode()

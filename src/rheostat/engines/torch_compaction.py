@@ -8,6 +8,7 @@ how the tokens came to be written, so drafts change nothing.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -17,6 +18,7 @@ from rheostat.engines.torch_cache import Borders
 from rheostat.engines.torch_coded import nothing_coded
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_queries import Queries
+from rheostat.engines.torch_rebuild import Rebuilder
 from rheostat.errors import MethodError
 from rheostat.kernel.kv_cache import Border, Held
 from rheostat.kernel.model_cost import Work
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_model import Llama
-    from rheostat.kernel.kv_cache import Coder, Eviction, Kept, Singles
+    from rheostat.kernel.kv_cache import Checkpoints, Coder, Eviction, Kept, Singles
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.seams import Layout
     from rheostat.kernel.trace import Trace
@@ -42,12 +44,14 @@ class Compaction:
         prices: PriceTable,
         eviction: Eviction | None,
         coder: Coder | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         """Put the parts together."""
         self._llama = llama
         self._eviction = eviction
         self._coder = coder
-        decider = eviction or coder
+        self._checkpoints = checkpoints
+        decider = eviction or coder or checkpoints
         self._every = None if decider is None else decider.every
         self._rate = seconds_a_product(prices, llama.shape)
         self._scale = llama.architecture.score_scale or llama.shape.head_size**-0.5
@@ -65,10 +69,19 @@ class Compaction:
             return empty_cache(llama, layout, capacity=capacity)
         cache = empty_cache(llama, layout, capacity=prompt)
         cache.borders = Borders(prompt, self._every)
+        if self._checkpoints is not None:
+            self._keep_residuals(cache, layout, prompt)
         if eviction is not None and eviction.newest != 0:
             slots = sum(layout.attention)
             cache.queries = Queries(llama.shape, slots, room=eviction.every, dtype=llama.dtype)
         return cache
+
+    def _keep_residuals(self, cache: RowCache, layout: Layout, prompt: int) -> None:
+        llama = self._llama
+        layers = tuple(layer for layer, kept in enumerate(layout.attention) if kept)
+        stream = replace(llama.shape, heads=1, kv_heads=1, head_size=llama.shape.width)
+        cache.residuals = Queries(stream, len(layers), room=prompt, dtype=llama.dtype)
+        cache.rebuild = Rebuilder(llama, layers, self._rate)
 
     def parts(
         self, prompt: int, tokens: int, chunk: int, *, start: int = 0
@@ -106,6 +119,8 @@ class Compaction:
             due = borders is not None and borders.at(cache.length) and cache.settled < cache.length
             if due and self._coder is not None:
                 _code(cache, self._coder)
+            if due and self._checkpoints is not None:
+                _let_go(cache, self._checkpoints)
             if eviction and (due or cache.length < (borders.first if borders else 0)):
                 _Settling(cache, eviction, work, self._rate, self._scale).run(due=due)
                 trace.seconds_deciding += time.perf_counter() - start
@@ -130,6 +145,18 @@ def _code(cache: RowCache, coder: Coder) -> None:
         coded = cache.coded or nothing_coded(coder, len(slots), dtype)
         coded = coded.extended([tokens[:old] for tokens in plain])
         cache.replace([tokens[old:] for tokens in plain], None, coder.every, coded=coded)
+    cache.settled = cache.length
+
+
+def _let_go(cache: RowCache, checkpoints: Checkpoints) -> None:
+    """Let go of older tokens' keys and values; what the attentions read of them is kept."""
+    plain = [cache.plain(slot) for slot in range(len(cache.states))]
+    old = len(plain[0]) - checkpoints.kept(cache.length) if plain else 0
+    if old > 0:
+        rebuilt = cache.rebuilt + old
+        cache.replace([t[old:] for t in plain], None, checkpoints.every, rebuilt=rebuilt)
+    if cache.residuals:
+        cache.residuals.reserve(cache.length + checkpoints.every)
     cache.settled = cache.length
 
 

@@ -47,6 +47,7 @@ CARD = EngineCard(
         {
             "cache.codes",
             "cache.entries",
+            "cache.residuals",
             "depth.mlp",
             "depth.static",
             "draft",
@@ -256,7 +257,7 @@ class TorchEngine:
     def compaction(self, installed: Installed) -> Compaction:
         """Return what carries out the plan's cache decision."""
         plan = installed.cache or CachePlan()
-        return Compaction(self.llama, self._prices, plan.eviction, plan.coder)
+        return Compaction(self.llama, self._prices, plan.eviction, plan.coder, plan.checkpoints)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
@@ -315,6 +316,8 @@ class TorchEngine:
                     price=price * n / total,
                 )
             )
+            if feed.cache.rebuild:
+                work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
             trace.mlp_skipped += mlps * n - runs
         check_numbers(passed.logits)
         return passed.logits

@@ -106,6 +106,22 @@ class Coder(Protocol):
         """Return the keys and values that are stored, each [kv_heads, n, head_size]."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """Older tokens are held as the residual stream that each attention read, and rebuilt."""
+
+    share: float
+    """Tokens that keep keys and values, as a share of the row's."""
+    window: int
+    """Newest tokens that always keep them."""
+    every: int
+    """Tokens between two borders."""
+
+    def kept(self, tokens: int) -> int:
+        """Return how many of the newest tokens of a row keep keys and values."""
+        return max(self.window, int(self.share * tokens))
+
+
 @dataclass(frozen=True)
 class CachePlan:
     """A cache decision; a row's cache is the base's until its first border."""
@@ -114,3 +130,5 @@ class CachePlan:
     """Which entries stay; None = all of them."""
     coder: Coder | None = None
     """The form of older ones; None = that of the newest."""
+    checkpoints: Checkpoints | None = None
+    """Older ones are rebuilt when they are read; None = no."""
