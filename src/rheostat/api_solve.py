@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -23,7 +24,8 @@ from rheostat.engines.base import Request, Sampling
 from rheostat.engines.load import DTYPES
 from rheostat.engines.load_sampler import load_sampler
 from rheostat.engines.money import read_prices
-from rheostat.errors import WorkloadError
+from rheostat.engines.ray_sampler import ray_sampler
+from rheostat.errors import UserError, WorkloadError
 from rheostat.kernel.budget import Caps, parse_budget
 from rheostat.kernel.plan import Plan
 from rheostat.stages.settings import Changes, changed, read_plan
@@ -71,6 +73,10 @@ class SolveOptions(TypedDict, total=False):
     """How much is done side by side."""
     sampling: Mapping[str, Any]
     """Fields of `rheostat.Sampling`; a recording's own where left out, else temperature 0.7."""
+    ray: str | None
+    """Address of a Ray cluster whose workers draw; `local` starts one on this machine."""
+    workers: int | None
+    """Of that cluster; as many as its processors can serve."""
     command: str
     progress: Callable[[str], None] | None
 
@@ -114,6 +120,11 @@ def solved(
     caps = budget if isinstance(budget, Caps) else parse_budget(budget)
     asked = _tasks(tasks)
     model = str(model) if isinstance(model, Path) else model
+    if options.get("ray") is not None and not isinstance(model, str):
+        raise UserError(
+            "workers load the model themselves: a loaded engine cannot be sent to them",
+            hint="give the model's name or path",
+        )
     name = model if isinstance(model, str) else model.model
     plan = _plan(name, options)
     verifier = options.get("verifier")
@@ -128,23 +139,38 @@ def solved(
         limits=options.get("limits", Limits()),
         command=options.get("command", ""),
     )
-    offers = frozenset({"sample.verifier", "sample.score"}) if verifier else frozenset()
+    offers = frozenset({"sample.compare"})
+    if verifier:
+        offers |= {"sample.verifier", "sample.score"}
 
     def install(shape: ModelShape | None, offered: frozenset[str]) -> Installed:
         return catalog.installed(plan, shape, offered | offers)
 
     needs = frozenset().union(*(catalog.method(s.name).card.needs for s in plan.methods))
-    loaded = load_sampler(
+    load = partial(
+        load_sampler,
         model,
         install=install,
         dtype=options.get("dtype") or plan.dtype,
-        threads=options.get("threads"),
         prices=job.prices,
         needs=needs,
-        progress=options.get("progress"),
     )
+    loaded = _loaded(load, options)
     job = replace(job, sampling=_sampling(loaded, options.get("sampling", {})))
     return solve_job(loaded, job, out, progress=options.get("progress"))
+
+
+def _loaded(load: Callable[..., LoadedSampler], options: SolveOptions) -> LoadedSampler:
+    """Load the sampler here, or one in each worker."""
+    address, threads = options.get("ray"), options.get("threads")
+    if address is None:
+        return load(threads=threads, progress=options.get("progress"))
+    return ray_sampler(
+        partial(load, threads=threads or 1),
+        address=address,
+        workers=options.get("workers"),
+        threads=threads,
+    )
 
 
 def _plan(model: str, options: SolveOptions) -> Plan:

@@ -62,6 +62,14 @@ SomeSeed = Annotated[
 InFlight = Annotated[
     int, typer.Option("--in-flight", help="Questions whose samples run at the same time.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="Let workers of a Ray cluster draw; or `local`."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Of that cluster. [default: all its processors]"),
+]
 Width = Annotated[int, typer.Option("--width", help="Samples that are decided on together.")]
 
 
@@ -146,6 +154,8 @@ def solve(
     temperature: SomeTemperature = None,
     in_flight: InFlight = 32,
     width: Width = 64,
+    ray: Ray = None,
+    workers: Workers = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -167,6 +177,8 @@ def solve(
             dtype=dtype,
             threads=threads,
             limits=Limits(width=width, in_flight=in_flight),
+            ray=ray,
+            workers=workers,
             sampling={name: value for name, value in drawn.items() if value is not None},
             command=shlex.join(["rheostat", *sys.argv[1:]]),
             progress=say,

@@ -1,7 +1,7 @@
 """Recordings and solved tasks on scripted samples that end at a chosen moment.
 
-As a program, `sample_runs.py record|TOKENS MODEL TASKS OUT AFTER` lets AFTER samples end, then
-kills itself.
+As a program, `sample_runs.py record|prune|TOKENS MODEL TASKS OUT AFTER` lets AFTER samples end,
+then kills itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rheostat.engines.load_sampler import load_sampler
 from rheostat.engines.sample_store import SampleStore
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.plan import Plan
+from rheostat.kernel.policies.cluster_pruning import Clusters
 from rheostat.kernel.seams import Installed
 from rheostat.stages.record import record
 from rheostat.stages.solve import Job, solve
@@ -126,6 +127,9 @@ if __name__ == "__main__":
     what, model, tasks, out, after = sys.argv[1:]
     if what == "record":
         recorded(ending(model, after=int(after), end=killed), tasks, Path(out))
+    elif what == "prune":
+        pruning = Clusters(threshold=0.5, length=2, most=3)
+        solved(ending(model, pruning, after=int(after), end=killed), tasks, out, tokens=10_000)
     else:
         made = ending(model, Lead(burst=2), after=int(after), end=killed)
         solved(made, tasks, Path(out), tokens=int(what))

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 CARD = EngineCard(name="endpoint", offers=frozenset())
 """A server shows nothing of a model's inside."""
-SAMPLES = EngineCard(name="endpoint", offers=frozenset({"sample", "sample.logprobs"}))
+SAMPLES = EngineCard(
+    name="endpoint", offers=frozenset({"sample", "sample.logprobs", "sample.temperature"})
+)
 """Whether it gives log-probabilities shows with its first answer."""
 
 

@@ -6,14 +6,17 @@ from the store with the cost that they had, so decisions and accounts are those 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from collections import deque
+from typing import TYPE_CHECKING, cast, final
+
+from rheostat.engines.sampler import Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.base import EngineCard
     from rheostat.engines.sample_store import SampleStore
-    from rheostat.engines.sampler import Draw, Drawn, Sampler
+    from rheostat.engines.sampler import Draw, Drawn, Pausing, Probing, Sampler
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Reservation
 
@@ -29,7 +32,9 @@ class JournaledSampler:
         self._sampler = sampler
         self._store = store
         self._bounds = store.bounds()
-        self._given: list[Drawn] = []
+        self._given: list[Drawn | Held] = []
+        self._held: dict[tuple[str, int], deque[Drawn | Held]] = {}
+        """What known draws that wait will give, in its order."""
 
     def bound(self, draw: Draw) -> Cost:
         """Return the bound under which the draw was first reserved, else the sampler's."""
@@ -55,19 +60,42 @@ class JournaledSampler:
             self._sampler.launch(draw, reservation)
             return
         reservation.settle(known.cost)
-        self._given.append(known.drawn(draw))
+        self._held[draw.key] = deque([*self._store.held(draw), known.drawn(draw)])
+        self._give(draw)
+
+    def resume(self, draw: Draw) -> None:
+        """Let a draw that waits go on."""
+        if draw.key in self._held:
+            self._give(draw)
+        else:
+            cast("Pausing", self._sampler).resume(draw)
 
     def cancel(self, draw: Draw) -> None:
-        """End a draw early; one that is known has ended."""
-        if not self.is_known(draw):
+        """End a draw early; one that is known ends as it did, after what it waited for."""
+        if draw.key in self._held:
+            self._given.append(self._held.pop(draw.key)[-1])
+        elif not self.is_known(draw):
             self._sampler.cancel(draw)
 
-    def poll(self) -> Sequence[Drawn]:
-        """Return what is known, else wait for the sampler."""
-        if not self._given:
-            return self._sampler.poll()
-        given, self._given = self._given, []
-        return given
+    def poll(self) -> Sequence[Drawn | Held]:
+        """Return what is known, else wait for the sampler; what waits is kept."""
+        if self._given:
+            given, self._given = self._given, []
+            return given
+        found = self._sampler.poll()
+        self._store.hold(one for one in found if isinstance(one, Held))
+        return found
+
+    @property
+    def probing(self) -> Probing:
+        """The sampler, where it offers `sample.probe`."""
+        return cast("Probing", self._sampler)
+
+    def _give(self, draw: Draw) -> None:
+        coming = self._held[draw.key]
+        self._given.append(coming.popleft())
+        if not coming:
+            del self._held[draw.key]
 
     def close(self) -> None:
         """Close the sampler."""

@@ -42,7 +42,7 @@ class Recording:
         self.samples = int(header["samples"])
         """Samples of each question that were asked for."""
         self._bounds: dict[tuple[str, int], Cost] = {}
-        offers = {"sample", "simulated"} | (
+        offers = {"sample", "sample.pause", "simulated"} | (
             {"sample.logprobs"} if header.get("logprobs", True) else set()
         )
         self.card = EngineCard(name="replay", offers=frozenset(offers))

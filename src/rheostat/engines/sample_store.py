@@ -12,10 +12,10 @@ import sqlite3
 import zlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from rheostat.engines.base import Output
-from rheostat.engines.sampler import Drawn
+from rheostat.engines.sampler import Drawn, Held, Read
 from rheostat.errors import OutputError
 from rheostat.kernel.cost import Cost
 
@@ -37,6 +37,14 @@ CREATE TABLE IF NOT EXISTS launched (
 );
 CREATE TABLE IF NOT EXISTS samples (
   question TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
+  PRIMARY KEY (question, number)
+);
+CREATE TABLE IF NOT EXISTS held (
+  question TEXT NOT NULL, number INTEGER NOT NULL, tokens INTEGER NOT NULL, data BLOB NOT NULL,
+  PRIMARY KEY (question, number, tokens)
+);
+CREATE TABLE IF NOT EXISTS readings (
+  question TEXT NOT NULL, number INTEGER NOT NULL, bound TEXT NOT NULL, data TEXT,
   PRIMARY KEY (question, number)
 );
 """
@@ -77,6 +85,14 @@ class StoredSample:
             entropies=self.entropies,
             failed=self.failed,
         )
+
+
+class KnownReading(NamedTuple):
+    """A reading that was started."""
+
+    bound: Cost
+    read: Read | None
+    """None = the process ended before it did."""
 
 
 def stored(drawn: Drawn, answer: str | None, *, verified: float | None = None) -> StoredSample:
@@ -184,6 +200,46 @@ class SampleStore:
             found = self._db.execute(query, [question, index]).fetchone()
         return None if found is None else _unpacked(question, index, found[0])
 
+    def hold(self, held: Iterable[Held]) -> None:
+        """Keep what draws had written when they began to wait."""
+        rows = [(*one.draw.key, one.tokens, _packed_held(one)) for one in held]
+        with self._errors(), self._db:
+            self._db.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", rows)
+
+    def held(self, draw: Draw) -> list[Held]:
+        """Return what a draw had written whenever it waited, in that order."""
+        query = "SELECT tokens, data FROM held WHERE question = ? AND number = ? ORDER BY tokens"
+        with self._errors():
+            rows = self._db.execute(query, draw.key).fetchall()
+        return [_unpacked_held(draw, int(tokens), data) for tokens, data in rows]
+
+    def reads(self, question: str, number: int, bound: Cost) -> None:
+        """Note a reading that is about to start, by its number among those of its question."""
+        row = (question, number, json.dumps(bound.to_json()))
+        with self._errors(), self._db:
+            self._db.execute("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, NULL)", row)
+
+    def has_read(self, question: str, number: int, read: Read) -> None:
+        """Keep what came of a reading."""
+        data = {"probabilities": list(read.probabilities), "cost": read.cost.to_json()}
+        query = "UPDATE readings SET data = ? WHERE question = ? AND number = ?"
+        with self._errors(), self._db:
+            self._db.execute(query, (json.dumps(data), question, number))
+
+    def reading(self, question: str, number: int) -> KnownReading | None:
+        """Return a reading that was started; None = it never was."""
+        query = "SELECT bound, data FROM readings WHERE question = ? AND number = ?"
+        with self._errors():
+            found = self._db.execute(query, (question, number)).fetchone()
+        if found is None:
+            return None
+        data = None if found[1] is None else json.loads(found[1])
+        return KnownReading(
+            Cost.from_json(json.loads(found[0])),
+            data
+            and Read(probabilities=tuple(data["probabilities"]), cost=Cost.from_json(data["cost"])),
+        )
+
     def all(self) -> Iterator[StoredSample]:
         """Yield every sample, by question and index."""
         with self._errors():
@@ -220,6 +276,23 @@ def _unpacked(question: str, index: int, data: bytes) -> StoredSample:
         fields[name] = None if fields[name] is None else tuple(fields[name])
     fields["cost"] = Cost.from_json(fields["cost"])
     return StoredSample(question=question, index=index, **fields)
+
+
+def _packed_held(held: Held) -> bytes:
+    data = {"token_ids": held.token_ids, "text": held.text, "logprobs": held.logprobs}
+    return zlib.compress(json.dumps(data, separators=(",", ":")).encode())
+
+
+def _unpacked_held(draw: Draw, tokens: int, data: bytes) -> Held:
+    fields = json.loads(zlib.decompress(data))
+    nats = fields["logprobs"]
+    return Held(
+        draw=draw,
+        tokens=tokens,
+        token_ids=tuple(fields["token_ids"]),
+        text=fields["text"],
+        logprobs=None if nats is None else tuple(nats),
+    )
 
 
 def _rounded(values: tuple[float, ...] | None) -> tuple[float, ...] | None:

@@ -28,6 +28,14 @@ class Draw:
     request: Request
     sampling: Sampling
     """Its seed is the sample's own: the text depends on (question, index, seed) alone."""
+    pauses: tuple[int, ...] = ()
+    """New tokens after which it waits to be resumed or cancelled, ascending; a sample that has
+    ended by then does not wait."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What it is known by: question and index."""
+        return self.question, self.index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,40 @@ class Drawn:
     """Nats of each new token's law at temperature 1; None = not to be had."""
     failed: str = ""
     """Why nothing came, in words; empty when something did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A draw that waits at one of its pauses; its reservation stays open."""
+
+    draw: Draw
+    tokens: int
+    """New tokens so far."""
+    token_ids: tuple[int, ...]
+    text: str
+    """Of those tokens; of a recording, which keeps whole texts alone, about as much of it."""
+    logprobs: tuple[float, ...] | None = None
+    """As `Drawn.logprobs`, of the tokens so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A text after a sample, and one-token choices whose probabilities are wanted there."""
+
+    draw: Draw
+    token_ids: tuple[int, ...]
+    """The sample's new tokens."""
+    suffix: str
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What came of a reading; its cost is settled with the ledger already."""
+
+    probabilities: tuple[float, ...]
+    """Of the choices, in their order; they sum to 1."""
+    cost: Cost
 
 
 class Sampler(Protocol):
@@ -60,8 +102,29 @@ class Sampler(Protocol):
     def cancel(self, draw: Draw) -> None:
         """End a draw early: it comes back from `poll` as `cancelled`, with what it cost."""
 
-    def poll(self) -> Sequence[Drawn]:
-        """Wait until at least one draw has ended; return all that have. Empty: none is running."""
+    def poll(self) -> Sequence[Drawn | Held]:
+        """Wait until a draw has ended or waits; return all that do. Empty: none is running."""
 
     def close(self) -> None:
         """End everything that is still running and let go of connections and memory."""
+
+
+class Pausing(Protocol):
+    """What a sampler that offers `sample.pause` does besides."""
+
+    def resume(self, draw: Draw) -> None:
+        """Let a draw that waits go on."""
+
+
+class Probing(Protocol):
+    """What a sampler that offers `sample.probe` does besides."""
+
+    def reading_bound(self, reading: Reading) -> Cost:
+        """Return what a reading costs at most.
+
+        Raises:
+            MethodError: choices that are no tokens of their own, or do not differ.
+        """
+
+    def read(self, reading: Reading, reservation: Reservation) -> Read:
+        """Read the choices' probabilities; the sample itself is not changed by it."""

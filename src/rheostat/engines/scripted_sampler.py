@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 class ScriptedSource:
     """The scripted engine, a sample at a time."""
 
-    card = EngineCard(name="scripted", offers=frozenset({"sample", "sample.logprobs", "simulated"}))
+    card = EngineCard(
+        name="scripted",
+        offers=frozenset(
+            {"sample", "sample.logprobs", "sample.temperature", "sample.pause", "simulated"}
+        ),
+    )
 
     def __init__(self, engine: ScriptedEngine) -> None:
         """Keep the engine."""

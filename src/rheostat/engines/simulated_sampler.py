@@ -7,16 +7,17 @@ depend on the clock.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, final
+
+from rheostat.engines.sampler import Drawn, Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.base import EngineCard
     from rheostat.engines.money import TokenPrices
-    from rheostat.engines.sampler import Draw, Drawn
+    from rheostat.engines.sampler import Draw
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Reservation
 
@@ -50,11 +51,21 @@ class OutcomeSource(Protocol):
 class _Running:
     outcome: Outcome
     began: float
+    """Moved on by the time that it waited."""
     reservation: Reservation
+    pauses: tuple[int, ...] = ()
+    """Those that it will come to, in tokens."""
+
+    def at(self, tokens: int) -> float:
+        """Return when so many new tokens are written."""
+        return (
+            self.began + self.outcome.duration * tokens / self.outcome.drawn.output.cost.new_tokens
+        )
 
     @property
     def ends(self) -> float:
-        return self.began + self.outcome.duration
+        """When it next comes to a pause or to its end."""
+        return self.at(self.pauses[0]) if self.pauses else self.began + self.outcome.duration
 
 
 @final
@@ -69,7 +80,8 @@ class SimulatedSampler:
         self.clock = 0.0
         self._source = source
         self._running: dict[tuple[str, int], _Running] = {}
-        self._ended: list[Drawn] = []
+        self._held: dict[tuple[str, int], _Running] = {}
+        self._ended: list[Drawn | Held] = []
 
     def bound(self, draw: Draw) -> Cost:
         """Return the most that a draw costs."""
@@ -83,25 +95,42 @@ class SimulatedSampler:
             output = outcome.drawn.output
             output = replace(output, cost=self._prices.priced(output.cost))
             outcome = replace(outcome, drawn=replace(outcome.drawn, output=output))
-        self._running[draw.question, draw.index] = _Running(outcome, self.clock, reservation)
+        tokens = outcome.drawn.output.cost.new_tokens
+        pauses = tuple(n for n in draw.pauses if n < tokens)
+        self._running[draw.key] = _Running(outcome, self.clock, reservation, pauses)
+
+    def resume(self, draw: Draw) -> None:
+        """Let a draw that waits go on from now."""
+        held = self._held.pop(draw.key)
+        moved = held.began + self.clock - held.ends
+        self._running[draw.key] = replace(held, began=moved, pauses=held.pauses[1:])
 
     def cancel(self, draw: Draw) -> None:
         """End a draw before its time; it costs the share of its duration that has passed."""
-        running = self._running.pop((draw.question, draw.index), None)
+        held = self._held.pop(draw.key, None)
+        running = held or self._running.pop(draw.key, None)
         if running is None:
             return
-        duration = running.outcome.duration
-        drawn = _begun(running.outcome.drawn, (self.clock - running.began) / duration)
+        tokens = running.outcome.drawn.output.cost.new_tokens
+        share = (self.clock - running.began) / running.outcome.duration
+        done = min(int(share * tokens), tokens)
+        if held is not None:
+            share, done = held.pauses[0] / tokens, held.pauses[0]
+        drawn = _begun(running.outcome.drawn, share, done)
         running.reservation.charge(drawn.output.cost)
         running.reservation.cancel(f"sample {draw.index} was cancelled")
         self._ended.append(drawn)
 
-    def poll(self) -> Sequence[Drawn]:
-        """Move the clock to the next end; return all draws that have ended by then."""
+    def poll(self) -> Sequence[Drawn | Held]:
+        """Move the clock to the next end or pause; return all draws that came to one by then."""
         if not self._ended and self._running:
             self.clock = min(running.ends for running in self._running.values())
             for key in [k for k, running in self._running.items() if running.ends <= self.clock]:
                 running = self._running.pop(key)
+                if running.pauses:
+                    self._held[key] = running
+                    self._ended.append(_waiting(running.outcome.drawn, running.pauses[0]))
+                    continue
                 running.reservation.settle(running.outcome.drawn.output.cost)
                 self._ended.append(running.outcome.drawn)
         ended, self._ended = self._ended, []
@@ -109,32 +138,43 @@ class SimulatedSampler:
 
     def close(self) -> None:
         """Cancel whatever runs."""
-        for running in list(self._running.values()):
+        for running in [*self._running.values(), *self._held.values()]:
             self.cancel(running.outcome.drawn.draw)
         self._ended = []
         self._source.close()
 
 
-def _begun(drawn: Drawn, share: float) -> Drawn:
-    """Return a draw of which a share is done: its first tokens, without their text."""
+def _waiting(drawn: Drawn, tokens: int) -> Held:
+    """Return a draw at a pause."""
     output = drawn.output
-    n = min(math.floor(share * len(output.token_ids)), len(output.token_ids))
-    new = min(math.floor(share * output.cost.new_tokens), output.cost.new_tokens)
+    share = tokens / output.cost.new_tokens
+    return Held(
+        draw=drawn.draw,
+        tokens=tokens,
+        token_ids=output.token_ids[:tokens],
+        text=output.text[: round(share * len(output.text))],
+        logprobs=None if drawn.logprobs is None else drawn.logprobs[:tokens],
+    )
+
+
+def _begun(drawn: Drawn, share: float, tokens: int) -> Drawn:
+    """Return a draw of which a share is done and so many tokens are written, without its text."""
+    output = drawn.output
     cost = replace(
         output.cost,
         flops=round(output.cost.flops * share),
         bytes=round(output.cost.bytes * share),
-        new_tokens=new,
+        new_tokens=tokens,
         price=output.cost.price * share,
         seconds=output.cost.seconds * share,
         usd=output.cost.usd * share,
     )
     cut = replace(
-        output, text="", token_ids=output.token_ids[:n], stop_reason="cancelled", cost=cost
+        output, text="", token_ids=output.token_ids[:tokens], stop_reason="cancelled", cost=cost
     )
     return replace(
         drawn,
         output=cut,
-        logprobs=None if drawn.logprobs is None else drawn.logprobs[:n],
-        entropies=None if drawn.entropies is None else drawn.entropies[:n],
+        logprobs=None if drawn.logprobs is None else drawn.logprobs[:tokens],
+        entropies=None if drawn.entropies is None else drawn.entropies[:tokens],
     )

@@ -18,11 +18,13 @@ import torch
 
 from rheostat.engines.base import EngineCard
 from rheostat.engines.money import TokenPrices
-from rheostat.engines.sampler import Drawn
+from rheostat.engines.sampler import Drawn, Held
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache, most_seconds
+from rheostat.engines.torch_probe import Probe
 from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tokens import Laws, drawn_tokens
+from rheostat.engines.torch_widths import unit_of
 from rheostat.engines.transcript import Transcript
 from rheostat.errors import MethodError
 from rheostat.kernel.cost import Cost
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.base import StopReason
-    from rheostat.engines.sampler import Draw
+    from rheostat.engines.sampler import Draw, Read, Reading
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.ledger import Reservation
@@ -45,8 +47,6 @@ ROWS = 32
 """Rows of a step in float32: up to so many, one kernel of products serves all widths."""
 WIDE_ROWS = 128
 """Rows of a step in other formats, which promise no identity."""
-UNIT = 8
-"""Steps are filled up to a multiple of so many rows where that makes the numbers the same."""
 HELD_BYTES = 1 << 30
 """Prompts are kept for later samples up to so many bytes of keys and values."""
 
@@ -64,6 +64,8 @@ class _Sample:
     row: Row
     logprobs: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
+    pauses: tuple[int, ...] = ()
+    """Those that it will come to."""
     reads: bool = False
     """Whether the question's prompt is on this sample's account."""
 
@@ -72,7 +74,19 @@ class _Sample:
 class TorchSampler:
     """The samplers' interface over a loaded model."""
 
-    card = EngineCard(name="torch", offers=frozenset({"sample", "sample.logprobs", "batched"}))
+    card = EngineCard(
+        name="torch",
+        offers=frozenset(
+            {
+                "sample",
+                "sample.logprobs",
+                "sample.temperature",
+                "sample.pause",
+                "sample.probe",
+                "batched",
+            }
+        ),
+    )
 
     def __init__(
         self,
@@ -108,9 +122,12 @@ class TorchSampler:
         """Questions whose prompt is on the account of a sample that was launched."""
         self._waiting: deque[_Sample] = deque()
         self._live: list[_Sample] = []
-        self._ended: list[Drawn] = []
+        self._held: dict[tuple[str, int], _Sample] = {}
+        self._resumed: deque[_Sample] = deque()
+        self._ended: list[Drawn | Held] = []
         self._idle = [self._cache(1) for _ in range(rows)]
-        self._unit = self._filled_to()
+        exact = exact and engine.dtype != "gguf"
+        self._unit = unit_of(engine.llama, self.depth, self._idle) if exact else 1
         self._most = most_seconds(engine.prices(), engine.shape, self.depth.layout)
 
     def bound(self, draw: Draw) -> Cost:
@@ -153,22 +170,46 @@ class TorchSampler:
         reads = draw.question not in self._prompts and draw.question not in self._reading
         if reads:
             self._reading.add(draw.question)
-        self._waiting.append(_Sample(draw, row, reads=reads))
+        self._waiting.append(_Sample(draw, row, reads=reads, pauses=draw.pauses))
+
+    def resume(self, draw: Draw) -> None:
+        """Let a draw that waits have a row again, before those that were not begun."""
+        self._resumed.append(self._held.pop(draw.key))
+
+    def reading_bound(self, reading: Reading) -> Cost:
+        """Return what a reading costs at most: the prompt counts unless it is read already."""
+        prompt = self._prompt_ids(reading.draw)
+        held = len(prompt) if reading.draw.question in self._prompts else 0
+        return self._money.priced(Probe(self.engine, self.depth, reading).bound(prompt, held))
+
+    def read(self, reading: Reading, reservation: Reservation) -> Read:
+        """Read a text after a sample on a copy of its question's cache."""
+        prompt = self._prompts.get(reading.draw.question)
+        cache = self._cache(1) if prompt is None else prompt.cache
+        done = Probe(self.engine, self.depth, reading).read(self._prompt_ids(reading.draw), cache)
+        done = replace(done, cost=self._money.priced(done.cost))
+        reservation.settle(done.cost)
+        return done
 
     def cancel(self, draw: Draw) -> None:
         """End a draw; what it has cost stays charged."""
-        for samples in (self._waiting, self._live):
+        held = self._held.pop(draw.key, None)
+        if held is not None:
+            held.row.stop_reason = "cancelled"
+            self._end(held)
+            return
+        for samples in (self._waiting, self._live, self._resumed):
             for sample in samples:
-                if sample.draw.question == draw.question and sample.draw.index == draw.index:
+                if sample.draw.key == draw.key:
                     samples.remove(sample)
                     self._read_for_others(sample)
                     sample.row.stop_reason = "cancelled"
                     self._end(sample)
                     return
 
-    def poll(self) -> Sequence[Drawn]:
-        """Step until a sample has ended; return all that have."""
-        while not self._ended and (self._live or self._waiting):
+    def poll(self) -> Sequence[Drawn | Held]:
+        """Step until a sample has ended or waits; return all that do."""
+        while not self._ended and (self._live or self._waiting or self._resumed):
             self._refill()
             if self._live:
                 self._step()
@@ -177,9 +218,9 @@ class TorchSampler:
 
     def close(self) -> None:
         """Cancel whatever runs and forget the prompts."""
-        gone = [*self._live, *self._waiting]
-        self._live.clear()
-        self._waiting.clear()
+        gone = [*self._live, *self._waiting, *self._resumed, *self._held.values()]
+        for samples in (self._live, self._waiting, self._resumed, self._held):
+            samples.clear()
         for sample in gone:
             sample.row.stop_reason = "cancelled"
             self._end(sample)
@@ -188,6 +229,8 @@ class TorchSampler:
         self._reading.clear()
 
     def _refill(self) -> None:
+        while self._resumed and len(self._live) < self._rows:
+            self._live.append(self._resumed.popleft())
         while self._waiting and len(self._live) < self._rows:
             sample = self._waiting.popleft()
             start = time.perf_counter()
@@ -261,6 +304,24 @@ class TorchSampler:
             self._live = [sample for sample in self._live if sample.row.stop_reason is None]
             for sample in ended:
                 self._end(sample)
+        waits = [s for s in self._live if s.pauses and len(s.row.new) >= s.pauses[0]]
+        if waits:
+            self._live = [sample for sample in self._live if sample not in waits]
+            for sample in waits:
+                self._hold(sample)
+
+    def _hold(self, sample: _Sample) -> None:
+        sample.pauses = sample.pauses[1:]
+        self._held[sample.draw.key] = sample
+        self._ended.append(
+            Held(
+                draw=sample.draw,
+                tokens=len(sample.row.new),
+                token_ids=tuple(sample.row.new),
+                text=sample.row.transcript.text,
+                logprobs=tuple(sample.logprobs),
+            )
+        )
 
     def _end(self, sample: _Sample) -> None:
         row = sample.row
@@ -300,30 +361,6 @@ class TorchSampler:
 
     def _cache(self, capacity: int) -> RowCache:
         return empty_cache(self.engine.llama, self.depth.layout, capacity=capacity)
-
-    def _filled_to(self) -> int:
-        """Return the number whose multiples are the widths of steps; 1 = they are not filled up.
-
-        In float32 it is the smallest at which a row's logits are the same bit by bit, whatever
-        stands beside it; other formats promise no identity.
-        """
-        if self.engine.llama.dtype != torch.float32 or self.engine.dtype == "gguf":
-            return 1
-        widest = self._tried(self._rows)
-        widths = range(UNIT, self._rows, UNIT)
-        same = all(torch.equal(self._tried(width), widest[:width]) for width in widths)
-        turned = self._tried(self._rows, turn=1).roll(1, 0)
-        even = self._rows % UNIT == 0
-        return UNIT if even and same and torch.equal(turned, widest) else self._rows
-
-    def _tried(self, width: int, *, turn: int = 0) -> torch.Tensor:
-        """Return the logits of a step over the first idle rows, in another order if turned."""
-        vocabulary = self.engine.shape.vocabulary
-        feeds = [Feed(self._idle[i], [97 * i % vocabulary], 0) for i in range(width)]
-        passed = self.engine.llama.forward(feeds[turn:] + feeds[:turn], self.depth, logit_rows=None)
-        for cache in self._idle:
-            cache.truncate(0)
-        return passed.logits
 
 
 def _share(work: Work, rows: int) -> Work:

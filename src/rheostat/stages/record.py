@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rheostat.engines.sample_store import stored
-from rheostat.engines.sampler import Draw
+from rheostat.engines.sampler import Draw, Held
 from rheostat.errors import ModelError, UserError
 from rheostat.kernel.cost import Cost, total
 from rheostat.kernel.ledger import Ledger
@@ -117,7 +117,7 @@ def _drawn_all(
     while True:
         while running < AHEAD and launched():
             running += 1
-        ended = sampler.poll()
+        ended = [one for one in sampler.poll() if not isinstance(one, Held)]
         if not ended:
             return failed
         running -= len(ended)

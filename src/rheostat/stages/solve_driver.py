@@ -14,13 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from rheostat.engines.sample_store import stored
+from rheostat.engines.sampler import Held
 from rheostat.errors import RheostatError
 from rheostat.kernel.records import Refusal
 from rheostat.kernel.samples import Ended, Lost
+from rheostat.stages.solve_asks import Asks
 from rheostat.stages.solve_question import Told
+from rheostat.workloads.likeness import Likeness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rheostat.engines.journaled_sampler import JournaledSampler
     from rheostat.engines.sample_store import SampleStore, StoredSample
@@ -73,6 +76,12 @@ class Driver:
     failures: list[str] = field(default_factory=list)
     epochs: int = 0
     _began: float = 0.0
+    _asks: Asks = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what answers policies' questions."""
+        judge = Likeness(self.tasks.answer)
+        self._asks = Asks(sampler=self.sampler, store=self.store, judge=judge)
 
     def run(self) -> None:
         """Answer every question, or as much of it as the budget allows.
@@ -148,48 +157,75 @@ class Driver:
         return None if isinstance(answer, Refusal) else answer
 
     def _execute(self, granted: Sequence[_Granted]) -> None:
-        """Launch what was reserved, some questions at a time, and wait for the end of it all."""
+        """Launch what was reserved, some questions at a time, and wait for the end of it all.
+
+        What policies want to know is answered when nothing runs, in the order of the tasks, so
+        that what fits the budget does not depend on the race. Samples that wait do not run.
+        """
         waiting: dict[str, list[_Granted]] = {}
         for one in granted:
             waiting.setdefault(one.question.request.id, []).append(one)
-        flying: dict[str, int] = {}
-        questions = {one.question.request.id: one.question for one in granted}
-        while waiting or flying:
+        flying: dict[str, set[int]] = {}
+        questions = {question.request.id: question for question in self.questions}
+        while True:
             while waiting and len(flying) < self.limits.in_flight:
                 name = next(iter(waiting))
-                flying[name] = self._launch(waiting.pop(name))
-                if not flying[name]:
-                    del flying[name]
-            ended = self.sampler.poll() if flying else []
-            if flying and not ended:
-                raise RheostatError("the sampler has lost draws that it was given")
-            for drawn, told in zip(ended, self._kept(ended), strict=True):
-                name = drawn.draw.question
-                flying[name] -= 1
-                if not flying[name]:
-                    del flying[name]
-                questions[name].ended(told)
+                _fly(flying, self._launch(waiting.pop(name)))
+            if flying:
+                self._poll(flying, questions)
+            elif not self._answer():
+                break
             if self.ledger.overdue(self.elapsed):
                 self._close([q for q in self.questions if q.finish is None], "deadline")
-            self._cancel(questions)
-            if ended:
-                self.watch()
+            for question in self.questions:
+                _fly(flying, self._moved(question))
 
-    def _launch(self, grants: Sequence[_Granted]) -> int:
-        """Launch a question's grants unless it is answered already; return how many."""
+    def _poll(self, flying: dict[str, set[int]], questions: Mapping[str, Question]) -> None:
+        """Tell policies of what has ended, and of what waits."""
+        found = self.sampler.poll()
+        if not found:
+            raise RheostatError("the sampler has lost draws that it was given")
+        ended = [one for one in found if not isinstance(one, Held)]
+        told = iter(self._kept(ended))
+        for one in found:
+            name, index = one.draw.key
+            flying[name].discard(index)
+            if not flying[name]:
+                del flying[name]
+            if isinstance(one, Held):
+                questions[name].waits(one)
+            else:
+                questions[name].ended(next(told))
+        self.watch()
+
+    def _answer(self) -> bool:
+        """Answer what policies want to know; return whether anything was asked."""
+        asking = [question for question in self.questions if question.asks]
+        for question in asking:
+            while question.asks:
+                self._asks.answer(question, question.asks.popleft(), self.elapsed)
+        return bool(asking)
+
+    def _launch(self, grants: Sequence[_Granted]) -> list[Draw]:
+        """Launch a question's grants unless it is answered already; return what runs."""
         if grants[0].question.finish is not None:
             for one in grants:
                 one.reservation.cancel("the question was answered before")
-            return 0
+            return []
         self.store.launched((one.draw, one.reservation.bound) for one in grants)
         for one in grants:
             self.sampler.launch(one.draw, one.reservation)
-        return len(grants)
+        return [one.draw for one in grants]
 
-    def _cancel(self, questions: Mapping[str, Question]) -> None:
-        for question in questions.values():
-            while question.to_cancel:
-                self.sampler.cancel(question.to_cancel.pop())
+    def _moved(self, question: Question) -> list[Draw]:
+        """Cancel and resume as its policy asked; return those that waited until now."""
+        resumed, dropped = question.to_resume, question.to_drop
+        for draw in resumed:
+            self.sampler.resume(draw)
+        for draw in (*question.to_cancel, *dropped):
+            self.sampler.cancel(draw)
+        question.to_resume, question.to_drop, question.to_cancel = [], [], []
+        return resumed + dropped
 
     def _kept(self, ended: Sequence[Drawn]) -> list[Told]:
         """Keep what has ended, then ask the verifier about it and keep what it says."""
@@ -221,6 +257,7 @@ class Driver:
                 verified=None if score is None else score >= 1,
             ),
             score,
+            output.token_ids,
         )
 
     def _score(self, kept: StoredSample, draw: Draw) -> float | None:
@@ -238,3 +275,8 @@ class Driver:
         for question in questions:
             question.close(reason)
             question.epoch = self.epochs
+
+
+def _fly(flying: dict[str, set[int]], draws: Iterable[Draw]) -> None:
+    for draw in draws:
+        flying.setdefault(draw.question, set()).add(draw.index)
