@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS := benchmarks/results
 
-.PHONY: setup demo test test-fast check fix api bench bench-decode prove clean
+.PHONY: setup demo test test-fast check fix docs method api bench bench-decode prove clean
 
 setup: $(READY)
 
@@ -38,6 +38,12 @@ fix: setup  ## what can be mended by itself
 	@$(BIN)/ruff format .
 	@$(BIN)/python benchmarks/tables.py
 
+docs: setup  ## the documentation as a site, into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+method: setup  ## write the two files of a new method: make method name=… seam=…
+	@$(BIN)/python tools/new_method --name '$(name)' --seam '$(seam)'
+
 api: setup  ## write the snapshot of the public API
 	@$(BIN)/python tests/api_snapshot.py
 
@@ -51,4 +57,4 @@ prove: setup  ## identity at the counts that the claims state
 	@$(BIN)/rheostat bench prove --out $(RESULTS)
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{n}.md" for n in ("decoding", "log", "solve", "step")),
+    *(
+        ROOT / "docs" / f"{n}.md"
+        for n in ("cache", "certificates", "decoding", "log", "solve", "step")
+    ),
 )
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -338,6 +341,70 @@ def budget_table() -> str:
     return "\n".join(lines) + "\n" + source(result("solve"))
 
 
+def certify_table() -> str:
+    """The largest share of wrong claims over numbers of items and limits, a row a world and number of settings."""
+    data = result("certify")
+    names = ("binomial", "hoeffding_bentkus", "betting")
+    lines = [
+        "| losses | world | settings | items | "
+        + " | ".join(f"`{name}` wrong" for name in names)
+        + " | best on the calibration set wrong |",
+        "|" + "---|" * (len(names) + 5),
+    ]
+    groups: dict[tuple, list[dict]] = {}
+    for cell in data["cells"]:
+        key = cell["losses"], cell["world"], cell["methods"]
+        groups.setdefault(key, []).append(cell)
+    for (losses, world, methods), cells in groups.items():
+        sizes = sorted({cell["items"] for cell in cells})
+        own = " | ".join(largest(cells, name) for name in names)
+        naive = largest(cells, "best on the calibration set")
+        lines.append(
+            f"| {losses} | {world} | {methods} | {sizes[0]}–{sizes[-1]} | {own} | {naive} |"
+        )
+    allowed = data["alpha"] + 2 * data["cells"][0]["rules"]["betting"]["standard_error"]
+    return (
+        "\n".join(lines)
+        + f"\n\nThe largest share over {len(data['limits'])} limits and all numbers of items, {data['trials']:,} trials each; "
+        + f"a bound holds up to {allowed:.4f} (two standard errors over 5 %). {data['verdict']['evidence'].capitalize()}.\n"
+        + source(data)
+    )
+
+
+def largest(cells: list[dict], rule: str) -> str:
+    """The largest share of wrong claims of a rule over cells that have it."""
+    found = [cell["rules"][rule]["violated"] for cell in cells if rule in cell["rules"]]
+    return f"{max(found):.4f}" if found else "–"
+
+
+def certify_power_table() -> str:
+    """How often a good setting is certified."""
+    data = result("certify")
+    names = ("binomial", "hoeffding_bentkus", "betting")
+    lines = ["| losses | " + " | ".join(f"`{n}`" for n in names) + " |", "|" + "---|" * 4]
+    for cell in data["power"]:
+        shares = (cell["certified"].get(name) for name in names)
+        own = " | ".join("–" if share is None else f"{share:.1%}" for share in shares)
+        lines.append(f"| {cell['losses']} | {own} |")
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def certify_looks_table() -> str:
+    """How often the truth is ever outside, at a look after every item."""
+    data = result("certify")
+    looks = data["looks"]
+    lines = [
+        f"| losses | confidence sequence ever wrong | its width after {looks['items']} items | intervals for one look ever wrong |",
+        "|" + "---|" * 4,
+    ]
+    for name in ("0/1", "shares", "nats"):
+        found = looks[name]
+        lines.append(
+            f"| {name} | {found['sequence']:.3f} | {found['width']:.3f} | {found['repeated_intervals']:.3f} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
 def peers_table() -> str:
     """All draft sources against the fastest peer, in short."""
     data = result("decode")
@@ -379,6 +446,43 @@ def constrain_table() -> str:
     return "\n".join(lines) + "\n" + note + source(data)
 
 
+def cache_table() -> str:
+    """Excess nats, answers found and bytes of every cache method at every share."""
+    data = result("cache")
+    base = data["base"]
+    lines = [
+        "| bytes | method | excess nats a token (95 % interval) | numbers found "
+        "| nats a token of the answers | bytes measured |",
+        "|---|---|---|---|---|---|",
+        f"| 100 % | the whole cache | 0 | {base['found']} of {base['asked']} "
+        f"| {base['answer_nats']:.2f} | 100 % |",
+    ]
+    for cell in data["cells"]:
+        low, high = cell["excess_interval"]
+        lines.append(
+            f"| {cell['share']:.1%} | `{cell['method']}` | {signed(cell['excess_nats'])} "
+            f"({signed(low)} to {signed(high)}) | {cell['found']} of {cell['asked']} "
+            f"| {cell['answer_nats']:.2f} | {cell['byte_share']:.1%} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def cache_speed_line() -> str:
+    """Steps with a quarter of the bytes, and forks."""
+    data = result("cache")
+    steps, fork = data["steps"], data["fork"]
+    ratio = steps["whole_over_part"]
+    return (
+        f"A step of {steps['rows']} rows after {steps['context']} tokens takes "
+        f"{1e3 * steps['whole_seconds']['median']:.0f} ms with the whole cache "
+        f"({steps['whole_bytes'] / 1e6:.0f} MB) and {1e3 * steps['part_seconds']['median']:.0f} ms "
+        f"with `ems` at a quarter ({steps['part_bytes'] / 1e6:.0f} MB): {ratio['median']:.2f}× "
+        f"({ratio['min']:.2f} to {ratio['max']:.2f} over {ratio['repeats']} turns). "
+        f"A fork of {fork['tokens']} tokens ({fork['bytes'] / 1e6:.0f} MB) takes "
+        f"{1e6 * fork['seconds']['median']:.1f} µs and copies nothing.\n" + source(data)
+    )
+
+
 def wide_table() -> str:
     """Tokens a second on all threads, one request and several at once."""
     data = result("wide")
@@ -413,6 +517,11 @@ def source(data: dict) -> str:
 PARTS = {
     "base": base_table,
     "budget": budget_table,
+    "cache": cache_table,
+    "cache-speed": cache_speed_line,
+    "certify": certify_table,
+    "certify-looks": certify_looks_table,
+    "certify-power": certify_power_table,
     "constrain": constrain_table,
     "decode": decode_table,
     "depth": depth_table,

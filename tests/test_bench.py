@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat import catalog
-from rheostat.bench import depth, draft, prove, selfdraft, step, trees
+from rheostat.bench import cache, depth, draft, prove, selfdraft, step, trees
 from rheostat.bench.journal import Journal
 from rheostat.bench.result import envelope, spread, write_result
 from rheostat.bench.startup import bench_startup
@@ -233,6 +233,7 @@ def test_copied_drafts_must_beat_the_fixed_lookup_and_never_cost(cells, beats):
 
 def test_every_verdict_is_of_a_method():
     verdicts = {"llm_drop", "ffn_skip", "copyspec", "suffix", "awrs", *selfdraft.METHODS}
+    verdicts |= set(cache.names()) - {"random_keep"}
     unmeasured = {"draft_model"}  # there is no smaller model of the embedded one's vocabulary
     inside = {
         name

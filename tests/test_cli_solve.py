@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import rheostat
 from rheostat.cli import app
-from stages.sample_runs import NAMES, SAMPLES, answers_in, write_inputs
+from stages.sample_runs import NAMES, SAMPLES, answers_in, samples_in, write_inputs
 
 DRAWN = ("--temperature", "1", "--max-new-tokens", "8")
 SOLVE = ("solve", "scripted:spec.json", "--tasks", "tasks.jsonl", *DRAWN, "--out", "out")
@@ -123,3 +123,17 @@ def test_python_solves_as_the_command_does(folder):
     )
     assert [line["id"] for line in found["answers"]] == ["easy", "even"]
     assert found["cost"]["new_tokens"] == sum(a["cost"]["new_tokens"] for a in found["answers"])
+
+
+def test_samples_end_early_where_a_method_says_so_and_a_recording_refuses(folder):
+    cut = ("--set", "fixed_length=1", "--param", "fixed_length.tokens=2")
+    result = command(*SOLVE, *ENOUGH, *LEAD, *cut)
+    assert result.exit_code == 0, result.output
+    whole = command(*SOLVE[:-1], "whole", *ENOUGH, *LEAD)
+    assert whole.exit_code == 0
+    counts = [[s.cost.new_tokens for s in samples_in(folder / name)] for name in ("out", "whole")]
+    assert max(counts[0]) == 2 < max(counts[1])
+    replayed = ("solve", "replay:whole", "--tasks", "tasks.jsonl", "--out", "judged")
+    refused = command(*replayed, *ENOUGH, *LEAD, *cut)
+    assert refused.exit_code == 2
+    assert "needs `stop`, which this engine does not offer" in refused.output.replace("\n", " ")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rheostat.api import generate, list_methods, load, plan, report
+    from rheostat.api_check import check
+    from rheostat.api_session import Session
     from rheostat.api_solve import solve
     from rheostat.engines.base import Engine, Output, Request, Sampling
     from rheostat.errors import RheostatError
@@ -24,8 +26,10 @@ __all__ = [
     "Request",
     "RheostatError",
     "Sampling",
+    "Session",
     "Setting",
     "__version__",
+    "check",
     "generate",
     "list_methods",
     "load",
@@ -36,6 +40,8 @@ __all__ = [
 
 _HOMES = {
     "rheostat.api": ("generate", "list_methods", "load", "plan", "report"),
+    "rheostat.api_check": ("check",),
+    "rheostat.api_session": ("Session",),
     "rheostat.api_solve": ("solve",),
     "rheostat.engines.base": ("Engine", "Output", "Request", "Sampling"),
     "rheostat.errors": ("RheostatError",),

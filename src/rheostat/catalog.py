@@ -67,7 +67,7 @@ def installed(plan: Plan, shape: ModelShape | None, offers: Iterable[str]) -> In
         made, known = _decision(setting, shape), decisions.get(card.seam)
         if isinstance(made, Controlled) and isinstance(known, Controlled):
             made = Controlled.joined((known, made))
-        elif known is not None:
+        elif card.seam in deciders:
             raise MethodError(
                 f"`{deciders[card.seam]}` and `{setting.name}` both decide on the seam "
                 f"`{card.seam}`",
@@ -82,7 +82,9 @@ def installed(plan: Plan, shape: ModelShape | None, offers: Iterable[str]) -> In
         draft=draft,
         models=models,
         token=decisions.get("token"),
+        cache=decisions.get("cache"),
         sample=decisions.get("sample"),
+        stop=decisions.get("stop"),
     )
 
 

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 import rheostat
-from rheostat import api, catalog, cli_solve
+from rheostat import api, catalog, cli_chat, cli_check, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
+from rheostat.api_session import Session
 from rheostat.cli_console import guarded
 from rheostat.engines.base import Sampling
 from rheostat.engines.load import DTYPES, load_engine, torch_extra
 from rheostat.errors import PlanError, WorkloadError
 from rheostat.kernel.plan import Plan
+from rheostat.stages.citations import cited
 from rheostat.stages.profile_files import write_profile
 from rheostat.stages.run import run as run_requests
 from rheostat.stages.settings import (
@@ -205,11 +207,12 @@ def run(
 @guarded
 def generate(
     model: options.Model,
-    prompt: options.Prompt,
+    prompt: options.SomePrompt = None,
     plan_file: options.PlanFile = None,
     sets: options.Set = None,
     params: options.Param = None,
     raw: options.Raw = False,
+    chat: options.Chat = False,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
@@ -225,7 +228,7 @@ def generate(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Answer one prompt, shown while it is written."""
+    """Answer one prompt, shown while it is written; with --chat a conversation, line by line."""
     settled = Sampling(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -239,13 +242,20 @@ def generate(
         particles=particles,
     )
     changes = parse_changes(sets or [], params or [])
-    request = api.prompt_request(_read_stdin() if prompt == "-" else prompt, raw=raw)
+    if chat:
+        cli_chat.check_chat(raw=raw, constrained=constraint is not None, particles=particles)
+    else:
+        request = api.prompt_request(_read_stdin() if prompt == "-" else prompt or "", raw=raw)
     base = Plan(model=model, dtype=dtype or DTYPES[0])
     chosen = changed(base if plan_file is None else read_plan(plan_file), changes)
     with console.progress() as say:
         engine = load_engine(model, dtype=dtype or chosen.dtype, threads=threads, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
+    if chat:
+        session = Session.under(chosen, engine, settled)
+        cli_chat.talk(session, None if prompt == "-" else prompt, as_json=as_json)
+        return
     installed = catalog.installed(chosen, engine.shape, engine.card.offers)
     show = None if as_json else lambda _, piece: console.write(piece)
     (output,) = engine.generate([request], settled, installed=installed, on_token=show)
@@ -255,6 +265,7 @@ def generate(
     console.result(output.to_json(), [], as_json=as_json)
 
 
+cli_check.add_to(app)
 cli_solve.add_to(app)
 
 
@@ -278,6 +289,21 @@ def report(
 def methods(as_json: options.Json = False, debug: options.Debug = False) -> None:
     """List the methods: what each decides, whether it is exact, whether it is proven."""
     console.result({"methods": api.list_methods()}, [tables.methods_table()], as_json=as_json)
+
+
+@app.command()
+@guarded
+def cite(
+    named: options.Cited = None, as_json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Print BibTeX of the papers behind a plan or methods; of all methods without a name."""
+    found = cited(named or [])
+    if found.without:
+        console.note(f"no paper to cite: {', '.join(found.without)}")
+    if not (found.entries or found.without):
+        console.note("the plan has no methods: there is nothing to cite")
+    data = {"entries": list(found.entries), "without": list(found.without)}
+    console.result(data, ["\n\n".join(found.entries)] if found.entries else [], as_json=as_json)
 
 
 @app.command()

@@ -17,11 +17,20 @@ Model = Annotated[
 PlanName = Annotated[
     str, typer.Argument(metavar="PLAN", help="A plan's file, or base:MODEL for no methods.")
 ]
-Prompt = Annotated[
-    str, typer.Argument(metavar="PROMPT", help="The user's message; - reads standard input.")
+SomePrompt = Annotated[
+    str | None,
+    typer.Argument(metavar="[PROMPT]", help="The user's message; - reads standard input."),
+]
+Chat = Annotated[
+    bool, typer.Option("--chat", help="Talk line by line; what was said stays in the cache.")
 ]
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="The benchmark to run.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
+
+Cited = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PLAN|METHOD...]", help="Plans' files and names of methods."),
+]
 
 Requests = Annotated[Path, typer.Option("--requests", help="JSONL file, a request a line.")]
 Workload = Annotated[
@@ -42,7 +51,11 @@ OutFolder = Annotated[
 
 Dtype = Annotated[
     str | None,
-    typer.Option("--dtype", help="float32, bfloat16 or gguf. [default: the plan's, else float32]"),
+    typer.Option(
+        "--dtype",
+        help="float32, bfloat16, gguf, layercast or reproducible. "
+        "[default: the plan's, else float32]",
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")
@@ -98,7 +111,8 @@ MaxCost = Annotated[
     float | None, typer.Option("--max-cost", help="Largest price, as a share of the base's.")
 ]
 Confidence = Annotated[
-    float | None, typer.Option("--confidence", help="Certified plans: not in this version.")
+    float | None,
+    typer.Option("--confidence", help="Certify --max-loss on unseen texts, such as 0.95."),
 ]
 
 Raw = Annotated[bool, typer.Option("--raw", help="Leave out the chat template.")]

@@ -60,7 +60,20 @@ def plan_lines(plan: Plan, out: str) -> list[str | Table]:
         *more,
         *plan.why,
         *_measured(plan),
+        *([plan.certificate["claim"]] if plan.certificate else []),
         f"wrote {out}: {_methods([setting.to_json() for setting in plan.methods])}",
+    ]
+
+
+def check_lines(summary: Mapping[str, Any]) -> list[str | Table]:
+    """Show the verdict on a certificate and what it rests on."""
+    low, high = summary["interval"]
+    return [
+        f"{summary['verdict']}: the mean {summary['loss']} is {low:.4f} to {high:.4f} with "
+        f"confidence {summary['confidence']:g}, the certificate says at most {summary['limit']:g}",
+        f"{summary['items']} items of {', '.join(summary['workloads'])}, {summary['new_items']} of "
+        f"them new; their mean is {summary['mean']:.4f}",
+        f"kept in {summary['state']}: the next check goes on from here",
     ]
 
 
@@ -171,10 +184,11 @@ def _measured(plan: Plan) -> list[str]:
         return []
     low, high = measured["loss_interval"]
     return [
-        f"on {measured['items']} held-out items: loss ({measured['loss_kind']}) "
-        f"{measured['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"{100 * measured['exact_match']:.0f} % of the answers the same, price "
-        f"{measured['price_ratio']:.3f} and seconds {measured['seconds_ratio']:.3f} of the base's"
+        f"on {measured['loss_items']} held-out items: loss ({measured['loss_kind']}) "
+        f"{measured['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}); on "
+        f"{measured['items']} {100 * measured['exact_match']:.0f} % of the answers are the same, "
+        f"price {measured['price_ratio']:.3f} and seconds {measured['seconds_ratio']:.3f} of the "
+        "base's"
     ]
 
 

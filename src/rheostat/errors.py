@@ -30,6 +30,12 @@ class RheostatError(Exception):
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
 
+class RefutedError(RheostatError):
+    """A certificate that data refute."""
+
+    exit_code = 3
+
+
 class UserError(RheostatError):
     """Something that the user can mend."""
 
@@ -62,3 +68,7 @@ class ConstraintError(UserError):
 
 class BudgetError(UserError):
     """A budget that is malformed or would be exceeded."""
+
+
+class UndecidedError(UserError):
+    """Too little data to confirm or refute a certificate."""

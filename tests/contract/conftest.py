@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch", reason="the contract runs on the `torch` engine")
 
-from contract.tiny_engine import FLAT, LAYERS, QUIET, Bench, profile_of, tiny_engine
+from contract.tiny_engine import (
+    CACHES,
+    FLAT,
+    LAYERS,
+    PRICES,
+    QUIET,
+    SHORT,
+    Bench,
+    profile_of,
+    tiny_engine,
+)
 from engines.tiny_gguf import write_tiny_gguf
 
 
@@ -41,7 +53,15 @@ def contract_cache(tmp_path_factory):
 def bench(deep_gguf, half_gguf, contract_cache):
     """The tiny model on the `torch` engine, with its profile."""
     engine = tiny_engine(deep_gguf, factors=QUIET)
-    return Bench(engine, profile_of(engine), {"draft_model": {"path": str(half_gguf)}})
+    params = {"draft_model": {"path": str(half_gguf)}} | dict.fromkeys(CACHES, SHORT)
+    return Bench(engine, profile_of(engine), params)
+
+
+@pytest.fixture(scope="session")
+def wide(deep_gguf, contract_cache):
+    """The tiny model priced as if its products were those of one a hundred times as wide."""
+    priced = replace(PRICES, mlp=tuple(seconds / 100 for seconds in PRICES.mlp))
+    return Bench(tiny_engine(deep_gguf, prices=priced), {}, dict.fromkeys(CACHES, SHORT))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ class OutsideCount(TorchDispatchMode):
         super().__init__()
         self.flops = 0
         self.bytes = 0
+        self.cached = 0
+        """Of them, those of keys and values."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -55,4 +57,6 @@ class OutsideCount(TorchDispatchMode):
     def _attention(self, query, keys, values):
         self.flops += 2 * prod(query.shape) * keys.shape[-2]
         self.flops += 2 * prod(query.shape[:-1]) * prod(values.shape[-2:])
-        self.bytes += (keys.numel() + values.numel()) * keys.element_size()
+        read = (keys.numel() + values.numel()) * keys.element_size()
+        self.bytes += read
+        self.cached += read

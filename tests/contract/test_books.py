@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from contract.outside_count import OutsideCount
-from contract.tiny_engine import PROMPTS, named
+from contract.tiny_engine import CACHES, PROMPTS, Everything, named
 from rheostat.kernel.cost import total
+from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.seams import Installed
 
-PAIRS = [{draft: 1.0, depth: 1.0} for draft in named("draft") for depth in named("depth")]
+SEAMS = (("draft", "depth"), ("draft", "cache"), ("depth", "cache"))
+PAIRS = [{one: 1.0, other: 1.0} for a, b in SEAMS for one in named(a) for other in named(b)]
 ALONE = [{name: 1.0} for name in named()]
 
 
@@ -35,11 +37,21 @@ def test_the_books_of_a_single_request_balance(bench, name):
     balanced(outside, outputs[0].cost)
 
 
-@pytest.mark.parametrize("name", named("depth"))
+@pytest.mark.parametrize("name", [*named("depth"), *named("cache")])
 def test_the_books_of_a_scoring_balance(bench, name):
     with OutsideCount() as outside:
         scored = bench.score(bench.installed(**{name: 1.0}), list(range(20, 60)))
     balanced(outside, scored.cost)
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_fewer_keys_and_values_are_read(bench, name):
+    read = []
+    for installed in (Installed(cache=CachePlan(Everything())), bench.installed(**{name: 1.0})):
+        with OutsideCount() as outside:
+            bench.score(installed, list(range(20, 290)), prompt=200)
+        read.append(outside.cached)
+    assert read[1] < 0.5 * read[0]
 
 
 @pytest.mark.parametrize("name", named("depth"))

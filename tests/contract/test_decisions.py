@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from contract.tiny_engine import (
+    CACHES,
     DIALS,
     PROMPTS,
+    Everything,
     card_of,
     counted,
     decisions,
     named,
     tokens_of,
 )
+from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.plan import Plan
 from rheostat.kernel.policies.draft_control import ALLOWANCE, START
 from rheostat.kernel.seams import DraftStart, Installed
@@ -29,6 +32,29 @@ def test_a_higher_dial_costs_no_more(bench, name):
     prices = [bench.score(bench.installed(**{name: d}), TEXT).cost.price for d in DIALS]
     assert all(after <= 1.01 * before for before, after in itertools.pairwise(prices))
     assert prices[-1] < prices[0]
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_fewer_entries_cost_less_after_the_prompt(wide, name):
+    """Against the base in the same passes, on a model whose products are no dearer than usual."""
+    text = [*TEXT, *TEXT[::-1], *TEXT, *TEXT[::-1]]
+
+    def price(installed):
+        whole, prompt = (wide.score(installed, text[:end], prompt=200).cost for end in (256, 201))
+        return whole.price - prompt.price
+
+    prices = [price(Installed(cache=CachePlan(Everything())))]
+    prices += [price(wide.installed(**{name: d})) for d in DIALS[1:]]
+    assert all(after <= 1.01 * before for before, after in itertools.pairwise(prices))
+    assert prices[-1] < prices[0]
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_a_cache_takes_fewer_bytes_at_a_higher_dial(bench, name):
+    text = [*TEXT, *TEXT[::-1]]
+    taken = [bench.score(bench.installed(**{name: d}), text).trace.cache_bytes for d in DIALS]
+    assert taken == sorted(taken, reverse=True)
+    assert taken[-1] < taken[0] / 2
 
 
 @pytest.mark.parametrize("name", [n for n in named("draft") if not card_of(n).control])
@@ -45,7 +71,7 @@ def test_drafts_of_a_single_row_cost_at_most_the_allowance_more_than_the_base(be
         assert drafted <= (1.03 * plain if copies else (1 + ALLOWANCE) * plain + START * step)
 
 
-@pytest.mark.parametrize("name", named("depth"))
+@pytest.mark.parametrize("name", [*named("depth"), *named("cache")])
 @pytest.mark.parametrize("changed", [9, 30, 63])
 def test_later_tokens_leave_earlier_results_unchanged(bench, name, changed):
     installed = bench.installed(**{name: 1.0})

@@ -13,6 +13,7 @@ from contract.tiny_engine import LAYERS, PROMPTS, Bench, named, tiny_engine, tok
 from rheostat.engines.base import Request, Sampling
 from rheostat.errors import ModelError, WorkloadError
 from rheostat.kernel.budget import Caps
+from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.seams import Installed
 
@@ -78,6 +79,29 @@ def test_a_signal_that_is_not_a_number_skips_nothing(bench, name):
     blind = replace(installed.depth, policy=Blinded(installed.depth.policy))
     outputs = bench.outputs(replace(installed, depth=blind))
     assert tokens_of(outputs) == tokens_of(bench.reference())
+
+
+@dataclass(frozen=True)
+class BlindedEviction:
+    """A decision whose attention arrives as NaN."""
+
+    eviction: Any
+
+    def __getattr__(self, name):
+        return getattr(self.eviction, name)
+
+    def observe(self, weights, state):
+        return self.eviction.observe(np.full_like(weights, np.nan), state)
+
+
+def test_attention_that_is_not_a_number_lets_no_more_entries_go(bench, name):
+    installed = bench.installed(**{name: 1.0})
+    if installed.cache is None or installed.cache.eviction.newest == 0:
+        pytest.skip("reads no attention")
+    blind = CachePlan(BlindedEviction(installed.cache.eviction))
+    outputs, seeing = bench.outputs(replace(installed, cache=blind)), bench.reference(**{name: 1.0})
+    assert [o.trace.cache_bytes for o in outputs] == [o.trace.cache_bytes for o in seeing]
+    assert all(len(o.token_ids) <= 16 for o in outputs)
 
 
 def test_a_stop_in_the_middle_of_a_step_ends_the_answer_there(bench, name):

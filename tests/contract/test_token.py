@@ -122,9 +122,9 @@ def test_a_row_under_a_constraint_is_not_changed_by_its_neighbours(bench, name):
     assert tokens_of([alone]) == tokens_of(together[:1])
 
 
-@pytest.mark.parametrize("depth", named("depth"))
-def test_the_constraint_holds_over_every_depth(bench, depth):
-    outputs = answers(bench, {depth: 1.0, "awrs": 1.0})
+@pytest.mark.parametrize("lossy", [*named("depth"), *named("cache")])
+def test_the_constraint_holds_over_every_depth_and_cache(bench, lossy):
+    outputs = answers(bench, {lossy: 1.0, "awrs": 1.0})
     assert all(map(valid, outputs))
 
 

@@ -200,3 +200,23 @@ def named(seam=None, *, lossless=None):
 
 COPIES = [n for n in named("draft", lossless=True) if "draft.model" not in card_of(n).needs]
 """Sources that draft without a forward pass."""
+CACHES = named("cache")
+SHORT = {"sinks": 2, "window": 4, "every": 8}
+"""Parameters with which cache decisions act on texts of some dozen tokens."""
+
+
+@dataclass(frozen=True)
+class Everything:
+    """The base of the cache seam, with borders: nothing is let go at them."""
+
+    every: int = SHORT["every"]
+    newest: int | None = 0
+
+    def entries(self, tokens):
+        return tokens
+
+    def observe(self, weights, state):
+        raise AssertionError("no attention was asked for")
+
+    def compact(self, held, border):
+        raise AssertionError("there is nothing to let go")

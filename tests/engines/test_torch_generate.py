@@ -26,6 +26,7 @@ from engines.torch_rig import (
 )
 from rheostat.engines import torch_generate
 from rheostat.engines.base import Request, Sampling
+from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_row import Row
 from rheostat.engines.transcript import Transcript
 from rheostat.errors import ModelError, WorkloadError
@@ -152,12 +153,12 @@ def test_the_cache_holds_what_was_written_except_the_newest_token(
 ):
     caches, lengths = [], []
 
-    def recorded(*args, **sizes):
-        caches.append(empty(*args, **sizes))
+    def recorded(self, *args, **sizes):
+        caches.append(made(self, *args, **sizes))
         return caches[-1]
 
-    empty = torch_generate.empty_cache
-    monkeypatch.setattr(torch_generate, "empty_cache", recorded)
+    made = Compaction.cache
+    monkeypatch.setattr(Compaction, "cache", recorded)
     inner = drafting(engine, base, proposals).draft if proposals else ToyDrafter(lambda *_: [])
 
     def watching(tokens, limit):

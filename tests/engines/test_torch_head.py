@@ -10,16 +10,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rheostat.engines.fused_build import fused_library
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_quick_head import QuickHead
+from rheostat.engines.torch_scan_head import GroupedHead, ScanHead
 
 WIDTH, VOCABULARY = 64, 512
 HALF = pytest.mark.skipif(
     "packed" not in candidates(torch.bfloat16), reason="this processor multiplies no bfloat16"
 )
-WAYS = {"whole": Forms(), "eight": Forms(quick_rows=99), "half": Forms(half_rows=99)}
-QUICK = ["eight", pytest.param("half", marks=HALF)]
+OWN = pytest.mark.skipif(fused_library().library is None, reason="there is no compiler")
+WAYS = {
+    "whole": Forms(),
+    "eight": Forms(quick_rows=99),
+    "own": Forms(quick_rows=99, quick_own=True),
+    "half": Forms(half_rows=99),
+}
+QUICK = ["eight", pytest.param("own", marks=OWN), pytest.param("half", marks=HALF)]
 
 
 def head(weight: torch.Tensor, way: str, *, dtype: torch.dtype = torch.float32) -> Head:
@@ -51,12 +59,13 @@ def test_the_choice_is_that_of_the_whole_product(
     assert (lost <= 1e-5 * best.abs().clamp_min(1.0)).all()
 
 
-@pytest.mark.parametrize("bits", [8, pytest.param(16, marks=HALF)])
+@pytest.mark.parametrize("bits", [8, pytest.param(None, marks=OWN), pytest.param(16, marks=HALF)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_bounds_hold_for_every_row(dtype: torch.dtype, bits: int) -> None:
+def test_the_bounds_hold_for_every_row(dtype: torch.dtype, bits: int | None) -> None:
     weight, x = drawn(1, VOCABULARY).to(dtype).float(), drawn(2, 40).to(dtype).float()
     exact = x.double() @ weight.double().t()
-    found = QuickHead(weight, dtype, bits=bits).candidates(x)
+    quick = ScanHead(weight, dtype) if bits is None else QuickHead(weight, dtype, bits=bits)
+    found = quick.candidates(x)
     pairs = set(zip(found.rows.tolist(), found.tokens.tolist(), strict=True))
     assert found.open == []
     assert pairs >= set(enumerate(exact.argmax(dim=1).tolist()))
@@ -103,3 +112,20 @@ def test_a_row_is_chosen_for_as_among_others(way: str) -> None:
     own = head(weight, way)
     together = own.choices(x)[0].tolist()
     assert together == [int(own.choices(row[None])[0]) for row in x]
+
+
+@OWN
+def test_a_head_of_eight_bits_is_scanned_as_it_is() -> None:
+    levels = torch.randint(
+        -127, 128, (VOCABULARY, WIDTH), generator=torch.Generator().manual_seed(6)
+    )
+    levels[:, ::32] = 127  # as in Q8_0, where the largest weight of a group has the last level
+    scale = drawn(7, VOCABULARY)[:, : WIDTH // 32].abs().clamp_min(0.01).half().float()
+    weight = levels * scale.repeat_interleave(32, dim=1)
+    assert torch.equal(GroupedHead.of(weight).values(), weight)
+    x = drawn(8, 50)
+    found = ScanHead(weight, torch.float32).candidates(x)
+    assert len(found.tokens) < 60
+    assert {*enumerate((x @ weight.t()).argmax(dim=1).tolist())} <= {
+        *zip(found.rows.tolist(), found.tokens.tolist(), strict=True)
+    }

@@ -51,7 +51,7 @@ def theirs(loaded):
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
         max_position_embeddings=shape.context,
-        rms_norm_eps=loaded.norm_eps,
+        rms_norm_eps=loaded.architecture.eps,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=shape.tied,
     )

@@ -15,9 +15,13 @@ from engines.torch_rig import engine_of, read
 from rheostat.bench.prove import margin_where_parted
 from rheostat.catalog import installed
 from rheostat.engines.base import Request, Sampling
+from rheostat.engines.torch_fused import FUSED_ROWS
 from rheostat.engines.torch_generate import CHUNK
+from rheostat.engines.torch_level_ops import level_ops
+from rheostat.engines.torch_levels import load_levels
 from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_matrix import BFLOAT16_MARGIN, Forms, candidates
+from rheostat.engines.torch_model import Llama
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Installed
 from rheostat.workloads.load import load_workload
@@ -197,7 +201,7 @@ def test_bfloat16_is_no_further_from_float32_than_transformers(smollm2, ours, th
 
 
 def test_four_bits_read_text_nearly_as_float32(ours, long_text):
-    """The file's own levels, with bfloat16 around the products alone."""
+    """The file's own levels, with activations rounded around the products alone."""
     own = load_torch("smollm2", dtype="gguf", threads=1)
     scores = [e.score(long_text[:1], long_text[1:300], installed=Installed()) for e in (own, ours)]
     assert abs(scores[0].nats.mean() - scores[1].nats.mean()) < 0.02
@@ -220,3 +224,19 @@ def test_four_bit_drafts_part_from_the_base_at_near_ties_alone(ours):
             ids = plain.token_ids, drafted.token_ids
             assert margin_where_parted(own, item, *ids) < BFLOAT16_MARGIN
     assert accepted > 20
+
+
+@pytest.mark.skipif(level_ops().library is None, reason=level_ops().reason or "compiled")
+def test_steps_over_few_tokens_in_four_bits_are_the_files_weights_in_float32(
+    smollm2, ours, long_text
+):
+    """Our own product keeps 15 bits of activations, so that choices are those of float32."""
+    forms = Forms(level_own=True, quick_rows=FUSED_ROWS, quick_own=True)
+    own = Llama(smollm2, dtype=torch.float32, forms=forms, levels=load_levels(smollm2))
+    tokens = long_text[:200]
+    wanted = read(ours.llama, tokens)
+    for width in (1, 5, FUSED_ROWS):
+        logits = read(own, tokens, split=range(width, len(tokens), width))
+        assert (logits - wanted).abs().max() < 0.1
+        clear = margins(wanted) > 0.1
+        assert torch.equal(logits.argmax(dim=-1)[clear], wanted.argmax(dim=-1)[clear])

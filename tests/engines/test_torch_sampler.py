@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -14,10 +16,11 @@ from engines.sampling_rig import collect, draw, drawn_together, launch, words
 from engines.tiny_gguf import write_tiny_gguf
 from rheostat.engines.base import Sampling
 from rheostat.engines.torch_sampler import TorchSampler
-from rheostat.engines.torch_tokens import Laws, drawn_tokens
+from rheostat.engines.torch_tokens import BLOCK, Laws, drawn_tokens
 from rheostat.errors import MethodError
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.policies.sampling import draw as drawn_one
+from rheostat.kernel.policies.stop_early import Lots
 from rheostat.kernel.seams import Installed
 
 DRAWS = [draw(f"q{q}", i, PROMPTS[q]) for q in range(3) for i in range(7)]
@@ -75,6 +78,29 @@ def test_drawn_tokens_follow_the_law_that_the_kernel_states():
         assert found == expected
     greedy = [Laws(Sampling(), np.random.default_rng(0), [])] * 6
     assert drawn_tokens(logits, greedy).tokens == logits.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("vocabulary", [300, 4 * BLOCK])
+def test_tokens_of_large_vocabularies_are_those_of_the_whole_law(vocabulary):
+    plain, cold = (Sampling(temperature=t) for t in (0.9, 0.02))
+    logits = torch.randn(64, vocabulary, generator=torch.Generator().manual_seed(1)) * 4
+    logits[:, 7:] += torch.where(torch.arange(vocabulary - 7) % 3 == 0, -torch.inf, 0.0)
+    for sampling in (plain, cold):
+        laws = [Laws(sampling, np.random.default_rng(i), ()) for i in range(64)]
+        expected = [
+            drawn_one(sampling.laws(row[None].double().numpy(), (), ())[0], rng)
+            for row, rng in zip(logits, map(np.random.default_rng, range(64)), strict=True)
+        ]
+        assert drawn_tokens(logits, laws).tokens == expected
+
+
+def test_a_chance_at_the_edge_takes_a_token_that_has_mass():
+    law = torch.full((1, 4 * BLOCK), -torch.inf)
+    law[0, BLOCK // 2] = law[0, BLOCK + 3] = 0.0
+    for chance, token in ((0.0, BLOCK // 2), (0.5, BLOCK + 3), (np.nextafter(1, 0), BLOCK + 3)):
+        rng = SimpleNamespace(random=lambda c=chance: c)
+        found = drawn_tokens(law, [Laws(Sampling(temperature=1.0), rng, ())])
+        assert found.tokens == [token]
 
 
 def test_a_prompt_is_read_once_and_no_bound_is_passed(engine):
@@ -164,3 +190,22 @@ def test_a_real_model_solves_tasks_under_a_budget(model, tmp_path):
     assert len(found["answers"]) == 4
     assert found["cost"]["prompt_tokens"] + found["cost"]["new_tokens"] <= 2500
     assert found["answered"] >= 1
+
+
+def test_a_sample_that_is_ended_early_is_a_prefix_and_pays_for_no_more(engine, together):
+    ledger = Ledger()
+    sampler = TorchSampler(engine, installed=Installed(stop=Lots(chance=0.2)))
+    found = drawn_together(sampler, DRAWS, ledger)
+    cut = 0
+    for key, one in found.items():
+        ids = one.output.token_ids
+        assert together[key][0][: len(ids)] == ids
+        assert one.logprobs == together[key][2][: len(ids)]
+        cut += one.output.stop_reason == "stop"
+    assert len(DRAWS) / 2 < cut < len(DRAWS)
+    assert ledger.spent.new_tokens == sum(len(o.output.token_ids) for o in found.values())
+    assert ledger.reserved.tokens == 0
+    alone = drawn_together(
+        TorchSampler(engine, rows=8, installed=Installed(stop=Lots(chance=0.2))), DRAWS[4:5]
+    )
+    assert words(alone).items() <= words(found).items()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engines.tiny_gguf import CHAT_TEMPLATE, tiny_weights, write_tiny_gguf
+from rheostat.engines.architecture import llama, rope_of
 from rheostat.engines.cache_folder import cache_folder
 from rheostat.engines.weight_names import weight_shapes
 from rheostat.engines.weights_cache import load_weights
@@ -112,7 +113,7 @@ def test_an_altered_description_is_made_again(tiny_gguf: Path) -> None:
     held = json.loads(cached("json").read_text())
     held["model"]["rope_theta"] = 5.0
     cached("json").write_text(json.dumps(held))
-    assert load_weights(str(tiny_gguf)).rope_theta == 10000.0
+    assert load_weights(str(tiny_gguf)).architecture.ropes == (rope_of(8, 10000.0),)
 
 
 def test_a_description_that_is_no_text_is_made_again(tiny_gguf: Path) -> None:
@@ -170,7 +171,7 @@ def test_paths_that_are_no_model_are_refused(tmp_path: Path) -> None:
     for name, message in {
         "absent.gguf": "does not exist",
         "folder.gguf": "is a folder",
-        "notes.txt": "is not a .gguf file",
+        "notes.txt": "is no model's file",
     }.items():
         with pytest.raises(ModelError, match=message):
             load_weights(str(tmp_path / name))
@@ -188,6 +189,8 @@ def test_smollm2_is_what_its_card_says(smollm2: LoadedModel) -> None:
     shape = smollm2.shape
     assert (shape.layers, shape.width, shape.heads, shape.kv_heads) == (30, 576, 9, 3)
     assert (shape.vocabulary, shape.context, shape.tied) == (49152, 8192, True)
-    assert (smollm2.rope_theta, smollm2.bos_id, smollm2.eos_ids) == (100000.0, 1, {0, 2})
+    assert (smollm2.bos_id, smollm2.eos_ids) == (1, {0, 2})
+    rope = rope_of(64, 100000.0)
+    assert smollm2.architecture == llama(layers=30, eps=smollm2.architecture.eps, rope=rope)
     assert smollm2.special_ids == set(range(17))
     assert sum(t.numel() for t in smollm2.tensors.values()) == 134_515_008

@@ -119,6 +119,12 @@ def samples_in(folder):
     return held
 
 
+def program_environment():
+    """Variables under which this file runs as a program."""
+    home = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([home, *sys.path])}
+
+
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -215,11 +215,6 @@ def test_goals_out_of_range_are_refused(goal, message):
         checked_goal(**(everything | goal))
 
 
-def test_a_certificate_is_refused_until_there_are_any(copying):
-    with pytest.raises(PlanError, match="`--confidence` asks for a certificate"):
-        planned(*copying, lossless=True, confidence=0.95)
-
-
 def test_one_item_is_too_few(copying):
     with pytest.raises(PlanError, match="`--items` must be at least 2"):
         planned(*copying, lossless=True, items=1)

@@ -38,7 +38,11 @@ def test_every_sample_is_kept_with_its_answer_and_its_tokens(undisturbed):
 def test_a_killed_recording_goes_on_and_draws_nothing_twice(inputs, undisturbed, tmp_path, after):
     model, tasks = inputs
     program = [sys.executable, sample_runs.__file__, "record", model, tasks]
-    done = subprocess.run([*program, str(tmp_path / "store"), str(after)], check=False)
+    done = subprocess.run(
+        [*program, str(tmp_path / "store"), str(after)],
+        check=False,
+        env=sample_runs.program_environment(),
+    )
     assert done.returncode == -signal.SIGKILL
     kept = samples_in(tmp_path / "store") if after else []
     assert len(kept) >= after

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +32,6 @@ from stages.sample_runs import (
 ENOUGH, TIGHT = 10_000, 60
 FIELDS = ["id", "answer", "correct", "samples", "cost", "settled", "confidence"]
 FIELDS += ["cannot_help", "stop_reason"]
-HERE = Path(sample_runs.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +136,7 @@ def test_a_killed_run_goes_on_and_draws_nothing_twice(inputs, tmp_path, after, t
     done = subprocess.run(
         [*program, str(tmp_path / "run"), str(after)],
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+        env=sample_runs.program_environment(),
     )
     assert done.returncode == -signal.SIGKILL
     kept = samples_in(tmp_path / "run")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from rheostat.kernel.seams import Installed
 from rheostat.methods.sample.hedged import Hedged
 from stages import sample_runs
 from stages.sample_runs import NAMES, ending, loaded, recorded, samples_in, solved, write_inputs
-from stages.test_solve import ENOUGH, HERE, TIGHT, decided, spent
+from stages.test_solve import ENOUGH, TIGHT, decided, spent
 
 LENGTH = 2
 PRUNES = Clusters(threshold=0.5, length=LENGTH, most=3)
@@ -93,7 +92,7 @@ def test_a_run_with_waiting_samples_that_was_killed_goes_on(inputs, tmp_path, af
     done = subprocess.run(
         [*program, str(tmp_path / "run"), str(after)],
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+        env=sample_runs.program_environment(),
     )
     assert done.returncode == -signal.SIGKILL
     kept = {(s.question, s.index) for s in samples_in(tmp_path / "run")}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rheostat.bench.agreement import bench_agreement
 from rheostat.bench.base import bench_base
+from rheostat.bench.cache import bench_cache
+from rheostat.bench.certify import bench_certify
 from rheostat.bench.constrain import bench_constrain
 from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
@@ -32,6 +34,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
     {
         "agreement": bench_agreement,
         "base": bench_base,
+        "cache": bench_cache,
+        "certify": bench_certify,
         "constrain": bench_constrain,
         "decode": bench_decode,
         "depth": bench_depth,

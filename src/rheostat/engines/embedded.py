@@ -73,13 +73,17 @@ def gguf_path(name: str, progress: Callable[[str], None] | None) -> Path:
             )
         return path.resolve()
     if path.exists():
-        raise ModelError(f"`{name}` is not a .gguf file", hint=f"give one, or a name: {known}")
+        raise ModelError(
+            f"`{name}` is no model's file",
+            hint=f"give a .gguf file, a folder as Hugging Face keeps it, or a name: {known}",
+        )
     similar = difflib.get_close_matches(name, EMBEDDED, n=1)
     raise ModelError(
         f"unknown model `{name}`",
         hint=f"did you mean `{similar[0]}`?"
         if similar
-        else f"give an embedded name ({known}) or the path of a .gguf file",
+        else f"give an embedded name ({known}), a .gguf file, a folder as Hugging Face keeps it, "
+        "or a hub id such as `owner/name`",
     )
 
 

@@ -1,4 +1,4 @@
-"""Compile `fused_ops.c` once a machine and load it; where that fails there is a reason instead.
+"""Compile the C files once a machine and load them; where that fails there is a reason instead.
 
 The library is kept in the cache folder under the digest of source, compiler options and machine.
 Relaxed float arithmetic is asked for when compiling and not when linking, where it would change
@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
-from rheostat.engines.machine import machine
+from rheostat.engines.machine import instruction_sets, machine
 from rheostat.errors import OutputError
 
-SOURCE = Path(__file__).with_name("fused_ops.c")
+SOURCES = tuple(
+    Path(__file__).with_name(name) for name in ("fused_ops.c", "level_step.c", "head_scan.c")
+)
+HEADERS = tuple(Path(__file__).with_name(name) for name in ("byte_rows.h", "level_product.h"))
 OPTIONS = ("-O3", "-ffast-math", "-fno-reciprocal-math", "-fPIC")
 TUNED = ("-march=native", "-mcpu=native", "")
 """Options that name this processor, of which a compiler may know none."""
@@ -42,7 +45,8 @@ def fused_library() -> Built:
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if os.environ.get("RHEOSTAT_FUSED") == "0":
         return Built(None, "RHEOSTAT_FUSED is 0")
-    key = [SOURCE.read_text(encoding="utf-8"), *OPTIONS, *compiler, machine().name]
+    sources = [path.read_text(encoding="utf-8") for path in (*SOURCES, *HEADERS)]
+    key = [*sources, *OPTIONS, *compiler, machine().name, instruction_sets()]
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     path = cache_folder() / "fused" / f"{digest}.so"
     if not path.exists():
@@ -63,13 +67,15 @@ def _compiled(compiler: list[str], path: Path) -> str:
     for tuned in TUNED:
         try:
             with whole_file(path) as partial:
-                made = partial.with_suffix(".o")
+                made = [partial.with_suffix(f".{source.stem}.o") for source in SOURCES]
                 options = [*OPTIONS, *filter(None, [tuned])]
                 try:
-                    _run([*compiler, *options, "-c", "-o", str(made), str(SOURCE)])
-                    _run([*compiler, "-shared", "-o", str(partial), str(made), "-lm"])
+                    for source, to in zip(SOURCES, made, strict=True):
+                        _run([*compiler, *options, "-c", "-o", str(to), str(source)])
+                    _run([*compiler, "-shared", "-o", str(partial), *map(str, made), "-lm"])
                 finally:
-                    made.unlink(missing_ok=True)
+                    for to in made:
+                        to.unlink(missing_ok=True)
         except subprocess.CalledProcessError as error:
             said = f"`{compiler[0]}` failed: {_last_line(error.stderr)}"
         except (subprocess.TimeoutExpired, OSError, OutputError) as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.base import Engine
 
-DTYPES = ("float32", "bfloat16", "gguf")
+DTYPES = ("float32", "bfloat16", "gguf", "layercast", "reproducible")
 """Number formats that can be asked for; an engine in another one has no choice of format."""
 _OWN_DTYPES = ("float64", "server")
 """Number formats of engines that have no other."""
@@ -36,10 +36,13 @@ def load_engine(
     """Load a model by name or path.
 
     Args:
-        name: an embedded name such as `smollm2`, the path of a GGUF file, `http(s)://HOST/v1#NAME`,
-            `llamacpp:` before a GGUF file or an embedded name, or `scripted:SPEC.json`.
-        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself; an
-            endpoint has a format of its own and the scripted engine float64, whatever is asked.
+        name: an embedded name such as `smollm2`, the path of a GGUF file or of a folder as Hugging
+            Face keeps it, a hub id, `http(s)://HOST/v1#NAME`, `llamacpp:` before a GGUF file or an
+            embedded name, or `scripted:SPEC.json`.
+        dtype: `float32`, `bfloat16`, `gguf` for the four-bit weights of the file itself,
+            `layercast` for bfloat16 weights in float32 arithmetic, or `reproducible` for float32
+            that gives the same tokens in every batch; an endpoint has a format of its own and the
+            scripted engine float64, whatever is asked.
         threads: threads of one forward pass; None = the cores this process may use.
         progress: called with a line of text when something takes a while.
 
@@ -93,7 +96,8 @@ def _check_dtype(dtype: str) -> None:
     # A plan of a scripted model or an endpoint names the format that it is computed in.
     if dtype not in (*DTYPES, *_OWN_DTYPES):
         raise UserError(
-            f"there is no dtype `{dtype}`", hint="choose `float32`, `bfloat16` or `gguf`"
+            f"there is no dtype `{dtype}`",
+            hint=f"choose one of: {', '.join(f'`{d}`' for d in DTYPES)}",
         )
 
 

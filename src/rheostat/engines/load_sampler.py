@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rheostat.engines.load import load_engine, torch_extra
 from rheostat.engines.replay import PREFIX, load_replay
 from rheostat.engines.scripted import ScriptedEngine
-from rheostat.engines.scripted_sampler import scripted_sampler
+from rheostat.engines.scripted_sampler import ScriptedSource, scripted_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,8 +73,8 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
     if model.card.name == "endpoint":
         return _endpoint_sampler(model, install, prices, needs)
     if isinstance(model, ScriptedEngine):
-        made = scripted_sampler(model, prices=prices)
-        decided = install(model.shape, made.card.offers)
+        decided = install(model.shape, ScriptedSource.card.offers)
+        made = scripted_sampler(model, installed=decided, prices=prices)
         return LoadedSampler(made, decided, model.digest, model.dtype)
     return _torch_sampler(model, install, prices)
 

@@ -46,6 +46,12 @@ def machine() -> Machine:
     )
 
 
+def instruction_sets() -> str:
+    """Return all that this processor says it can do; empty where the system does not tell."""
+    lines = _cpu_lines()
+    return " ".join(sorted(lines.get("flags", lines.get("Features", "")).split()))
+
+
 def _cpu_lines() -> dict[str, str]:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

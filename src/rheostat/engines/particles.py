@@ -98,12 +98,17 @@ def generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(list(f"{seed}\n{name}\np".encode(errors="surrogatepass")))
 
 
-def refuse_drafts(installed: Installed) -> None:
-    """Raise `MethodError` for a plan whose drafts would serve nothing."""
+def refuse_unserved(installed: Installed) -> None:
+    """Raise `MethodError` for a plan with drafts, or with ends before the natural one."""
     if installed.draft is not None:
         raise MethodError(
             "particles are written token by token, so drafts serve them nothing",
             hint="take the draft sources off, as in `--set suffix=off`",
+        )
+    if installed.stop is not None:
+        raise MethodError(
+            "particles are weighed as whole answers, so none of them is ended early",
+            hint="take the method of the seam `stop` off, as in `--set trimr=off`",
         )
 
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from rheostat.engines.base import EngineCard, Output, Scored
 from rheostat.engines.constrained import Constrained, Ends
-from rheostat.engines.particles import refuse_drafts
+from rheostat.engines.particles import refuse_unserved
 from rheostat.engines.scripted_model import ScriptedSpec, ToyModel, read_spec
 from rheostat.engines.scripted_particles import answered_together
 from rheostat.engines.scripted_row import Row, stop_overdue
 from rheostat.engines.scripted_words import SpacedWords, word_texts
+from rheostat.engines.stopping import row_stop
 from rheostat.engines.transcript import Transcript
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel import signals
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.model_cost import PriceTable
     from rheostat.kernel.seams import Drafter, Installed
+    from rheostat.kernel.stop import StopPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class _Job:
     sampling: Sampling
     drafter: Drafter | None
     limits: Constrained | None
+    stop: StopPolicy | None
     books: Ledger
     on_token: OnToken | None
 
@@ -61,7 +64,7 @@ def load_scripted(path: str | Path) -> ScriptedEngine:
 class ScriptedEngine:
     """A toy model behind the protocol that every engine has."""
 
-    card = EngineCard(name="scripted", offers=frozenset({"draft", "token"}))
+    card = EngineCard(name="scripted", offers=frozenset({"draft", "token", "stop"}))
 
     def __init__(self, spec: ScriptedSpec, *, model: str = "scripted:") -> None:
         """Index the spec."""
@@ -107,7 +110,7 @@ class ScriptedEngine:
         books = Ledger() if ledger is None else ledger
         limits = self.constrained(sampling, installed.token)
         if limits is not None and sampling.particles:
-            refuse_drafts(installed)
+            refuse_unserved(installed)
             for request in requests:
                 yield answered_together(self, request, limits, books, on_token)
             return
@@ -115,6 +118,7 @@ class ScriptedEngine:
             sampling=sampling,
             drafter=installed.draft,
             limits=limits,
+            stop=installed.stop,
             books=books,
             on_token=on_token,
         )
@@ -197,6 +201,7 @@ class ScriptedEngine:
             transcript=Transcript(job.sampling.stop, show),
             rng=_row_generator(job.sampling.seed, request.id),
             limits=None if job.limits is None else job.limits.row(request.id),
+            stop=row_stop(job.stop, job.sampling.seed, request.id),
         )
         if drafter is not None:
             row.draft_state = drafter.start(

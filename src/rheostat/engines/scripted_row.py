@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rheostat.engines.base import StopReason
     from rheostat.engines.constrained import ConstrainedRow
     from rheostat.engines.scripted_model import ToyModel
+    from rheostat.engines.stopping import RowStop
     from rheostat.engines.transcript import Transcript
     from rheostat.kernel.ledger import Ledger, Reservation
 
@@ -41,6 +42,8 @@ class Row:
     """The row's own, so that it does not depend on its neighbours."""
     draft_state: Any = None
     limits: ConstrainedRow | None = None
+    stop: RowStop | None = None
+    """Where it ends before its natural end."""
     written: list[int] = field(default_factory=list)
     unpaid: Cost = field(default_factory=Cost)
     """Observed, not yet charged."""
@@ -63,6 +66,9 @@ class Row:
                 break
             if len(self.written) == self.limit:
                 self.stop_reason = self.full
+            elif self.stop and self.stop.ends(self.written, self.transcript.text, self.trace):
+                self.stop_reason = "stop"
+                break
         return taken
 
     def count(self, cost: Cost) -> None:

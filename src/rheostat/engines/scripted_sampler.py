@@ -31,12 +31,20 @@ class ScriptedSource:
     card = EngineCard(
         name="scripted",
         offers=frozenset(
-            {"sample", "sample.logprobs", "sample.temperature", "sample.pause", "simulated"}
+            {
+                "sample",
+                "sample.logprobs",
+                "sample.temperature",
+                "sample.pause",
+                "stop",
+                "simulated",
+            }
         ),
     )
 
-    def __init__(self, engine: ScriptedEngine) -> None:
-        """Keep the engine."""
+    def __init__(self, engine: ScriptedEngine, installed: Installed) -> None:
+        """Keep the engine, and where the plan ends a sample."""
+        self._installed = Installed(stop=installed.stop)
         self.model = engine.model
         self._engine = engine
 
@@ -54,7 +62,7 @@ class ScriptedSource:
         (output,) = self._engine.generate(
             [replace(draw.request, id=name)],
             draw.sampling,
-            installed=Installed(),
+            installed=self._installed,
             ledger=Ledger(),
         )
         output = replace(output, id=draw.question)
@@ -75,7 +83,10 @@ class ScriptedSource:
 
 
 def scripted_sampler(
-    engine: ScriptedEngine, *, prices: TokenPrices | None = None
+    engine: ScriptedEngine,
+    *,
+    installed: Installed | None = None,
+    prices: TokenPrices | None = None,
 ) -> SimulatedSampler:
-    """Return the sampler of a scripted engine."""
-    return SimulatedSampler(ScriptedSource(engine), prices)
+    """Return the sampler of a scripted engine under a plan's decision on `stop`."""
+    return SimulatedSampler(ScriptedSource(engine, installed or Installed()), prices)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from rheostat.engines.gguf_metadata import GgufTokenizer
     from rheostat.engines.weights_cache import LoadedModel
 
+_SPACE = "\u2581"
+"""What SentencePiece writes for a space."""
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 CONTROL, USER_DEFINED = 3, 4
 """llama.cpp's token types that are looked for in raw text."""
 # SmolLM's rule takes every digit by itself before GPT-2's rule cuts the rest.
@@ -78,7 +82,16 @@ class Tokenizer:
         named_tokens: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Build from a `tokenizer.json`; `named_tokens` (`bos_token` ...) serve the template."""
-        self._backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+        try:
+            self._backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+        # The library raises plain `Exception` for a file that it cannot read.
+        except Exception as error:
+            raise ModelError(
+                f"the model's tokenizer cannot be read: {error}",
+                hint="it may be damaged, or made for a newer version of `tokenizers`",
+            ) from error
+        self._letters = '"ByteLevel"' in json.dumps(json.loads(tokenizer_json).get("decoder"))
+        """Whether tokens are written in letters that stand for bytes."""
         self._chat_template = chat_template
         self._named_tokens = dict(named_tokens)
 
@@ -107,6 +120,11 @@ class Tokenizer:
         text: str = self._backend.decode(list(ids), skip_special_tokens=False)
         return text
 
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Tokens that raw text begins with, such as the start of a sequence."""
+        return tuple(self._backend.encode("", add_special_tokens=True).ids)
+
     @property
     def vocabulary(self) -> Mapping[str, int]:
         """Every token and its id."""
@@ -120,6 +138,9 @@ class Tokenizer:
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes that a token stands for; an id outside the vocabulary has none."""
         letters = self._backend.id_to_token(token) or ""
+        if not self._letters:
+            found = _BYTE_TOKEN.fullmatch(letters)
+            return bytes([int(found[1], 16)]) if found else letters.replace(_SPACE, " ").encode()
         try:
             return bytes(_BYTE_OF_LETTER[letter] for letter in letters)
         except KeyError:

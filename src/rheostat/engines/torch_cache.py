@@ -1,8 +1,9 @@
-"""Keys and values of one row, with truncate, keep and fork.
+"""Keys and values of one row, with truncate, keep, fork and borders where entries are let go.
 
 Token-major: one buffer [slots, capacity, 2, kv_heads, head_size], a slot an attention that
 exists. A static drop leaves no hole: slots are numbered over the attentions that are kept, and
-positions come from the row's own counter, never from a slot's length.
+positions come from the row's own counter, never from a slot's length. Until entries are let go,
+every token has one; afterwards there are fewer, and a head's entries are its own.
 """
 
 from __future__ import annotations
@@ -14,12 +15,32 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rheostat.engines.torch_queries import Queries
     from rheostat.kernel.model_cost import ModelShape
 
 
 class _Shared(NamedTuple):
     buffer: torch.Tensor
     length: int
+
+
+class Borders(NamedTuple):
+    """After which of a row's tokens entries are let go."""
+
+    first: int
+    """Tokens before the first border: the prompt's."""
+    every: int
+    """Tokens between two borders."""
+
+    def after(self, tokens: int) -> int:
+        """Return the first border behind so many tokens."""
+        if tokens < self.first:
+            return self.first
+        return self.first + ((tokens - self.first) // self.every + 1) * self.every
+
+    def at(self, tokens: int) -> bool:
+        """Return whether there is one after exactly so many tokens."""
+        return tokens >= self.first and (tokens - self.first) % self.every == 0
 
 
 @final
@@ -34,16 +55,37 @@ class RowCache:
         self._prefix: tuple[_Shared, ...] = ()
         self._own = self._empty(max(capacity, 1))
         self._own_length = 0
+        self._gone = 0
+        self._bias: torch.Tensor | None = None
+        self.borders: Borders | None = None
+        """Where entries are let go; None = nowhere."""
+        self.queries: Queries | None = None
+        """Those of the newest tokens, where they are wanted."""
+        self.settled = 0
+        """Tokens up to the last border, which cannot be taken back."""
+        self.states: tuple[object, ...] = (None,) * slots
+        """What a cache decision knows of each slot; never changed in place."""
 
     @property
     def length(self) -> int:
-        """Tokens held."""
+        """Tokens read; the next one's position."""
+        return self.entries + self._gone
+
+    @property
+    def entries(self) -> int:
+        """Entries held in each slot."""
         return sum(part.length for part in self._prefix) + self._own_length
 
     @property
     def bytes(self) -> int:
-        """Bytes of the buffer that this row owns alone."""
-        return self._own.numel() * self._own.element_size()
+        """Bytes that this row owns alone."""
+        parts = [t.numel() * t.element_size() for t in (self._own, self._bias) if t is not None]
+        return sum(parts) + (self.queries.bytes if self.queries else 0)
+
+    @property
+    def room_to_border(self) -> int | None:
+        """Tokens that a pass may read at most; None = as many as there are."""
+        return None if self.borders is None else self.borders.after(self.length) - self.length
 
     def make_room(self, n: int) -> None:
         """See to it that n more tokens fit."""
@@ -75,6 +117,13 @@ class RowCache:
             return own
         return torch.cat([*(part.buffer[slot, : part.length] for part in self._prefix), own])
 
+    def whole(self) -> torch.Tensor | None:
+        """Return the buffer [slots, capacity, 2, kv_heads, head_size] that holds every token.
+
+        None for a row that shares a part with another.
+        """
+        return None if self._prefix else self._own
+
     def advance(self, n: int) -> None:
         """Count n tokens that were written into every slot."""
         self._own_length += n
@@ -87,7 +136,7 @@ class RowCache:
 
     def truncate(self, length: int) -> None:
         """Forget all tokens from `length` on; other forks keep theirs."""
-        assert 0 <= length <= self.length
+        assert self.settled <= length <= self.length
         surplus = self.length - length
         from_own = min(surplus, self._own_length)
         self._own_length -= from_own
@@ -113,6 +162,8 @@ class RowCache:
         if still < len(path):
             moved = self._own[:, [start + place for place in path[still:]]]
             self._own[:, start + still : start + len(path)] = moved
+            if self.queries:
+                self.queries.keep(self.length, n, path)
         self._own_length = start + len(path)
 
     def fork(self, *, capacity: int = 64) -> RowCache:
@@ -126,7 +177,34 @@ class RowCache:
             self._own_length = 0
         twin = RowCache(self._shape, self._slots, capacity=capacity, dtype=self._dtype)
         twin._prefix = self._prefix
+        twin._gone, twin._bias, twin.states = self._gone, self._bias, self.states
+        twin.borders, twin.settled = self.borders, self.settled
+        twin.queries = self.queries.fork() if self.queries else None
         return twin
+
+    def bias(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor | None:
+        """Return what is added to the scores of a slot's entries and n written ones behind them.
+
+        Float32 [kv_heads, T + n]; None where every entry stands for its own token alone.
+        """
+        return None if self._bias is None else self._bias[slot, :, : self.entries + ahead + n]
+
+    @torch.inference_mode()
+    def replace(self, held: Sequence[torch.Tensor], bias: torch.Tensor | None, room: int) -> None:
+        """Hold other entries from now on: nothing of what was held can be taken back.
+
+        Args:
+            held: a slot each, [entries, 2, kv_heads, head_size].
+            bias: what is added to their scores, [slots, kv_heads, entries]; None = nothing.
+            room: tokens up to the next border.
+        """
+        tokens, kept = self.length, held[0].shape[0] if held else 0
+        self._prefix, self._own = (), self._empty(kept + room)
+        for slot, entries in enumerate(held):
+            self._own[slot, :kept] = entries
+        if bias is not None:
+            bias = torch.nn.functional.pad(bias, (0, room))
+        self._bias, self._own_length, self._gone = bias, kept, tokens - kept
 
     @torch.inference_mode()
     def copied(self, *, room: int) -> RowCache:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 import torch
 
-from rheostat.engines.base import EngineCard, Scored
+from rheostat.engines.base import EngineCard, Request, Scored
 from rheostat.engines.constrained import Constrained, Ends
+from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_draft_model import check_drafts_for
+from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.engines.torch_generate import CHUNK, Run
+from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
-from rheostat.engines.torch_prices import empty_cache
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import Work, work_cost
@@ -27,10 +29,11 @@ from rheostat.workloads.compiled_constraint import compiled
 from rheostat.workloads.grammar_constraint import TokenTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rheostat.engines.base import OnToken, Output, Request, Sampling
+    from rheostat.engines.base import OnToken, Output, Sampling
     from rheostat.engines.tokenizer import Tokenizer
+    from rheostat.engines.torch_kept import Conversation
     from rheostat.engines.torch_model import Llama
     from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.constraint import TokenChoice
@@ -40,7 +43,17 @@ if TYPE_CHECKING:
 CARD = EngineCard(
     name="torch",
     offers=frozenset(
-        {"draft", "draft.model", "depth.static", "depth.mlp", "signal.mlp_cosine", "token"}
+        {
+            "cache.entries",
+            "depth.mlp",
+            "depth.static",
+            "draft",
+            "draft.model",
+            "signal.attention",
+            "signal.mlp_cosine",
+            "stop",
+            "token",
+        }
     ),
 )
 
@@ -73,6 +86,9 @@ class TorchEngine:
         self.tokenizer = tokenizer
         self.eos = loaded.eos_ids
         self.special = loaded.special_ids
+        if any(loaded.architecture.windows):  # windows are counted in tokens, not in entries kept
+            kept = frozenset(o for o in CARD.offers if not o.startswith("cache"))
+            self.card = replace(CARD, offers=kept)
         self._prices = prices
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
@@ -114,13 +130,19 @@ class TorchEngine:
             raise WorkloadError(
                 f"the prompt of request `{request.id}` is empty", hint="write at least one word"
             )
+        if raw or not request.messages:  # a template writes them itself
+            ids = [*self.tokenizer.starts, *ids]
+        self.check_prompt(ids, f"request `{request.id}`")
+        return ids
+
+    def check_prompt(self, ids: Sequence[int], of: str) -> None:
+        """Raise `WorkloadError` when a prompt leaves no room in the context."""
         if len(ids) >= self.shape.context:
             raise WorkloadError(
-                f"the prompt of request `{request.id}` has {len(ids)} tokens, the model's context "
+                f"the prompt of {of} has {len(ids)} tokens, the model's context "
                 f"holds {self.shape.context} with the answer",
                 hint="shorten the prompt",
             )
-        return ids
 
     def generate(
         self,
@@ -136,6 +158,41 @@ class TorchEngine:
         if sampling.particles:
             return particle_outputs(run, requests, installed)
         return run.outputs(requests)
+
+    def turn(  # noqa: PLR0913  # as `generate`, with what is held
+        self,
+        conversation: Conversation,
+        messages: Sequence[Mapping[str, str]],
+        sampling: Sampling,
+        *,
+        installed: Installed,
+        ledger: Ledger | None = None,
+        on_token: OnToken | None = None,
+    ) -> Output:
+        """Answer the last message of a conversation, reading only what is new in it.
+
+        Raises:
+            WorkloadError: the conversation does not fit the context.
+            MethodError: particles are asked for, which are of one answer, or a cache decision.
+        """
+        if sampling.particles:
+            raise MethodError("a conversation draws one answer a turn: take the particles off")
+        if installed.cache is not None:
+            raise MethodError(
+                "a conversation goes on from its whole cache",
+                hint="take the methods of the seam `cache` out of the plan, as in `--set NAME=off`",
+            )
+        run = Run(self, sampling, installed, ledger, on_token)
+        prompt = conversation.prompt(self, messages)
+        request = Request(id=str(len(messages)), messages=tuple(messages))
+        run.held[request.id] = prompt, conversation.held(self, prompt, run.depth)
+        (output,) = run.outputs([request])
+        conversation.keep(self, messages, prompt, output)
+        return output
+
+    def reading_cost(self, tokens: int, installed: Installed) -> Cost:
+        """Return what it costs to read so many tokens as the beginning of a prompt."""
+        return reading_cost(self, installed.depth or self._base, tokens, CHUNK)
 
     def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
         """Return what takes tokens under the constraint that is asked for."""
@@ -154,10 +211,10 @@ class TorchEngine:
     def score(
         self, prompt: Sequence[int], continuation: Sequence[int], *, installed: Installed
     ) -> Scored:
-        """Read a continuation teacher-forced, with the plan's depth decisions.
+        """Read a continuation teacher-forced, with the plan's depth and cache decisions.
 
         Args:
-            prompt: token ids read first, at least one.
+            prompt: token ids read first, at least one; the first border lies behind them.
             continuation: n token ids whose probabilities are wanted.
 
         Returns:
@@ -173,15 +230,18 @@ class TorchEngine:
         if not continuation:
             none = np.empty(0)
             return Scored(nats=none, choice=none.astype(np.int64), margin=none, cost=Cost())
-        cache = empty_cache(self.llama, depth.layout, capacity=len(tokens))
+        compaction = self.compaction(installed)
+        cache = compaction.cache(depth.layout, prompt=len(prompt), capacity=len(tokens))
         work, trace, rows = Work(), Trace(), []
         start = time.perf_counter()
-        for at in range(0, len(tokens), CHUNK):
-            feed = Feed(cache, tokens[at : at + CHUNK], at - len(prompt))
+        for at, end in compaction.parts(len(prompt), len(tokens), CHUNK):
+            compaction.settle([cache], [work], [trace])
+            feed = Feed(cache, tokens[at:end], at - len(prompt))
             wanted = [i for i in range(len(feed.tokens)) if at + i >= len(prompt) - 1]
             logits = self.passed([feed], depth, [wanted], [work], [trace])
             rows.append(_read(logits, continuation, at + (wanted or [0])[0] - len(prompt) + 1))
         nats, choice, margin = (np.concatenate(part) for part in zip(*rows, strict=True))
+        trace.cache_bytes = cache.bytes
         cost = self.cost(work, prompt_tokens=len(tokens), new_tokens=0)
         return Scored(
             nats=nats,
@@ -190,6 +250,11 @@ class TorchEngine:
             cost=replace(cost, seconds=time.perf_counter() - start),
             trace=trace,
         )
+
+    def compaction(self, installed: Installed) -> Compaction:
+        """Return what carries out the plan's cache decision."""
+        plan = installed.cache
+        return Compaction(self.llama, self._prices, None if plan is None else plan.eviction)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
@@ -218,24 +283,21 @@ class TorchEngine:
         for feed, indices in zip(feeds, wanted, strict=True):
             rows += [start + i for i in indices]
             start += len(feed.tokens)
-        held = sum(feed.cache.length for feed in feeds) // len(feeds)
+        held = sum(feed.cache.entries for feed in feeds) // len(feeds)
         passed = self.llama.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
-        price = self._prices.seconds(
-            total,
-            held,
-            attention=attentions,
-            mlp=0,
-            head_rows=len(rows),
-        ) + self._prices.mlp_seconds(passed.mlp_widths)
-        again = passed.head_again * self.shape.width
-        weight_bytes = self.llama.weight_bytes(
-            depth, passed.mlp_widths, total, len(rows), choices=choices
-        )
+        widths, fixed, heads = passed.mlp_widths, self.llama.fixed, len(rows)
+        price = self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
+        price += self._prices.mlp_seconds(widths)
+        again = others = passed.head_again * self.shape.width
+        weight_bytes = self.llama.weight_bytes(depth, widths, total, heads, choices=choices)
+        if fixed:
+            others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
         start = 0
         for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
             n = len(feed.tokens)
+            pairs, keys = pairs_seen(feed, feed.cache.entries - n, fixed=fixed)
             runs = int(passed.mlp_runs[start : start + n].sum())
             start += n
             work.add(
@@ -243,10 +305,10 @@ class TorchEngine:
                     attention_tokens=attentions * n,
                     mlp_tokens=runs,
                     head_tokens=len(indices),
-                    scores=attentions * n * feed.cache.length,
-                    keys_read=attentions * feed.cache.length,
+                    scores=attentions * pairs,
+                    keys_read=attentions * keys,
                     weight_bytes=(weight_bytes + 4 * again) * share,
-                    others=again * share,
+                    others=others * share,
                     calls=1,
                     price=price * n / total,
                 )

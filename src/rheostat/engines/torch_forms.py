@@ -12,12 +12,13 @@ import time
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_level_ops import level_ops
 from rheostat.engines.torch_levels import LevelMatrix
 from rheostat.engines.torch_matrix import (
     MOST_ROWS,
@@ -28,6 +29,7 @@ from rheostat.engines.torch_matrix import (
     multiplied,
 )
 from rheostat.engines.torch_quick_head import eight_bits_fit
+from rheostat.engines.torch_scan_head import scan_fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 NARROW_ROWS = (1, 2, 4, 8)
 WIDE_ROWS = 16
+LEVEL_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
 HEAD_ROWS = (1, 2, 4, 8, 16, 32)
 REPEATS = 3
 HEAD_REPEATS = 5
@@ -73,9 +76,12 @@ def with_head(weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> Forms:
         forms: the forms chosen for the other matrices.
     """
     none = replace(forms, quick_rows=0, half_rows=0)
+    eight = replace(none, quick_rows=MOST_ROWS)
     heads = {"whole": Head(weight, dtype, none)}
     if eight_bits_fit(weight):
-        heads["eight"] = Head(weight, dtype, replace(none, quick_rows=MOST_ROWS))
+        heads["eight"] = Head(weight, dtype, replace(eight, quick_own=False))
+    if scan_fits(weight):
+        heads["own"] = Head(weight, dtype, replace(eight, quick_own=True))
     if "packed" in candidates(torch.bfloat16):
         heads["half"] = Head(weight, dtype, replace(none, half_rows=MOST_ROWS))
     fastest: list[str] = []
@@ -86,11 +92,15 @@ def with_head(weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> Forms:
         for _ in range(HEAD_REPEATS):  # in turn, so that a disturbance meets all of them
             for name, head in heads.items():
                 times[name] = min(times[name], _best(partial(head.choices, x), repeats=1))
+        if {"eight", "own"} <= set(heads):  # one reading in eight bits is enough
+            del heads[max("eight", "own", key=times.__getitem__)]
+            times = {name: times[name] for name in heads}
         fastest.append(min(times, key=times.__getitem__))
     return replace(
         none,
-        quick_rows=_rows_of(fastest, {"eight"}),
-        half_rows=_rows_of(fastest, {"eight", "half"}),
+        quick_rows=_rows_of(fastest, {"eight", "own"}),
+        quick_own="own" in heads,
+        half_rows=_rows_of(fastest, {"eight", "own", "half"}),
     )
 
 
@@ -101,26 +111,39 @@ def _rows_of(fastest: Sequence[str], among: set[str]) -> int:
 
 
 def with_levels(matrices: Sequence[Levels], forms: Forms) -> Forms:
-    """Return the forms with the border beyond which four-bit matrices are multiplied in another.
+    """Return the forms with the product of four-bit matrices, and the border of their other form.
 
     Args:
         matrices: four-bit matrices, enough of them to exceed the caches.
         forms: the forms chosen for the other matrices.
     """
     shapes = [m.levels for m in matrices]
-    own = [LevelMatrix(m, replace(forms, level_rows=MOST_ROWS)) for m in matrices]
-    times = {rows: _seconds(own, shapes, rows) for rows in (*NARROW_ROWS, WIDE_ROWS)}
-    best = replace(forms, level_rows=MOST_ROWS)
+
+    def times(rows: Sequence[int], **changed: Any) -> dict[int, float]:
+        held = [LevelMatrix(m, replace(forms, **changed)) for m in matrices]
+        return {n: _seconds(held, shapes, n) for n in rows}
+
+    ways = {own: times((1,), level_own=own)[1] for own in _products_of_levels()}
+    best = replace(forms, level_own=min(ways, key=ways.__getitem__), level_rows=MOST_ROWS)
+    own = times(LEVEL_ROWS, level_own=best.level_own)
+    most = LEVEL_ROWS[-1]
+    fastest = own[most]
     for name in candidates(torch.bfloat16):
         if name not in ("packed", "packed32"):
             continue
-        held = [LevelMatrix(m, replace(forms, level_rows=0, level_wide=name)) for m in matrices]
-        if (wide := _seconds(held, shapes, WIDE_ROWS)) >= times[WIDE_ROWS]:
+        wide = times(LEVEL_ROWS, level_rows=0, level_wide=name)
+        if wide[most] >= fastest:
             continue
-        times[WIDE_ROWS] = wide
-        slower = (r for r in NARROW_ROWS if times[r] <= _seconds(held, shapes, r))
-        best = replace(forms, level_rows=max(slower, default=1), level_wide=name)
+        fastest = wide[most]
+        slower = (r for r in LEVEL_ROWS if own[r] <= wide[r])
+        best = replace(best, level_rows=max(slower, default=1), level_wide=name)
     return best
+
+
+def _products_of_levels() -> tuple[bool, ...]:
+    """Return whether torch's product, and our own, can be had; ours runs on one thread."""
+    ours = level_ops().library is not None and torch.get_num_threads() == 1
+    return (False, True) if ours else (False,)
 
 
 def _product(held: torch.Tensor, name: FormName, x: torch.Tensor) -> torch.Tensor:

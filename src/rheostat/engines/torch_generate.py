@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from rheostat.engines.stopping import row_stop
 from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_draft import ModelDrafts, laws_of
 from rheostat.engines.torch_draft_forward import Draft
 from rheostat.engines.torch_draft_prices import drafting_seconds, most_drafting
 from rheostat.engines.torch_model import Feed
-from rheostat.engines.torch_prices import empty_cache, most_seconds, step_seconds
+from rheostat.engines.torch_prices import most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
 from rheostat.kernel.policies.token_tree import clipped
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
+from rheostat.kernel.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from rheostat.engines.base import OnToken, Output, Request, Sampling, StopReason
+    from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
@@ -51,9 +55,13 @@ class Run:
         self.engine = engine
         self.sampling = sampling
         self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
+        self.compaction = engine.compaction(installed)
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
+        self.stop = installed.stop
         self.on_token = on_token
+        self.held: dict[str, tuple[list[int], RowCache]] = {}
+        """Requests whose prompts are told as token ids, with the cache of what was read before."""
         self.models: ModelDrafts | None = None
         drafting = None
         if installed.models is not None:
@@ -66,6 +74,7 @@ class Run:
             drafts=installed.draft is not None,
             most_seconds=most_seconds(prices, shape, layout),
             drafting=drafting,
+            compacting=partial(self.compaction.most_seconds, slots=sum(layout.attention)),
         )
 
     def outputs(self, requests: Sequence[Request]) -> Iterator[Output]:
@@ -92,19 +101,24 @@ class Run:
 
     def _admitted(self, request: Request) -> Row:
         engine = self.engine
-        prompt = engine.encode(request)
+        prompt, cache = self.held.get(request.id, (None, None))
+        prompt = engine.encode(request) if prompt is None else prompt
+        kept = 0 if cache is None else cache.length
         fits = engine.shape.context - len(prompt)
         wanted = self.sampling.max_new_tokens
         full: StopReason = "length" if wanted <= fits else "context"
-        grant = self.budget.grant(request.id, prompt=len(prompt), wanted=min(wanted, fits))
+        grant = self.budget.grant(request.id, prompt=len(prompt) - kept, wanted=min(wanted, fits))
         if grant.new_tokens < min(wanted, fits):
             full = "budget"
         row = Row(
             id=request.id,
             prompt=prompt,
-            cache=empty_cache(
-                engine.llama, self.depth.layout, capacity=len(prompt) + grant.new_tokens
+            cache=cache
+            or self.compaction.cache(
+                self.depth.layout, prompt=len(prompt), capacity=len(prompt) + grant.new_tokens
             ),
+            kept=kept,
+            trace=Trace(reused=kept),
             max_new=grant.new_tokens,
             full=full,
             rng=_generator(self.sampling.seed, request.id),
@@ -112,6 +126,7 @@ class Run:
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
             reservation=grant.reservation,
             limits=None if self.limits is None else self.limits.row(request.id),
+            stop=row_stop(self.stop, self.sampling.seed, request.id),
         )
         if grant.new_tokens < 1:
             row.stop_reason = "budget"
@@ -140,33 +155,38 @@ class Run:
 
     def _read_prompts(self, rows: Sequence[Row]) -> None:
         """Read all prompts, up to `CHUNK` tokens a pass, and take every row's first token."""
-        waiting = [(row, at) for row in rows for at in range(0, len(row.prompt), CHUNK)]
+        waiting = [
+            (row, *part)
+            for row in rows
+            for n in [len(row.prompt)]
+            for part in self.compaction.parts(n, n, CHUNK, start=row.kept)
+        ]
         while waiting:
             self._stop_overdue(rows)
             waiting = [part for part in waiting if not part[0].stop_reason]
-            chosen: list[tuple[Row, int]] = []
+            chosen: list[tuple[Row, int, int]] = []
             size = 0
-            for row, at in waiting:
-                n = min(CHUNK, len(row.prompt) - at)
+            for row, at, end in waiting:
                 # the parts of one prompt lie behind each other, each needs the one before
-                if chosen and (size + n > CHUNK or chosen[-1][0] is row):
+                if chosen and (size + end - at > CHUNK or chosen[-1][0] is row):
                     break
-                chosen.append((row, at))
-                size += n
+                chosen.append((row, at, end))
+                size += end - at
             waiting = waiting[len(chosen) :]
             if chosen:
                 self._read(chosen)
 
-    def _read(self, parts: Sequence[tuple[Row, int]]) -> None:
+    def _read(self, parts: Sequence[tuple[Row, int, int]]) -> None:
         start = time.perf_counter()
+        rows = [row for row, _, _ in parts]
+        self._settle(rows)
         feeds = [
-            Feed(row.cache, row.prompt[at : at + CHUNK], at - len(row.prompt)) for row, at in parts
+            Feed(row.cache, row.prompt[at:end], at - len(row.prompt)) for row, at, end in parts
         ]
-        ends = [at + CHUNK >= len(row.prompt) for row, at in parts]
+        ends = [end == len(row.prompt) for row, _, end in parts]
         wanted = [
             [len(feed.tokens) - 1] if end else [] for feed, end in zip(feeds, ends, strict=True)
         ]
-        rows = [row for row, _ in parts]
         logits = self._passed(rows, feeds, wanted)
         finishing = [row for row, end in zip(rows, ends, strict=True) if end]
         self._take(finishing, [Draft()] * len(finishing), logits)
@@ -174,6 +194,7 @@ class Run:
 
     def _step(self, rows: Sequence[Row]) -> None:
         start = time.perf_counter()
+        self._settle(rows)
         drafts = [Draft(tokens=self._draft(row, row.room)) for row in rows]
         if self.models is not None:
             self.models.draw(rows, drafts)
@@ -190,6 +211,10 @@ class Run:
         if self.models is not None:
             self.models.forget(rows)
         self._charge_time(rows, start)
+
+    def _settle(self, rows: Sequence[Row]) -> None:
+        caches, works = [row.cache for row in rows], [row.work for row in rows]
+        self.compaction.settle(caches, works, [row.trace for row in rows])
 
     def _draft(self, row: Row, limit: int) -> Sequence[int]:
         if self.drafter is None or limit < 1:
@@ -258,7 +283,7 @@ class Run:
             row.seconds += seconds
 
     def _cost(self, row: Row) -> Cost:
-        read = min(len(row.prompt), row.cache.length)
+        read = min(len(row.prompt), row.cache.length) - row.kept
         counted = self.engine.cost(row.work, prompt_tokens=read, new_tokens=len(row.new))
         return replace(counted + row.beside, seconds=row.seconds)
 
@@ -266,6 +291,7 @@ class Run:
         cost = self._cost(row)
         if row.reservation is not None:
             row.reservation.settle(cost)
+        row.trace.cache_bytes = row.cache.bytes
         return row.output(cost)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from rheostat.engines.torch_matrix import Matrix
 from rheostat.engines.torch_quick_head import QuickHead
+from rheostat.engines.torch_scan_head import SCAN_BYTES, ScanHead
 
 if TYPE_CHECKING:
     from rheostat.engines.torch_matrix import Forms
@@ -35,7 +36,10 @@ class Head:
         self._weight = weight
         self._dtype = dtype
         self._forms = forms
-        self._eight = QuickHead(weight, dtype, bits=8) if forms.quick_rows else None
+        self._eight: QuickHead | ScanHead | None = None
+        if forms.quick_rows:
+            own = forms.quick_own
+            self._eight = ScanHead(weight, dtype) if own else QuickHead(weight, dtype, bits=8)
         half = forms.half_rows > forms.quick_rows
         self._half = QuickHead(weight, dtype, bits=16) if half else None
 
@@ -55,6 +59,8 @@ class Head:
             return _largest(self.logits(x)), 0
         wide = x.float()
         found = quick.candidates(wide)
+        if len(found.tokens) == len(x) and not found.open:  # one each: nothing is left to compare
+            return found.tokens, 0
         chosen = self._best(wide, found)
         if found.open:
             chosen[found.open] = _largest(self.logits(wide[found.open]))
@@ -64,10 +70,12 @@ class Head:
         """Return the bytes of one weight that a product of so many rows reads."""
         quick = None if whole else self._quick(rows)
         if quick is None:
-            return 4.0
-        return 1.0 if quick is self._eight else 2.0
+            return self._whole.weight_bytes(rows)
+        if quick is self._half:
+            return 2.0
+        return SCAN_BYTES if isinstance(quick, ScanHead) else 1.0
 
-    def _quick(self, rows: int) -> QuickHead | None:
+    def _quick(self, rows: int) -> QuickHead | ScanHead | None:
         """Return the reading for so many rows; None = the whole product."""
         if rows <= self._forms.quick_rows:
             return self._eight

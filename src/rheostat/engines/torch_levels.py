@@ -1,11 +1,12 @@
 """Matrices as a GGUF file holds them: four bits a weight, multiplied without unpacking.
 
 Formats Q4_0 and Q4_1: of every 32 weights in a row, weight = scale x level + low with levels
-0..15. The levels are the file's own; scale and low, and the numbers that go into and come out of a
-product, are rounded to bfloat16, which is what the processor's four-bit product takes; everything
-between the products is float32. Beyond a measured number of rows, where that product is slow, the
-weights themselves are rounded to bfloat16 and multiplied by the processor's wide units. Up to that
-border, and beyond it, every row's product is the same whatever its neighbours are.
+0..15. The levels are the file's own. Two products take them as they are, and the faster is used:
+our own (`torch_level_ops`), with the file's own scales and activations of 15 bits, or torch's, with
+scales and activations rounded to bfloat16. Everything between the products is float32. Beyond a
+measured number of rows, where either is slow, the weights themselves are rounded to bfloat16 and
+multiplied by the processor's wide units. Up to that border, and beyond it, every row's product is
+the same whatever its neighbours are.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.gguf_file import open_gguf
+from rheostat.engines.torch_level_ops import GROUP, packed, product
 from rheostat.engines.torch_matrix import MOST_ROWS, laid_out, multiplied
-from rheostat.errors import ModelError
+from rheostat.errors import ModelError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.weights_cache import LoadedModel
 
-GROUP = 32
-"""Weights that share a scale."""
 BYTES = 0.5 + 2 * 2 / GROUP
 """Bytes of a weight: its level, and its share of scale and low."""
 _OUT = 16
@@ -73,8 +73,12 @@ class LevelMatrix:
         """Pack it; the levels themselves are not kept, nor is a form that is never used."""
         self._rows = forms.level_rows
         self._form = forms.level_wide
+        self.own = packed(*matrix) if forms.level_own else None
+        """As our own product takes it; None where torch's is used."""
         if self._rows < MOST_ROWS:
             self._wide = laid_out(matrix.values().to(torch.bfloat16), self._form)
+        if forms.level_own:
+            return
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(
             matrix.levels.to(torch.int32), 2
         )
@@ -83,12 +87,14 @@ class LevelMatrix:
         self._pairs = pairs.to(torch.bfloat16).contiguous()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x [n, in], contiguous, rounded to bfloat16, times the transposed weight."""
+        """Return x [n, in], contiguous and rounded, times the transposed weight."""
+        if self.own is not None and x.shape[0] <= self._rows:
+            return product(x.float(), self.own).to(x.dtype)
         narrow = x.to(torch.bfloat16)
         if x.shape[0] > self._rows:
             return multiplied(narrow, self._wide, self._form).to(x.dtype)
-        product: torch.Tensor = _FOUR_BIT_PRODUCT(narrow, self._packed, GROUP, self._pairs)
-        return product.to(x.dtype)
+        out: torch.Tensor = _FOUR_BIT_PRODUCT(narrow, self._packed, GROUP, self._pairs)
+        return out.to(x.dtype)
 
     def weight_bytes(self, rows: int) -> float:
         """Return the bytes of one weight that a product of so many rows reads."""
@@ -128,6 +134,11 @@ def _read(path: Path) -> dict[str, Levels] | None:
 
 
 def _unpacked(loaded: LoadedModel) -> dict[str, Levels]:
+    if loaded.gguf_path is None:
+        raise UserError(
+            f"`{loaded.name}` is no GGUF file: it has no four-bit weights of its own",
+            hint="choose `--dtype float32` or `bfloat16`",
+        )
     stored = open_gguf(loaded.gguf_path).tensors
     return {
         name: levels_of(tensor)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.fused_build import fused_library
+from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
@@ -20,21 +22,33 @@ from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices
 from rheostat.engines.torch_weights import fused_levels, fused_weights, head_weight
-from rheostat.engines.weights_cache import load_weights
 from rheostat.errors import UserError
 from rheostat.kernel.model_cost import PriceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from rheostat.engines.torch_levels import Levels
+    from rheostat.engines.torch_matrix import FormName
     from rheostat.engines.weights_cache import LoadedModel
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "gguf": torch.float32}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "gguf": torch.float32,
+    "layercast": torch.float32,
+    "reproducible": torch.float32,
+}
 """Number formats by the names that users know: `gguf` = the file's own four-bit matrices, and
-float32 between them."""
-FORMAT = 4
+float32 between them; `layercast` = weights held in bfloat16, arithmetic in float32;
+`reproducible` = float32, each token's arithmetic the same whatever is computed beside it."""
+FORMS = {
+    "layercast": Forms(narrow="cast", wide="cast"),
+    "reproducible": Forms(narrow="fixed", wide="fixed"),
+}
+"""Layouts that are part of the format; those of the others are chosen by measurement."""
+FORMAT = 5
 """Version of the cached measurements."""
 
 
@@ -54,8 +68,9 @@ def load_torch(
     """Load a model by name or path.
 
     Args:
-        name: an embedded name such as `smollm2`, or the path of a GGUF file.
-        dtype: `float32`, `bfloat16`, or `gguf` for the four-bit weights of the file itself.
+        name: an embedded name such as `smollm2`, the path of a GGUF file, of a folder as Hugging
+            Face keeps it or of a `.safetensors` file in one, or a hub id.
+        dtype: one of `DTYPES`.
         threads: threads of one forward pass; None = the cores this process may use.
         progress: called with a line of text when something takes a while.
         remeasure: measure forms and prices again even when this machine's are cached.
@@ -104,7 +119,7 @@ class _Source(NamedTuple):
         if dtype not in DTYPES:
             raise UserError(
                 f"there is no dtype `{dtype}` in the `torch` engine",
-                hint="choose `float32`, `bfloat16` or `gguf`",
+                hint=f"choose one of: {', '.join(f'`{d}`' for d in DTYPES)}",
             )
         cores = machine().cores
         if threads is not None and not 1 <= threads <= 4 * cores:
@@ -113,16 +128,18 @@ class _Source(NamedTuple):
                 hint=f"leave it out for {cores}",
             )
         torch.set_num_threads(threads or cores)
-        loaded = load_weights(name, progress=progress)
+        loaded = load_model(name, progress=progress)
         return _Source(loaded, dtype, _measurements_path(loaded, dtype))
 
     def known(self) -> _Known | None:
-        return _read(self.measurements, DTYPES[self.dtype])
+        usable = {FORMS[self.dtype].narrow} if self.dtype in FORMS else None
+        return _read(self.measurements, usable or candidates(DTYPES[self.dtype]))
 
     def model(self, known: _Known | None, progress: Callable[[str], None] | None) -> Llama:
         dtype = DTYPES[self.dtype]
         levels = load_levels(self.loaded) if self.dtype == "gguf" else {}
-        forms = known.forms if known else _chosen(self.loaded, dtype, levels, progress)
+        forms = FORMS.get(self.dtype) or (known.forms if known else None)
+        forms = forms or _chosen(self.loaded, dtype, levels, progress)
         return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels)
 
 
@@ -145,12 +162,13 @@ def _chosen(
 
 def _measurements_path(loaded: LoadedModel, dtype: str) -> Path:
     key = [FORMAT, machine().name, torch.__version__, torch.get_num_threads(), loaded.digest, dtype]
+    key.append(fused_library().library is not None)
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     return cache_folder() / "measurements" / f"{digest}.json"
 
 
-def _read(path: Path, dtype: torch.dtype) -> _Known | None:
-    """Return cached measurements; None when there are none or they are damaged."""
+def _read(path: Path, forms: Collection[FormName]) -> _Known | None:
+    """Return cached measurements in these forms; None when there are none or they are damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         known = _Known(Forms.from_json(data["forms"]), PriceTable.from_json(data["prices"]))
@@ -159,5 +177,5 @@ def _read(path: Path, dtype: torch.dtype) -> _Known | None:
         seconds = table.seconds(2, 2, attention=1, mlp=1, head_rows=1)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    usable = {known.forms.narrow, known.forms.wide} <= set(candidates(dtype))
+    usable = {known.forms.narrow, known.forms.wide} <= set(forms)
     return known if usable and whole and 0 < seconds < math.inf else None

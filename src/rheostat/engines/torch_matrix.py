@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 import torch.nn.functional as F
 
+from rheostat.engines.torch_fixed_rows import ROWS, multiplied_in_fixed_rows, padded
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FormName = Literal["plain", "transposed", "packed", "packed32"]
+FormName = Literal["plain", "transposed", "packed", "packed32", "cast", "fixed"]
+"""The first four hold the same numbers and are chosen by measurement. `cast` is LayerCast
+(arXiv:2506.09501): bfloat16 held, widened to float32 just before each product, which is in float32.
+`fixed` multiplies over a fixed number of rows (`torch_fixed_rows`)."""
 
 MOST_ROWS = 1 << 30
 """No product has more rows."""
@@ -39,8 +44,12 @@ class Forms:
     narrow_rows: int = 1
     quick_rows: int = 0
     """Up to so many rows greedy choices are found in an eight-bit head first,"""
+    quick_own: bool = False
+    """by our own compiled scan or by torch's product,"""
     half_rows: int = 0
     """and from there up to so many in a bfloat16 one."""
+    level_own: bool = False
+    """Whether four-bit matrices are multiplied by our own compiled product, not by torch's."""
     level_rows: int = MOST_ROWS
     """Up to so many rows four-bit matrices are multiplied as they are, and from there on in"""
     level_wide: FormName = "packed"
@@ -73,6 +82,10 @@ def laid_out(weight: torch.Tensor, form: FormName) -> torch.Tensor:
         return weight
     if form == "transposed":
         return weight.t().contiguous()
+    if form == "cast":
+        return weight.to(torch.bfloat16)
+    if form == "fixed":
+        return weight
     source = weight.float() if form == "packed32" else weight
     packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(source, 16)
     return packed
@@ -84,6 +97,10 @@ def multiplied(x: torch.Tensor, held: torch.Tensor, form: FormName) -> torch.Ten
         return F.linear(x, held)
     if form == "transposed":
         return torch.mm(x, held)
+    if form == "cast":
+        return F.linear(x, held.float())
+    if form == "fixed":
+        return multiplied_in_fixed_rows(x, held)
     if form == "packed":
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, held, None, "none", [], "")
         return product
@@ -114,4 +131,6 @@ class Matrix:
         """Return the bytes of one weight that a product of so many rows reads."""
         narrow = rows <= self._forms.narrow_rows
         form = self._forms.narrow if narrow else self._forms.wide
+        if form == "fixed":
+            return float(self._bytes * padded(rows) // ROWS)
         return 4.0 if form == "packed32" else float(self._bytes)

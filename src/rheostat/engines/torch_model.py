@@ -16,10 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from rheostat.engines.torch_fixed_rows import one_by_one
 from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_masks import mask_of
+from rheostat.engines.torch_observed import observed
 from rheostat.engines.torch_rotary import rotations, turn
-from rheostat.engines.torch_stack import PackedRow, Stacked, fused_stack
-from rheostat.engines.torch_tree import places_of, tree_mask
+from rheostat.engines.torch_stack import PackedRow, Stacked, View, fused_stack
+from rheostat.engines.torch_tree import places_of
 from rheostat.engines.torch_weights import (
     Layer,
     fused_levels,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.weights_cache import LoadedModel
-    from rheostat.kernel.seams import Bools, Depth, Ints, Layout, MlpPolicy
+    from rheostat.kernel.seams import Bools, Depth, Ints, Layout
 
 Observer = Callable[[int, str, torch.Tensor, torch.Tensor], None]
 """Called with (layer, `attention` or `mlp`, residual stream before, after), each [n, width]."""
@@ -53,6 +56,10 @@ class Feed:
     """For each token the index of the one that it hangs on, -1 = what is held; None = a chain."""
     ahead: int = 0
     """Tokens between those that the cache counts and the first new one: written ahead."""
+
+    def places(self, first: int) -> list[int]:
+        """Return the places of the new tokens in their text, counted from `first`."""
+        return [first + place for place in places_of(self.parents, len(self.tokens))]
 
 
 class Passed(NamedTuple):
@@ -111,8 +118,12 @@ class Llama:
         self.shape = loaded.shape
         self.dtype = dtype
         self.forms = forms
-        self._eps = loaded.norm_eps
+        self._eps = loaded.architecture.eps
+        self._architecture = architecture = loaded.architecture
         self._embedding = loaded.tensors["embed.weight"]
+        self.fixed = forms.narrow == "fixed"
+        """Whether a token's arithmetic is the same in every pass."""
+        self._attend = one_by_one(self.shape) if self.fixed else F.scaled_dot_product_attention
         self._norm = loaded.tensors["norm.weight"].to(dtype)
         self._layers = []
         for layer in range(self.shape.layers):
@@ -120,13 +131,19 @@ class Llama:
             weights = fused_weights(loaded, layer, dtype, without=held)
             self._layers.append(laid_out_layer(weights, forms, held))
         stacked = Stacked(None, "they are not asked for")
-        if fused:
-            stacked = fused_stack(self.shape, self._layers, self._eps, dtype)
+        if self.fixed:
+            stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
+        elif fused and not architecture.is_plain(self.shape.head_size):
+            stacked = Stacked(None, "the compiled ones are those of the llama shape alone")
+        elif fused:
+            stacked = fused_stack(self.shape, self._layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded), dtype, forms)
         self._bytes: dict[int, tuple[float, float]] = {}
-        self._turns = rotations(self.shape.context, self.shape.head_size, loaded.rope_theta)
+        self._kinds = sorted(set(architecture.kinds))
+        self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
+        self._turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
 
     @torch.inference_mode()
     def forward(  # noqa: PLR0913  # what is read, what is wanted, and who looks on
@@ -150,9 +167,9 @@ class Llama:
             resume: skip the layers below, whose result is given (their cache stays empty).
         """
         tokens = [t for feed in feeds for t in feed.tokens]
-        rows = self._rows(feeds)
+        views = self._views(feeds)
+        rows, turns = views[0].rows, views[0].turns
         x = self.embedded(tokens) if resume is None else resume.stream
-        turns = self._turns_of(feeds)
         first = resume.layer if resume else 0
         if self._stack and self._stack.takes(len(tokens)) and not (depth.policy or observer):
             layout = depth.layout.within(first, len(self._layers))
@@ -160,7 +177,8 @@ class Llama:
             widths = [len(tokens)] * sum(layout.mlp)
             ran = _Ran(x, np.zeros(len(tokens), dtype=np.int64), widths)
         else:
-            ran = self._layered(x, rows, turns, depth, _generated(feeds), first, observer)
+            generated = np.array([i for f in feeds for i in f.places(f.generated)], dtype=np.int64)
+            ran = self._layered(x, views, depth, generated, first, observer)
         for row in rows:
             row.cache.advance(row.end - row.start)
         x = ran.x if logit_rows is None else ran.x[list(logit_rows)]
@@ -171,15 +189,13 @@ class Llama:
     def _layered(  # noqa: PLR0913  # a pass, one layer after the other
         self,
         x: torch.Tensor,
-        rows: Sequence[PackedRow],
-        turns: torch.Tensor,
+        views: Sequence[View],
         depth: Depth,
         generated: Ints,
         first: int,
         observer: Observer | None,
     ) -> _Ran:
         """Run the layers from `first` on with torch's own operations."""
-        turns = turns.unsqueeze(1)
         policy = depth.policy
         state = policy.begin(generated) if policy else None
         skipped = np.zeros(len(x), dtype=np.int64)
@@ -188,7 +204,7 @@ class Llama:
         for index, layer in enumerate(self._layers[first:], start=first):
             if depth.layout.attention[index]:
                 before = x
-                x = x + self._attention(layer, x, rows, turns, slot)
+                x = x + self._attention(layer, x, views[self._view_of[index]], slot)
                 slot += 1
                 if observer:
                     observer(index, "attention", before, x)
@@ -201,7 +217,7 @@ class Llama:
             if ran is not None:
                 skipped += ~ran
             if policy and policy.watches(index) and widths[-1]:
-                state = _observed(policy, index, ran, before, x, state)
+                state = observed(policy, index, ran, before, x, state)
             if observer:
                 observer(index, "mlp", before, x)
         return _Ran(x, skipped, widths)
@@ -223,14 +239,14 @@ class Llama:
         Returns:
             The stream that leaves the part, [n, width].
         """
-        rows = self._rows(feeds)
-        turns = self._turns_of(feeds)
+        views = self._views(feeds)
         if self._stack and self._stack.takes(len(x)):
+            rows, turns = views[0].rows, views[0].turns
             return self._stack.run(x, rows, turns, layout=layout, slots=slots)
         for index, layer in enumerate(self._layers):
             if layout.attention[index]:
                 slot = sum(slots.attention[:index])
-                x = x + self._attention(layer, x, rows, turns.unsqueeze(1), slot)
+                x = x + self._attention(layer, x, views[self._view_of[index]], slot)
             if layout.mlp[index]:
                 x = self._mlp(layer, x, None)
         return x
@@ -238,7 +254,10 @@ class Llama:
     @torch.inference_mode()
     def embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
-        return F.embedding(torch.tensor(tokens), self._embedding).to(self.dtype)
+        held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
+        x = F.embedding(torch.tensor(tokens), self._embedding).to(held).to(self.dtype)
+        scale = self._architecture.embedding_scale
+        return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 
     @torch.inference_mode()
     def headed(self, x: torch.Tensor, *, choices: bool) -> Passed:
@@ -280,8 +299,14 @@ class Llama:
             self._bytes[rows] = attention / len(layers), mlp * shape.mlp_weights / len(layers)
         return self._bytes[rows]
 
-    def _turns_of(self, feeds: Sequence[Feed]) -> torch.Tensor:
-        return self._turns[[i for f in feeds for i in _positions(f, f.cache.length + f.ahead)]]
+    def _views(self, feeds: Sequence[Feed]) -> list[View]:
+        """Return what attentions of every kind see of the feeds; one kind, for most models."""
+        places = [i for f in feeds for i in f.places(f.cache.length + f.ahead)]
+        for feed in feeds:
+            feed.cache.make_room(feed.ahead + len(feed.tokens))
+        turns = [turns[places] for turns in self._turns]
+        rows = {window: self._rows(feeds, window) for window in {w for _, w in self._kinds}}
+        return [View(rows[window], turns[rope]) for rope, window in self._kinds]
 
     def _headed(self, x: torch.Tensor, *, choices: bool) -> tuple[torch.Tensor, int]:
         if not len(x):  # the head is not read for nothing
@@ -292,19 +317,19 @@ class Llama:
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
-        if len(x) > 1 or x.dtype != torch.float32:
+        if len(x) > 1 or x.dtype != torch.float32 or self.fixed:
             return F.rms_norm(x, (self.shape.width,), weight, self._eps)
         row = x[0]
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
         return torch.mul(x, square**-0.5).mul_(weight)
 
-    def _rows(self, feeds: Sequence[Feed]) -> list[PackedRow]:
+    def _rows(self, feeds: Sequence[Feed], window: int) -> list[PackedRow]:
         rows, start = [], 0
         group = self.shape.heads // self.shape.kv_heads
         for feed in feeds:
             n = len(feed.tokens)
-            feed.cache.make_room(feed.ahead + n)
-            mask = _mask(feed, self.dtype)
+            held = feed.cache.entries + feed.ahead
+            mask = mask_of(feed.parents, n, held=held, window=window, dtype=self.dtype)
             mask = None if mask is None else mask.repeat(group, 1)
             rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead))
             start += n
@@ -314,23 +339,34 @@ class Llama:
         self,
         layer: Layer,
         x: torch.Tensor,
-        rows: Sequence[PackedRow],
-        turns: torch.Tensor,
+        view: View,
         slot: int,
     ) -> torch.Tensor:
-        shape = self.shape
+        shape, rows = self.shape, view.rows
         qkv = layer.qkv(self._normed(x, layer.attention_norm))
+        if layer.qkv_bias is not None:
+            qkv = qkv + layer.qkv_bias
         q_size, kv_size = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-        turn(qkv[:, : q_size + kv_size], turns, shape.head_size)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            self._norm_heads(qkv[:, :q_size], layer.q_norm)
+            self._norm_heads(qkv[:, q_size : q_size + kv_size], layer.k_norm)
+        turn(qkv[:, : q_size + kv_size], view.turns.unsqueeze(1), shape.head_size)
         kv = qkv[:, q_size:].view(-1, 2, shape.kv_heads, shape.head_size)
         outs = []
         for row in rows:
             held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
-            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row.mask))
-        return layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
+            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row, slot))
+        out = layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
+        after = layer.attention_post_norm
+        return out if after is None else self._normed(out, after)
+
+    def _norm_heads(self, part: torch.Tensor, weight: torch.Tensor) -> None:
+        """Norm each head of part [n, heads * head_size] in place."""
+        heads = part.view(len(part), -1, self.shape.head_size)
+        heads.copy_(F.rms_norm(heads, (self.shape.head_size,), weight, self._eps))
 
     def _attended(
-        self, q: torch.Tensor, held: torch.Tensor, mask: torch.Tensor | None
+        self, q: torch.Tensor, held: torch.Tensor, row: PackedRow, slot: int
     ) -> torch.Tensor:
         """Attend from q [n, heads * head_size] to held [T, 2, kv_heads, head_size]."""
         n, shape = q.shape[0], self.shape
@@ -340,7 +376,8 @@ class Llama:
             q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
         q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
         keys, values = held.permute(1, 2, 0, 3)[:, None]
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        mask, scale = row.mask_of(slot, q), self._architecture.score_scale
+        out = self._attend(q, keys, values, attn_mask=mask, scale=scale)
         if n == 1:
             return out.view(1, -1)
         out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
@@ -356,44 +393,8 @@ class Llama:
 
     def _gated(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
         hidden = layer.gate_up(self._normed(x, layer.mlp_norm))
-        inner = self.shape.inner
-        return layer.down(F.silu(hidden[:, :inner]) * hidden[:, inner:])
-
-
-def _causal_mask(n: int, held: int, dtype: torch.dtype) -> torch.Tensor | None:
-    """Return the additive mask [n, held + n]; None for a single token, which sees everything."""
-    if n == 1:
-        return None
-    future = torch.full((n, n), float("-inf"), dtype=dtype).triu_(1)
-    return torch.cat([torch.zeros(n, held, dtype=dtype), future], dim=1)
-
-
-def _mask(feed: Feed, dtype: torch.dtype) -> torch.Tensor | None:
-    held = feed.cache.length + feed.ahead
-    if feed.parents is None:
-        return _causal_mask(len(feed.tokens), held, dtype)
-    return tree_mask(feed.parents, held, dtype)
-
-
-def _positions(feed: Feed, first: int) -> list[int]:
-    """Return the places of the feed's new tokens in their text, counted from `first`."""
-    return [first + place for place in places_of(feed.parents, len(feed.tokens))]
-
-
-def _generated(feeds: Sequence[Feed]) -> Ints:
-    return np.array([i for f in feeds for i in _positions(f, f.generated)], dtype=np.int64)
-
-
-def _observed(  # noqa: PLR0913  # the arguments of one call of `MlpPolicy.observe`
-    policy: MlpPolicy,
-    layer: int,
-    ran: Bools | None,
-    before: torch.Tensor,
-    after: torch.Tensor,
-    state: object,
-) -> object:
-    if ran is not None:
-        chosen = torch.from_numpy(np.flatnonzero(ran))
-        before, after = before[chosen], after[chosen]
-    cosine = F.cosine_similarity(before.float(), after.float(), dim=-1).double().numpy()
-    return policy.observe(layer, ran, cosine, state)
+        gate, up = hidden[:, : self.shape.inner], hidden[:, self.shape.inner :]
+        gelu = self._architecture.activation == "gelu_tanh"
+        acted = F.gelu(gate, approximate="tanh") if gelu else F.silu(gate)
+        out = layer.down(acted * up)
+        return out if layer.mlp_post_norm is None else self._normed(out, layer.mlp_post_norm)

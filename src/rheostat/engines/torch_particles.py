@@ -10,12 +10,11 @@ from rheostat.engines.particles import (
     Together,
     answered,
     generator,
-    refuse_drafts,
+    refuse_unserved,
     unstarted,
 )
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_model import Feed
-from rheostat.engines.torch_prices import empty_cache
 from rheostat.kernel.model_cost import Work
 from rheostat.kernel.trace import Trace
 
@@ -33,7 +32,7 @@ def particle_outputs(
     run: Run, requests: Sequence[Request], installed: Installed
 ) -> Iterator[Output]:
     """Answer the requests one after another, each with all its particles together."""
-    refuse_drafts(installed)
+    refuse_unserved(installed)
     for request in requests:
         yield _answered(run, request)
 
@@ -89,15 +88,20 @@ class _Walker:
     def read(self) -> RowCache:
         """Read the prompt up to its last token, which the first step reads."""
         run, held = self._run, self.prompt[:-1]
-        cache = empty_cache(run.engine.llama, run.depth.layout, capacity=len(self.prompt))
-        for at in range(0, len(held), CHUNK):
-            feed = Feed(cache, held[at : at + CHUNK], at - len(self.prompt))
+        n, compaction = len(held), run.compaction
+        cache = compaction.cache(run.depth.layout, prompt=n, capacity=n + 1)
+        for at, end in compaction.parts(n, n, CHUNK):
+            compaction.settle([cache], [self._work], [self.trace])
+            feed = Feed(cache, held[at:end], at - len(self.prompt))
             run.engine.passed([feed], run.depth, [[]], [self._work], [self.trace])
+        compaction.settle([cache], [self._work], [self.trace])
         return cache
 
     def logits(self, walks: Sequence[Walk]) -> Floats:
         """Read each particle's newest token."""
         run, count = self._run, len(walks)
+        caches = [walk.held for walk in walks]
+        run.compaction.settle(caches, [self._work] * count, [self.trace] * count)
         feeds = [
             Feed(walk.held, [walk.new[-1] if walk.new else self.prompt[-1]], len(walk.new) - 1)
             for walk in walks

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.errors import ModelError
 from rheostat.kernel.model_cost import Work, interpolated
 from rheostat.kernel.seams import Depth, Layout
@@ -39,19 +40,22 @@ class PartBooks:
         """Count the sub-layers of a part; the caches do not count its tokens yet."""
         attentions, mlps = sum(layout.attention), sum(layout.mlp)
         total = sum(len(feed.tokens) for feed in feeds)
-        held = sum(feed.cache.length + feed.ahead for feed in feeds) // len(feeds)
+        held = sum(feed.cache.entries + feed.ahead for feed in feeds) // len(feeds)
         price = part_seconds(self.prices, total, held, layout)
         weights = self.llama.weight_bytes(Depth(layout), [total] * mlps, total, 0, choices=True)
+        others = self._padding(total, attentions, [total] * mlps, 0)
         for feed, work in zip(feeds, works, strict=True):
             n = len(feed.tokens)
-            keys = feed.cache.length + feed.ahead + n
+            before = feed.cache.entries + feed.ahead
+            pairs, keys = pairs_seen(feed, before, fixed=self.llama.fixed)
             work.add(
                 Work(
                     attention_tokens=attentions * n,
                     mlp_tokens=mlps * n,
-                    scores=attentions * n * keys,
+                    scores=attentions * pairs,
                     keys_read=attentions * keys,
                     weight_bytes=weights / len(feeds),
+                    others=others / len(feeds),
                     price=price * n / total,
                 )
             )
@@ -64,16 +68,23 @@ class PartBooks:
         none = Layout.full(self.llama.shape.layers).within(0, 0)
         weights = self.llama.weight_bytes(Depth(none), [], total, total, choices=choices)
         twice = again * self.llama.shape.width
+        others = twice + self._padding(0, 0, (), total)
         price = interpolated(self.prices.tokens, self.prices.head, total)
         for n, work in zip(rows, works, strict=True):
             work.add(
                 Work(
                     head_tokens=n,
                     weight_bytes=(weights + 4 * twice) * share,
-                    others=twice * share,
+                    others=others * share,
                     price=price * n / total,
                 )
             )
+
+    def _padding(self, rows: int, attentions: int, widths: Sequence[int], head: int) -> int:
+        if not self.llama.fixed:
+            return 0
+        shape = self.llama.shape
+        return padding(shape, rows, attentions=attentions, widths=widths, head=head)
 
 
 def part_seconds(prices: PriceTable, n: int, context: int, layout: Layout) -> float:

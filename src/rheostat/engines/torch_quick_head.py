@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _LEVELS = 127
 _BFLOAT16 = 2.0**-8
 """Largest relative error of rounding to bfloat16."""
-_FLOAT32 = 2.0**-23
+FLOAT32 = 2.0**-23
 """Of a float32 sum, for each of its terms."""
-_MARGIN = 1.001
+MARGIN = 1.001
 """For the rounding of the bounds themselves."""
 _TINY = 1e-6
-_MOST = 4096
+MOST = 4096
 """With more candidates a row's whole product is taken."""
 _STEP = 16
 """The eight-bit product takes widths that are a multiple of this."""
@@ -72,7 +72,7 @@ class QuickHead:
             torch.cat(field) for field in zip(*blocks, strict=True)
         )
         self._product = _eight_bit_product(held, scale) if eight else _half_product(held)
-        self._sum = _FLOAT32 * weight.shape[1]
+        self._sum = FLOAT32 * weight.shape[1]
         self._largest_error = float(self._error.max())
         self._largest_norm = float(self._norm.max())
 
@@ -86,21 +86,21 @@ class QuickHead:
         top = near.amax(dim=1).float()
         size = torch.linalg.vector_norm(x, dim=1)
         lost = torch.linalg.vector_norm(x - narrow.float(), dim=1)
-        size = _MARGIN * (size + lost)
-        lost = _MARGIN * (lost + self._sum * size)
-        loose = _MARGIN * (self._largest_error * size + self._largest_norm * lost) + _TINY
+        size = MARGIN * (size + lost)
+        lost = MARGIN * (lost + self._sum * size)
+        loose = MARGIN * (self._largest_error * size + self._largest_norm * lost) + _TINY
         loose += 2 * _BFLOAT16 * (top.abs() + 2 * loose)
         least = top - 2 * loose
         least -= 2 * _BFLOAT16 * least.abs()  # so that rounding it to bfloat16 excludes nothing
         rows, tokens = (near >= least.to(torch.bfloat16)[:, None]).nonzero(as_tuple=True)
         counts = torch.bincount(rows, minlength=len(x))
-        closed = (counts > 0) & (counts <= _MOST)
+        closed = (counts > 0) & (counts <= MOST)
         if not closed.all():
             kept = closed[rows]
             rows, tokens = rows[kept], tokens[kept]
         values = near[rows, tokens].float()
         off = self._error[tokens] * size[rows] + self._norm[tokens] * lost[rows]
-        off = _MARGIN * (off + 2 * _BFLOAT16 * values.abs()) + _TINY
+        off = MARGIN * (off + 2 * _BFLOAT16 * values.abs()) + _TINY
         best = torch.full_like(top, -torch.inf).scatter_reduce_(0, rows, values - off, "amax")
         kept = values + off >= best[rows]
         return Candidates(rows[kept], tokens[kept], (~closed).nonzero()[:, 0].tolist())
@@ -125,7 +125,7 @@ def _half(weight: torch.Tensor) -> _Parts:
 
 def _lengths(weight: torch.Tensor, held: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     lost, kept = (torch.linalg.vector_norm(part, dim=1) for part in (weight - held, weight))
-    return _MARGIN * lost, _MARGIN * kept
+    return MARGIN * lost, MARGIN * kept
 
 
 def _eight_bit_product(

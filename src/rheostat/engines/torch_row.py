@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rheostat.engines.constrained import ConstrainedRow
+    from rheostat.engines.stopping import RowStop
     from rheostat.engines.tokenizer import StreamDecoder
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.transcript import Transcript
@@ -38,11 +39,15 @@ class Row:
     """The row's own, so that it does not depend on its neighbours."""
     decoder: StreamDecoder
     transcript: Transcript
+    kept: int = 0
+    """Tokens of the prompt that the cache held from before."""
     reservation: Reservation | None = None
     drafting: Any = None
     """State of the draft source."""
     limits: ConstrainedRow | None = None
     """State of the constraint."""
+    stop: RowStop | None = None
+    """Where it ends before its natural end."""
     new: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     """Where in the text each written token ends."""
@@ -63,7 +68,8 @@ class Row:
     @property
     def room(self) -> int:
         """How many draft tokens a step may carry beside the newest token."""
-        return self.max_new - len(self.new) - 1
+        left, to_border = self.max_new - len(self.new), self.cache.room_to_border
+        return min(left, left if to_border is None else to_border) - 1
 
     def take(self, tokens: Sequence[int], eos: frozenset[int]) -> None:
         """Write tokens one by one until one of them ends the row."""
@@ -79,6 +85,9 @@ class Row:
                 return
             if len(self.new) >= self.max_new:
                 self.stop_reason = self.full
+                break
+            if self.stop and self.stop.ends(self.new, self.transcript.text, self.trace):
+                self.stop_reason = "stop"
                 break
         if self.stop_reason is not None and self.transcript.add(self.decoder.finish()):
             self.stop_reason = "stop"

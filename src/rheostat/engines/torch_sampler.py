@@ -19,6 +19,7 @@ import torch
 from rheostat.engines.base import EngineCard
 from rheostat.engines.money import TokenPrices
 from rheostat.engines.sampler import Drawn, Held
+from rheostat.engines.stopping import row_stop
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache, most_seconds
 from rheostat.engines.torch_probe import Probe
@@ -83,6 +84,7 @@ class TorchSampler:
                 "sample.temperature",
                 "sample.pause",
                 "sample.probe",
+                "stop",
                 "batched",
             }
         ),
@@ -96,7 +98,7 @@ class TorchSampler:
         rows: int | None = None,
         prices: TokenPrices | None = None,
     ) -> None:
-        """Draw up to `rows` samples side by side under a plan's decisions about depth.
+        """Draw up to `rows` samples side by side under a plan's decisions on `depth` and `stop`.
 
         Without `rows` there are as many as the number format is good for; `prices` say what
         tokens cost in money.
@@ -113,6 +115,7 @@ class TorchSampler:
         self.engine = engine
         self.model = engine.model
         self.depth = decided.depth or Depth(Layout.full(engine.shape.layers))
+        self._stop = decided.stop
         exact = engine.llama.dtype == torch.float32
         self._rows = rows = rows or (ROWS if exact else WIDE_ROWS)
         self._money = prices or TokenPrices(prompt=0.0, new=0.0)
@@ -166,6 +169,7 @@ class TorchSampler:
             decoder=self.engine.tokenizer.stream(),
             transcript=Transcript(draw.sampling.stop),
             reservation=reservation,
+            stop=row_stop(self._stop, draw.sampling.seed, f"{draw.question}\n{draw.index}"),
         )
         reads = draw.question not in self._prompts and draw.question not in self._reading
         if reads:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.torch_fused import FUSED_ROWS, Fused, fused_ops
+from rheostat.engines.torch_level_step import LevelStep
 from rheostat.engines.torch_levels import LevelMatrix
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_fused import FusedOps
+    from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.torch_weights import Layer
     from rheostat.kernel.model_cost import ModelShape
     from rheostat.kernel.seams import Layout
@@ -35,19 +37,57 @@ class PackedRow(NamedTuple):
     ahead: int = 0
     """Tokens between those that the cache counts and the first new one."""
 
+    def mask_of(self, slot: int, queries: torch.Tensor) -> torch.Tensor | None:
+        """Return the mask of one attention, and keep its queries where they are wanted.
+
+        Args:
+            slot: the attention's place in the cache.
+            queries: [1, kv_heads, group * n, head_size].
+        """
+        cache, n = self.cache, self.end - self.start
+        if cache.borders is None:
+            return self.mask
+        if cache.queries:
+            apart = queries.view(queries.shape[1], -1, n, queries.shape[3])
+            cache.queries.put(slot, apart, cache.length + self.ahead)
+        bias = cache.bias(slot, n, self.ahead)
+        if bias is None:
+            return self.mask
+        bias = bias[None, :, None].to(queries.dtype)
+        return bias if self.mask is None else bias + self.mask
+
+
+class View(NamedTuple):
+    """What one kind of attention sees of a pass."""
+
+    rows: Sequence[PackedRow]
+    turns: torch.Tensor
+    """Complex64 [n, pairs]."""
+
 
 @final
 class FusedStack:
     """The layers of a model whose products share a number format."""
 
     def __init__(
-        self, shape: ModelShape, layers: Sequence[Layer], eps: float, ops: FusedOps
+        self,
+        shape: ModelShape,
+        layers: Sequence[Layer],
+        eps: float,
+        ops: FusedOps,
+        level_rows: int = 0,
     ) -> None:
-        """Keep what is shared with the model."""
+        """Keep what is shared with the model.
+
+        Args:
+            level_rows: up to so many tokens all layers are run in one call.
+        """
         self._shape = shape
         self._layers = layers
         self._eps = eps
         self._ops = ops
+        self._level_rows = level_rows
+        self._step = LevelStep(shape, layers, eps) if level_rows else None
 
     def takes(self, tokens: int) -> bool:
         """Return whether a pass over so many tokens is small enough."""
@@ -71,6 +111,8 @@ class FusedStack:
             layout: the sub-layers that run.
             slots: the layout that the caches were made for.
         """
+        if self._step and len(x) <= self._level_rows and self._step.takes(rows):
+            return self._step.run(x, rows, turns, layout=layout, slots=slots)
         update: torch.Tensor | None = None
         slot = 0
         for index, layer in enumerate(self._layers):
@@ -96,7 +138,8 @@ class FusedStack:
             queries = ops.turn(qkv[own], turns[own], room, group)
             held = row.cache.held(slot, n, row.ahead)
             keys, values = held.permute(1, 2, 0, 3)[:, None]
-            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=row.mask)
+            mask = row.mask_of(slot, queries)
+            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
             outs.append(ops.gather(attended, n))
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
@@ -109,14 +152,15 @@ class Stacked(NamedTuple):
 
 
 def fused_stack(
-    shape: ModelShape, layers: Sequence[Layer], eps: float, dtype: torch.dtype
+    shape: ModelShape, layers: Sequence[Layer], eps: float, dtype: torch.dtype, forms: Forms
 ) -> Stacked:
     """Return the layers with fused operations where their products share a format."""
     matrices = [m for layer in layers for m in (layer.qkv, layer.out, layer.gate_up, layer.down)]
     four_bits = {isinstance(matrix, LevelMatrix) for matrix in matrices}
     if len(four_bits) > 1:
         return Stacked(None, "some matrices are in four bits and some are not")
-    fused: Fused = fused_ops(dtype, torch.bfloat16 if four_bits == {True} else dtype)
+    own = four_bits == {True} and forms.level_own and dtype == torch.float32
+    fused: Fused = fused_ops(dtype, torch.bfloat16 if four_bits == {True} and not own else dtype)
     if fused.ops is None:
         return Stacked(None, fused.reason)
-    return Stacked(FusedStack(shape, layers, eps, fused.ops))
+    return Stacked(FusedStack(shape, layers, eps, fused.ops, forms.level_rows if own else 0))

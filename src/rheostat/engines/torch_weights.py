@@ -32,6 +32,11 @@ class Layer(NamedTuple):
     mlp_norm: torch.Tensor
     gate_up: Matrix | LevelMatrix
     down: Matrix | LevelMatrix
+    qkv_bias: torch.Tensor | None = None
+    q_norm: torch.Tensor | None = None
+    k_norm: torch.Tensor | None = None
+    attention_post_norm: torch.Tensor | None = None
+    mlp_post_norm: torch.Tensor | None = None
 
 
 def fused_weights(
@@ -43,10 +48,13 @@ def fused_weights(
         without: names of stacked matrices that are held elsewhere; they are not read.
     """
     tensors, size = loaded.tensors, loaded.shape.head_size
+    architecture = loaded.architecture
+    turned = architecture.rotated
 
-    def part(name: str) -> torch.Tensor:
-        weight = tensors[f"layers.{layer}.{name}.weight"]
-        return _paired(weight, size) if name in ("q", "k") else weight
+    def part(name: str, kind: str = "weight") -> torch.Tensor:
+        weight = tensors[f"layers.{layer}.{name}.{kind}"]
+        paired = name in ("q", "k", "q_norm", "k_norm")
+        return _paired(weight, size, turned) if paired else weight
 
     fused = {
         name: torch.cat([part(one) for one in parts]).to(dtype)
@@ -54,12 +62,19 @@ def fused_weights(
         if name not in without
     }
     norms = {"attention_norm": "attn_norm", "mlp_norm": "mlp_norm"}
-    return fused | {name: part(one).to(dtype) for name, one in norms.items()}
+    if architecture.head_norms:
+        norms |= {"q_norm": "q_norm", "k_norm": "k_norm"}
+    if architecture.post_norms:
+        norms |= {"attention_post_norm": "attn_post_norm", "mlp_post_norm": "mlp_post_norm"}
+    vectors = {name: part(one).to(dtype) for name, one in norms.items()}
+    if architecture.biases:
+        vectors["qkv_bias"] = torch.cat([part(one, "bias") for one in _FUSED["qkv"]]).to(dtype)
+    return fused | vectors
 
 
 def head_weight(loaded: LoadedModel) -> torch.Tensor:
     """Return the output head, float32 [vocabulary, width]: the embedding when tied."""
-    return loaded.tensors["embed.weight" if loaded.shape.tied else "head.weight"]
+    return loaded.tensors["embed.weight" if loaded.shape.tied else "head.weight"].float()
 
 
 def fused_levels(levels: Mapping[str, Levels], layer: int) -> dict[str, Levels]:
@@ -84,7 +99,13 @@ def laid_out_layer(
     return Layer(**dense, **{n: LevelMatrix(matrix, forms) for n, matrix in levels.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
 
 
-def _paired(weight: torch.Tensor, head_size: int) -> torch.Tensor:
-    """Reorder rows (j, j + half) of each head into neighbours."""
-    heads = weight.view(-1, 2, head_size // 2, weight.shape[1])
-    return heads.transpose(1, 2).reshape(weight.shape)
+def _paired(weight: torch.Tensor, head_size: int, rotated: int) -> torch.Tensor:
+    """Reorder entries (j, j + half) of each head's rotated ones into neighbours.
+
+    Args:
+        weight: [heads * head_size, ...].
+        rotated: how many of a head's first entries are rotated.
+    """
+    order = torch.arange(head_size)
+    order[:rotated] = order[:rotated].view(2, -1).T.flatten()
+    return weight.view(-1, head_size, *weight.shape[1:])[:, order].reshape(weight.shape)

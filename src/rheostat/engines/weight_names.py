@@ -1,4 +1,4 @@
-"""Names and shapes of a llama's weights, the vocabulary between files and the torch engine.
+"""Names and shapes of a model's weights, the vocabulary between files and the torch engine.
 
 Matrices have Hugging Face's orientation [out, in] and row order.
 """
@@ -8,11 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rheostat.engines.architecture import Architecture
     from rheostat.kernel.model_cost import ModelShape
 
 
-def weight_shapes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
-    """Return every weight's name with its shape, in the order in which they are stored."""
+def weight_shapes(
+    shape: ModelShape, architecture: Architecture | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return every weight's name with its shape, in the order in which they are stored.
+
+    Args:
+        architecture: what there is besides a llama's weights; None = nothing.
+    """
     queries = shape.heads * shape.head_size
     keys = shape.kv_heads * shape.head_size
     shapes: dict[str, tuple[int, ...]] = {
@@ -33,4 +40,16 @@ def weight_shapes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
             f"layers.{i}.up.weight": (shape.inner, shape.width),
             f"layers.{i}.down.weight": (shape.width, shape.inner),
         }
+        if architecture and architecture.biases:
+            shapes |= {
+                f"layers.{i}.q.bias": (queries,),
+                f"layers.{i}.k.bias": (keys,),
+                f"layers.{i}.v.bias": (keys,),
+            }
+        if architecture and architecture.head_norms:
+            shapes |= {f"layers.{i}.{name}_norm.weight": (shape.head_size,) for name in "qk"}
+        if architecture and architecture.post_norms:
+            shapes |= {
+                f"layers.{i}.{name}_post_norm.weight": (shape.width,) for name in ("attn", "mlp")
+            }
     return shapes

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from safetensors import SafetensorError, safe_open
 
+from rheostat.engines.architecture import llama, rope_of
 from rheostat.engines.cache_folder import cache_folder, file_digest, whole_file
 from rheostat.engines.embedded import gguf_path
 from rheostat.engines.gguf_file import GgufModel, open_gguf
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+
+    from rheostat.engines.architecture import Architecture
 
 _FORMAT = 1
 """Raised whenever the cached files change in meaning; older ones are then left alone."""
@@ -44,11 +47,11 @@ class LoadedModel:
     name: str
     """The name or path that the user gave."""
     digest: str
-    """SHA-256 of the GGUF file."""
-    gguf_path: Path
+    """SHA-256 of the GGUF file, or over those of a folder's files."""
+    gguf_path: Path | None
+    """None = the model is not kept in a GGUF file."""
     shape: ModelShape
-    rope_theta: float
-    norm_eps: float
+    architecture: Architecture
     bos_id: int | None
     eos_ids: frozenset[int]
     """Tokens that end an answer."""
@@ -59,7 +62,8 @@ class LoadedModel:
     chat_template: str | None
     tokenizer_json: str = field(repr=False)
     tensors: dict[str, torch.Tensor] = field(repr=False)
-    """Float32, memory-mapped, by the names of `weight_names`; do not write into them."""
+    """As stored (float32 from a GGUF file), memory-mapped, by the names of `weight_names`; do not
+    write into them."""
 
 
 def load_weights(
@@ -163,8 +167,11 @@ def _read(name: str, path: Path, stem: Path) -> LoadedModel | None:
         digest=stem.name.removesuffix(f"-v{_FORMAT}"),
         gguf_path=path,
         shape=shape,
-        rope_theta=description["rope_theta"],
-        norm_eps=description["norm_eps"],
+        architecture=llama(
+            layers=shape.layers,
+            eps=description["norm_eps"],
+            rope=rope_of(shape.head_size, description["rope_theta"]),
+        ),
         bos_id=description["bos_id"],
         eos_ids=frozenset(description["eos_ids"]),
         special_ids=frozenset(description["special_ids"]),

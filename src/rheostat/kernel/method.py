@@ -42,6 +42,10 @@ class Card:
     """Whether the dial is 1 - the confidence that is asked for."""
     usual: float = 1.0
     """The dial of a method that is named without one."""
+    paper_title: str = ""
+    """Title of the paper; empty = another card with the same `paper` gives it."""
+    authors: str = ""
+    """The paper's authors in its order, parted by commas."""
 
 
 @runtime_checkable

@@ -60,7 +60,7 @@ class Plan:
     measured: Mapping[str, Any] = field(default_factory=dict)
     """Price, loss and seconds measured on items that the search did not see."""
     certificate: Mapping[str, Any] | None = None
-    """Null until a certified claim exists."""
+    """What is claimed of the loss on unseen texts, sealed; None = no such claim."""
     why: tuple[str, ...] = ()
     """Sentences: why this plan and no other."""
 

@@ -1,9 +1,10 @@
 """The questions that an engine asks a method, and the small values that cross the seams.
 
 Seams built so far: `depth` (which sub-layers does this row run?), `draft` (which tokens may come
-next?) and `token` (which token is taken under a constraint, at which weight?). A draft that takes
-forward passes is asked of the engine as a `ModelDraft`. Everything here works on token ids and
-numpy arrays; nothing knows about torch.
+next?), `token` (which token is taken under a constraint, at which weight?) and `cache` (what stays
+in the KV cache? see `kv_cache`); around the step `stop` (`rheostat.kernel.stop`) and `sample`
+(`rheostat.kernel.samples`). A draft that takes forward passes is asked of the engine as a
+`ModelDraft`. Everything here works on token ids and numpy arrays; nothing knows about torch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.kernel.constraint import TokenChoice
+    from rheostat.kernel.kv_cache import CachePlan
     from rheostat.kernel.samples import SamplePolicy
+    from rheostat.kernel.stop import StopPolicy
 
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float64]
@@ -227,7 +230,10 @@ class Installed:
     depth: Depth | None = None
     draft: Drafter | None = None
     token: TokenChoice | None = None
+    cache: CachePlan | None = None
     models: ModelDrafter | None = None
     """The same decision about drafts, when it may ask for forward passes."""
     sample: SamplePolicy | None = None
     """Which samples are drawn of a question; `rheostat.kernel.samples` has the questions."""
+    stop: StopPolicy | None = None
+    """Where a sequence ends before its natural end."""

@@ -24,8 +24,12 @@ class Trace:
     """Draft length -> number of steps."""
     mlp_skipped: int = 0
     """MLPs not executed by a dynamic decision, summed over tokens."""
+    cache_bytes: int = 0
+    """Bytes that the row's cache takes when it ends, beside what it shares with others."""
     constraint_calls: int = 0
     """Calls of a constraint: a token checked, or all of them by its own mask."""
+    reused: int = 0
+    """Prompt tokens that were read by an earlier request, whose keys and values were kept."""
     seconds_deciding: float = 0.0
     """Measured seconds spent in decisions."""
 

@@ -35,6 +35,8 @@ class Found:
     """The best point without a loss: what is kept when the chosen one is given up."""
     points: Sequence[Point]
     """All points that were looked at."""
+    lossy: Sequence[Point]
+    """Those with a loss that the search lets through, alone and with every draft."""
     why: tuple[str, ...]
 
 
@@ -56,13 +58,17 @@ def search_dials(
         lossless = search.base
     if goal.aim == "lossless":
         return Found(
-            chosen=lossless, lossless=lossless, points=[search.base, *drafts], why=tuple(why)
+            chosen=lossless,
+            lossless=lossless,
+            points=[search.base, *drafts],
+            lossy=(),
+            why=tuple(why),
         )
     say("looking at what the depth methods lose")
     evaluate = evaluator(goal.loss, engine, workload, samples, "calibration")
     limit = goal.limit if goal.aim == "max_loss" else 1.0
     depths = list(search.depth_points(evaluate, _profile(engine, say), limit))
-    allowed = [p for p in depths if goal.aim == "max_cost" or p.cautious <= goal.limit]
+    allowed = [p for p in depths if goal.aim == "max_cost" or within(p, goal) <= goal.limit]
     pairs = [(p, j) for p in allowed for j in search.draft_points(p)]
     joint = [j for p, j in pairs if j.price_ratio <= p.price_ratio - WORTH]
     chosen, reason = _chosen(goal, lossless, [*allowed, *joint])
@@ -73,8 +79,18 @@ def search_dials(
         chosen=chosen,
         lossless=lossless,
         points=[search.base, *drafts, *depths, *(j for _, j in pairs)],
+        lossy=[*allowed, *joint],
         why=tuple(why),
     )
+
+
+def within(point: Point, goal: Goal) -> float:
+    """Return what of a point is held against the limit.
+
+    Without a certificate the mean loss plus a standard error; with one the mean alone, because
+    what the search lets through is tested on other data.
+    """
+    return point.loss if goal.confidence is not None else point.cautious
 
 
 def _chosen(goal: Goal, lossless: Point, joint: Sequence[Point]) -> tuple[Point, str]:
@@ -123,7 +139,8 @@ def _why_depth(goal: Goal, depths: Sequence[Point], allowed: Sequence[Point]) ->
     )
     if goal.aim == "max_cost":
         return [sentence]
-    return [sentence, f"{len(allowed)} of them keep mean loss + 1 standard error <= {goal.limit:g}"]
+    what = "mean loss" if goal.confidence is not None else "mean loss + 1 standard error"
+    return [sentence, f"{len(allowed)} of them keep {what} <= {goal.limit:g}"]
 
 
 def _profile(engine: Engine, say: Say) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rheostat.errors import PlanError
+from rheostat.kernel.certify.losses import Range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 Aim = Literal["lossless", "max_loss", "max_cost"]
 NEUTRAL: Mapping[LossKind, float] = {"disagree": 0.0, "score": 0.5, "nats": 0.0}
 """What the base loses against itself in each unit."""
+RANGES: Mapping[LossKind, Range] = {
+    "disagree": Range(0.0, 1.0),
+    "score": Range(0.0, 1.0),
+    "nats": Range(-1.0, 1.0),
+}
+"""Where the loss of an item lies in each unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +32,8 @@ class Goal:
     limit: float = 0.0
     """Largest loss, or the price as a share of the base's."""
     loss: LossKind = "disagree"
+    confidence: float | None = None
+    """Of the certificate; None = none is asked for."""
 
 
 def checked_goal(
@@ -33,6 +42,7 @@ def checked_goal(
     max_loss: float | None = None,
     loss: LossKind | None = None,
     max_cost: float | None = None,
+    confidence: float | None = None,
 ) -> Goal:
     """Return the goal, or raise `PlanError` when it is not exactly one, in its range."""
     given = [lossless, max_loss is not None, max_cost is not None]
@@ -41,6 +51,8 @@ def checked_goal(
             "a plan needs exactly one of `--lossless`, `--max-loss` and `--max-cost`",
             hint="`--lossless` keeps every token; `--max-loss 0.05 --loss disagree` allows 5 %",
         )
+    if confidence is not None:
+        _check_confidence(confidence, max_loss)
     if loss is not None and loss not in ("disagree", "score", "nats"):
         raise PlanError(f"there is no loss `{loss}`", hint="choose `disagree`, `score` or `nats`")
     if max_loss is not None:
@@ -54,7 +66,7 @@ def checked_goal(
                 f"{NEUTRAL[loss]:g}",
                 hint=f"a `{loss}` of {NEUTRAL[loss]:g} is the base's quality, more is worse",
             )
-        return Goal(aim="max_loss", limit=max_loss, loss=loss)
+        return Goal(aim="max_loss", limit=max_loss, loss=loss, confidence=confidence)
     if max_cost is not None:
         if not 0 < max_cost <= 1:
             raise PlanError(
@@ -63,3 +75,17 @@ def checked_goal(
             )
         return Goal(aim="max_cost", limit=max_cost, loss=loss or "disagree")
     return Goal(aim="lossless")
+
+
+def _check_confidence(confidence: float, max_loss: float | None) -> None:
+    if not 0.5 <= confidence < 1:
+        raise PlanError(
+            f"`--confidence` must be from 0.5 to under 1, got `{confidence:g}`",
+            hint="0.95 means: of 20 such certificates, 1 may be wrong",
+        )
+    if max_loss is None:
+        raise PlanError(
+            "`--confidence` certifies a largest loss, and none is asked for",
+            hint="add `--max-loss 0.05 --loss disagree`; a lossless plan loses nothing by "
+            "construction and needs no certificate",
+        )

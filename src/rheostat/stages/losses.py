@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LossKind = Literal["disagree", "score", "nats"]
 BATCH = 8
+DOCUMENTS = 8
+"""Documents of `prose` that are read where a plan is searched."""
 DOCUMENT_TOKENS = 192
 END = -1
 """Stands for the end token in `Sample.written`; no draft source proposes it."""
@@ -111,7 +113,7 @@ def evaluator(
     if kind == "disagree":
         return lambda installed: disagree(engine, samples, installed)
     if kind == "nats":
-        return _nats(engine, part)
+        return nats(engine, load_workload("prose", part=part, limit=DOCUMENTS).items)
     check_references(kind, workload)
     return lambda installed: score(engine, workload, samples, installed)
 
@@ -162,8 +164,8 @@ def score(
     return Loss(values=tuple(values), mlp_share=_share(installed, skipped, tokens))
 
 
-def _nats(engine: Engine, part: Part) -> Evaluate:
-    items = load_workload("prose", part=part, limit=8).items
+def nats(engine: Engine, items: Sequence[Request]) -> Evaluate:
+    """Return the function that measures excess nats on documents; the base reads them now."""
     documents = [beginning(engine, item)[:DOCUMENT_TOKENS] for item in items]
     base = [engine.score(d[:1], d[1:], installed=Installed()).nats.mean() for d in documents]
 

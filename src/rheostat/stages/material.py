@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rheostat.engines.base import Engine, Sampling
     from rheostat.kernel.plan import Plan
     from rheostat.stages.goal import Goal
-    from rheostat.stages.losses import Sample
+    from rheostat.stages.losses import LossKind, Sample
     from rheostat.stages.side_by_side import Compared
     from rheostat.workloads.parts import Part
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PARTS: Mapping[Part, int] = {"calibration": 12, "test": 12}
 """Items of each part unless the user says how many."""
+CERTIFIED = 300
+"""Most items that certify unless the user says how many."""
 
 
 @final
@@ -41,14 +43,27 @@ class Material:
         threads: int | None = None,
         seed: int = 0,
         items: int | None = None,
+        certifies: LossKind | None = None,
     ) -> None:
-        """Read both parts of the workload; arguments as for `make_plan`."""
+        """Read both parts of the workload; arguments as for `make_plan`.
+
+        `certifies` is the loss that the test part certifies: the part is then larger, and for
+        `nats` made of documents.
+        """
         if items is not None and items < 2:
             raise PlanError(f"`--items` must be at least 2, got `{items}`")
         self.parts = {
             part: load_workload(workload, part=part, limit=items or most, seed=seed)
             for part, most in PARTS.items()
         }
+        self._timed = self.parts["test"]
+        """What the plan and the base answer side by side."""
+        if certifies:
+            name = "prose" if certifies == "nats" else workload
+            self.parts["test"] = load_workload(
+                name, part="test", limit=items or CERTIFIED, seed=seed, shuffled=True
+            )
+        self.seed = seed
         self.sampling = sampling
         self._model = model
         self._options = (dtype, threads)
@@ -74,9 +89,14 @@ class Material:
         return self._samples[part]
 
     def compared(self, plan: Plan, say: Say) -> Compared:
-        """Return the plan side by side with the base on the test part."""
+        """Return the plan side by side with the base on (the first items of) the test part."""
         methods = json.dumps([setting.to_json() for setting in plan.methods])
         if methods not in self._compared:
-            engine, samples = self.engine(say), self.samples("test", say)
+            engine = self.engine(say)
+            samples = (
+                self.samples("test", say)
+                if self._timed is self.parts["test"]
+                else base_samples(engine, self._timed, self.sampling, say)
+            )
             self._compared[methods] = side_by_side(engine, plan, samples, self.sampling, say)
         return self._compared[methods]

@@ -2,7 +2,8 @@
 
 The search sees the calibration part of the workload alone. What it chose is then measured on the
 test part; a setting whose loss there is over the limit is given up for its lossless part, whose
-loss is nothing by construction. There is no certificate yet: the interval is a bootstrap's.
+loss is nothing by construction. With a confidence the test part certifies instead: a path that
+the search has frozen is walked there, and the plan is what was certified, or lossless.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from rheostat.catalog import methods
 from rheostat.engines.base import Sampling
 from rheostat.engines.machine import machine
 from rheostat.errors import PlanError
+from rheostat.kernel.certify.seal import sealed
 from rheostat.kernel.plan import Plan, Setting
+from rheostat.stages.certify import certificate, certify
 from rheostat.stages.choice import search_dials
+from rheostat.stages.claim import check_size, claim_of
 from rheostat.stages.goal import NEUTRAL, checked_goal
 from rheostat.stages.intervals import mean_interval
 from rheostat.stages.losses import evaluator
@@ -62,19 +66,16 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         lossless: keep the base's tokens.
         max_loss: largest mean loss, in the unit of `loss`.
         max_cost: largest price, as a share of the base's.
-        items: items of each part to measure on; None = 12.
-        confidence: refused until certified plans exist.
+        items: items of each part to measure on; None = 12, and up to 300 to certify on.
+        confidence: of a certificate that the mean loss is at most `max_loss` on unseen texts.
 
     Raises:
-        PlanError: not exactly one of `lossless`, `max_loss` and `max_cost`, a bad value, or no
-            plan that cheap.
+        PlanError: not exactly one of `lossless`, `max_loss` and `max_cost`, a bad value, no
+            plan that cheap, or too little data for a certificate.
     """
-    goal = checked_goal(lossless=lossless, max_loss=max_loss, loss=loss, max_cost=max_cost)
-    if confidence is not None:
-        raise PlanError(
-            "`--confidence` asks for a certificate, and this version makes none",
-            hint="leave it out: the plan then carries a measured loss with its interval",
-        )
+    goal = checked_goal(
+        lossless=lossless, max_loss=max_loss, loss=loss, max_cost=max_cost, confidence=confidence
+    )
     say = progress or _silent
     material = Material(
         model,
@@ -84,8 +85,11 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         threads=threads,
         seed=seed,
         items=items,
+        certifies=None if goal.confidence is None else goal.loss,
     )
     material.check(goal)
+    if goal.confidence is not None:
+        check_size(claim_of(goal), len(material.parts["test"].items), material.parts["test"].name)
     return planned(material, goal, say)
 
 
@@ -101,6 +105,8 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
         )
     samples = material.samples("calibration", say)
     found = search_dials(engine, goal, calibration, samples, say)
+    if goal.confidence is not None:
+        return _certified(material, goal, found, say)
     return _measured(material, goal, found, say)
 
 
@@ -119,15 +125,30 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
         chosen = found.lossless
         plan = _plan(engine, chosen)
         values = _losses(engine, goal, chosen, plan, test, samples)
-    kept = frontier(found.points)
-    measured = {
-        "loss_kind": goal.loss,
-        "loss": sum(values) / len(values),
-        "loss_interval": list(mean_interval(values)),
-        **material.compared(plan, say).to_json(),
-        "workload": test.name,
-        "workload_digest": test.digest,
-    }
+    plan = _described(material, goal, found, chosen, plan, say)
+    return _with_losses(plan, goal, values, why)
+
+
+def _certified(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
+    """Certify a path on the test part; without a certificate what is kept is lossless."""
+    engine, verdict = material.engine(say), certify(material, goal, found, say)
+    tested = verdict.chosen
+    chosen = tested.point if tested else found.lossless
+    plan = _described(material, goal, found, chosen, _plan(engine, chosen), say)
+    size = len(material.parts["test"].items)
+    values = tested.values if tested else (NEUTRAL[goal.loss],) * size
+    why = [*found.why[:-1], *verdict.why()]
+    plan = _with_losses(plan, goal, values, why)
+    if tested:
+        return sealed(plan, certificate(material, goal, verdict, plan.machine))
+    return replace(plan, measured={**plan.measured, "path": verdict.path_json()})
+
+
+def _described(  # noqa: PLR0913  # a plan, what it was chosen from, and by what
+    material: Material, goal: Goal, found: Found, chosen: Point, plan: Plan, say: Say
+) -> Plan:
+    """Return the plan with what is predicted of it, and its price and seconds on the test part."""
+    test, kept = material.parts["test"], frontier(found.points)
     predicted = {
         "price_ratio": chosen.price_ratio,
         "loss": chosen.loss,
@@ -135,7 +156,22 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
         "frontier": [p.to_json(kept=p == chosen) for p in frontier_and_chosen(kept, chosen)],
         "tried": [p.to_json(kept=p == chosen) for p in found.points],
     }
-    return replace(plan, predicted=predicted, measured=measured, why=tuple(why))
+    measured = {
+        **material.compared(plan, say).to_json(),
+        "workload": test.name,
+        "workload_digest": test.digest,
+    }
+    return replace(plan, predicted=predicted, measured=measured)
+
+
+def _with_losses(plan: Plan, goal: Goal, values: Sequence[float], why: Sequence[str]) -> Plan:
+    losses = {
+        "loss_kind": goal.loss,
+        "loss_items": len(values),
+        "loss": sum(values) / len(values),
+        "loss_interval": list(mean_interval(values)),
+    }
+    return replace(plan, measured={**losses, **plan.measured}, why=tuple(why))
 
 
 def frontier_and_chosen(kept: Sequence[Point], chosen: Point) -> list[Point]:

@@ -11,6 +11,7 @@ from rheostat import catalog
 from rheostat.engines.load import DTYPES
 from rheostat.engines.machine import machine
 from rheostat.errors import MethodError, PlanError
+from rheostat.kernel.certify.seal import is_sealed
 from rheostat.kernel.dial import checked_dial
 from rheostat.kernel.method import params_of, with_params
 from rheostat.kernel.plan import Plan, Setting
@@ -87,9 +88,15 @@ def read_plan(path: Path) -> Plan:
             f"the plan `{path}` is not JSON: {error}", hint="make it again with `rheostat plan`"
         ) from error
     try:
-        return Plan.from_json(data)
+        plan = Plan.from_json(data)
     except (PlanError, MethodError) as error:
         raise PlanError(f"`{path}`: {error.message}", hint=error.hint) from error
+    if not is_sealed(plan):
+        raise PlanError(
+            f"`{path}` was edited: its certificate is not of this model, methods and figures",
+            hint="make it again with `rheostat plan`, or set its `certificate` to null",
+        )
+    return plan
 
 
 def changed(plan: Plan, changes: Changes) -> Plan:

@@ -45,12 +45,18 @@ class Workload:
 
 
 def load_workload(
-    name_or_path: str, *, part: Part = "all", limit: int | None = None, seed: int = 0
+    name_or_path: str,
+    *,
+    part: Part = "all",
+    limit: int | None = None,
+    seed: int = 0,
+    shuffled: bool = False,
 ) -> Workload:
     """Return the first `limit` items of a part of a workload.
 
     The seed draws the typing errors of `edit`, the names of `copy` and the order of the built-in
-    items; a file keeps its own order. An item is in the same part under every seed and limit.
+    items; a file keeps its own order, unless it is to be `shuffled`: then the order of its lines
+    does not matter. An item is in the same part under every seed and limit.
     """
     if limit is not None and limit < 1:
         raise WorkloadError(
@@ -60,6 +66,8 @@ def load_workload(
     kind = _kind(name_or_path)
     if kind == "file":
         items = distinct(from_request(request) for request in load_requests(name_or_path))
+        if shuffled:
+            items = _shuffled(items, seed)
     else:
         items = _shuffled(distinct(BUILT_IN[kind](seed)), seed)
     chosen = choose(items, part, subject=name_or_path)[:limit]

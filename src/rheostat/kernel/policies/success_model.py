@@ -75,8 +75,9 @@ class SuccessModel:
         Beta of the predicted mean and k + 2 pseudo-samples.
         """
         mean, weight = self.chance(question), len(question.seen) + 2.0
-        wrong = np.arange(max(0, question.samples - len(question.seen)))
-        return mean * weight / (weight + wrong)
+        wrong = np.arange(max(0, question.samples - len(question.seen)), dtype=np.float64)
+        shares: Floats = mean * weight / (weight + wrong)
+        return shares
 
 
 def fitted(questions: Sequence[QuestionView]) -> SuccessModel:

@@ -3,7 +3,8 @@
 TrimR (arXiv:2505.17155): a window of tokens that repeats back to back ends the thinking, and so do
 answers of successive segments that agree. Reconsidering Overthinking (arXiv:2508.02178): what
 comes after the first correct solution is external redundancy. Everything here is a pure function
-of token ids, of answers, or of sentences; whether two answers agree is the caller's to say.
+of token ids, of answers, or of sentences; whether two answers agree is the caller's to say. The
+same cuts token by token, while a sequence is written, are in `stop_early.py`.
 """
 
 from __future__ import annotations

@@ -51,6 +51,13 @@ class FfnSkip:
         seam="depth",
         exactness="lossy",
         paper="arXiv:2404.03865",
+        paper_title=(
+            "FFN-SkipLLM: A Hidden Gem for Autoregressive Decoding with Adaptive "
+            "Feed Forward Skipping"
+        ),
+        authors=(
+            "Ajay Jaiswal, Bodun Hu, Lu Yin, Yeonju Ro, Shiwei Liu, Tianlong Chen, Aditya Akella"
+        ),
         needs=frozenset({"depth.mlp", "signal.mlp_cosine"}),
         reads=frozenset({"redundancy"}),
     )

@@ -55,6 +55,8 @@ class LlmDrop:
         seam="depth",
         exactness="lossy",
         paper="arXiv:2406.15786",
+        paper_title="What Matters in Transformers? Not All Attention is Needed",
+        authors="Shwai He, Guoheng Sun, Zheyu Shen, Ang Li",
         needs=frozenset({"depth.static"}),
         reads=frozenset({"redundancy"}),
         variants=({"unit": "attention"}, {"unit": "mlp"}, {"unit": "joint"}),

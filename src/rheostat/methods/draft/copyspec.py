@@ -53,6 +53,11 @@ class CopySpec:
         seam="draft",
         exactness="distribution",
         paper="arXiv:2502.08923",
+        paper_title=(
+            "CopySpec: Accelerating LLMs with Speculative Copy-and-Paste Without "
+            "Compromising Quality"
+        ),
+        authors="Razvan-Gabriel Dumitru, Minglai Yang, Vikas Yadav, Mihai Surdeanu",
         needs=frozenset({"draft"}),
     )
 

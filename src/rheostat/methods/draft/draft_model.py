@@ -45,6 +45,8 @@ class DraftModel:
         seam="draft",
         exactness="distribution",
         paper="arXiv:2211.17192",
+        paper_title="Fast Inference from Transformers via Speculative Decoding",
+        authors="Yaniv Leviathan, Matan Kalman, Yossi Matias",
         needs=frozenset({"draft", "draft.model"}),
     )
 

@@ -57,6 +57,12 @@ class SelfDraft:
         seam="draft",
         exactness="distribution",
         paper="arXiv:2404.16710",
+        paper_title="LayerSkip: Enabling Early Exit Inference and Self-Speculative Decoding",
+        authors=(
+            "Mostafa Elhoushi, Akshat Shrivastava, Diana Liskovich, Basil Hosmer, Bram Wasti, "
+            "Liangzhen Lai, Anas Mahmoud, Bilge Acun, Saurabh Agarwal, Ahmed Roman, Ahmed A. "
+            "Aly, Beidi Chen, Carole-Jean Wu"
+        ),
         needs=frozenset({"draft", "draft.model"}),
         reads=frozenset({"redundancy"}),
         variants=({}, {"unit": "joint"}),

@@ -50,6 +50,8 @@ class SpecDecPP:
         seam="draft",
         exactness="distribution",
         paper="arXiv:2405.19715",
+        paper_title="SpecDec++: Boosting Speculative Decoding via Adaptive Candidate Lengths",
+        authors="Kaixuan Huang, Xudong Guo, Mengdi Wang",
         needs=frozenset({"draft", "draft.model"}),
         reads=frozenset({"acceptance"}),
         variants=({}, {"threshold": 0.7}),

@@ -72,6 +72,8 @@ class Suffix:
         seam="draft",
         exactness="distribution",
         paper="arXiv:2411.04975",
+        paper_title="SuffixDecoding: Extreme Speculative Decoding for Emerging AI Applications",
+        authors="Gabriele Oliaro, Zhihao Jia, Daniel Campos, Aurick Qiao",
         needs=frozenset({"draft"}),
         variants=({}, {"branches": 3}),
     )

@@ -34,6 +34,11 @@ class AgreementVote:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2305.11860",
+        paper_title=(
+            "Let's Sample Step by Step: Adaptive-Consistency for Efficient "
+            "Reasoning and Coding with LLMs"
+        ),
+        authors="Pranjal Aggarwal, Aman Madaan, Yiming Yang, {Mausam}",
         needs=frozenset({"sample"}),
         by_confidence=True,
         usual=0.05,

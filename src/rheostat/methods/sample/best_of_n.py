@@ -33,6 +33,11 @@ class BestOfN:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2408.03314",
+        paper_title=(
+            "Scaling LLM Test-Time Compute Optimally can be More Effective than "
+            "Scaling Model Parameters"
+        ),
+        authors="Charlie Snell, Jaehoon Lee, Kelvin Xu, Aviral Kumar",
         needs=frozenset({"sample", "sample.score"}),
         usual=0.05,
     )

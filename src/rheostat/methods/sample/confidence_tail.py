@@ -38,6 +38,8 @@ class ConfidenceTail:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2508.15260",
+        paper_title="Deep Think with Confidence",
+        authors="Yichao Fu, Xuewei Wang, Yuandong Tian, Jiawei Zhao",
         needs=frozenset({"sample", "sample.logprobs"}),
         usual=0.1,
     )

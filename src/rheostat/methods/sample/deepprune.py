@@ -38,6 +38,8 @@ class DeepPrune:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2510.08483",
+        paper_title="DeepPrune: Parallel Scaling without Inter-trace Redundancy",
+        authors="Shangqing Tu, Yaxuan Li, Yushi Bai, Lei Hou, Juanzi Li",
         needs=frozenset({"sample", "sample.pause", "sample.compare"}),
         usual=0.5,
     )

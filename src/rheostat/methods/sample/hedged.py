@@ -37,6 +37,11 @@ class Hedged:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2506.20544",
+        paper_title=(
+            "When Life Gives You Samples: The Benefits of Scaling up Inference "
+            "Compute for Multilingual LLMs"
+        ),
+        authors="Ammar Khairi, Daniel D'souza, Ye Shen, Julia Kreutzer, Sara Hooker",
         needs=frozenset({"sample", "sample.temperature", "sample.compare"}),
         usual=0.0,
     )

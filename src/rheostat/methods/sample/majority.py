@@ -32,6 +32,11 @@ class Majority:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2203.11171",
+        paper_title="Self-Consistency Improves Chain of Thought Reasoning in Language Models",
+        authors=(
+            "Xuezhi Wang, Jason Wei, Dale Schuurmans, Quoc Le, Ed Chi, Sharan Narang, "
+            "Aakanksha Chowdhery, Denny Zhou"
+        ),
         needs=frozenset({"sample"}),
         usual=0.0,
     )

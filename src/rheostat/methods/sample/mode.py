@@ -34,6 +34,12 @@ class ModeVote:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2109.05047",
+        paper_title="PAC Mode Estimation using PPR Martingale Confidence Sequences",
+        authors=(
+            "Shubham Anand Jain, Rohan Shah, Sanit Gupta, Denil Mehta, Inderjeet J. Nair, "
+            "Jian Vora, Sushil Khyalia, Sourav Das, Vinay J. Ribeiro, Shivaram "
+            "Kalyanakrishnan"
+        ),
         needs=frozenset({"sample"}),
         by_confidence=True,
         usual=0.05,

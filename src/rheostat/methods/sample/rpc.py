@@ -38,6 +38,11 @@ class Rpc:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2502.00511",
+        paper_title=(
+            "Bridging Internal Probability and Self-Consistency for Effective and "
+            "Efficient LLM Reasoning"
+        ),
+        authors="Zhi Zhou, Yuhao Tan, Zenan Li, Yuan Yao, Lan-Zhe Guo, Xiaoxing Ma, Yu-Feng Li",
         needs=frozenset({"sample", "sample.logprobs"}),
         usual=0.0,
     )

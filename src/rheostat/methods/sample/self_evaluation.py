@@ -57,6 +57,11 @@ class SelfEvaluation:
         seam="sample",
         exactness="lossy",
         paper="arXiv:2410.02725",
+        paper_title=(
+            "Adaptive Inference-Time Compute: LLMs Can Predict if They Can Do "
+            "Better, Even Mid-Generation"
+        ),
+        authors="Rohin Manvi, Anikait Singh, Stefano Ermon",
         needs=frozenset({"sample", "sample.probe", "sample.temperature"}),
         usual=0.3,
     )

@@ -50,6 +50,15 @@ class Awrs:
         seam="token",
         exactness="distribution",
         paper="arXiv:2504.05410",
+        paper_title=(
+            "Fast Controlled Generation from Language Models with Adaptive "
+            "Weighted Rejection Sampling"
+        ),
+        authors=(
+            "Benjamin Lipkin, Benjamin LeBrun, Jacob Hoover Vigly, João Loula, David R. "
+            "MacIver, Li Du, Jason Eisner, Ryan Cotterell, Vikash Mansinghka, Timothy J. "
+            "O'Donnell, Alexander K. Lew, Tim Vieira"
+        ),
         needs=frozenset({"token"}),
     )
 

@@ -1,0 +1,42 @@
+"""Losses of real items under real settings: a population to draw from whose mean is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rheostat.engines.base import Sampling
+from rheostat.engines.torch_load import load_torch
+from rheostat.stages.losses import base_samples, evaluator
+from rheostat.stages.profile import cached_profile, make_profile
+from rheostat.stages.search import Search
+from rheostat.workloads.load import load_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORKLOAD = "edit"
+ITEMS = 40
+NEW_TOKENS = 32
+FAR = 0.05
+"""Settings are recorded until they lose far more than this."""
+SEED = 500000
+
+
+def recorded_losses(say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the losses `disagree` of every depth setting, from the dearest to the cheapest."""
+    engine = load_torch("smollm2", progress=say)
+    items = load_workload(WORKLOAD, limit=ITEMS, seed=SEED)
+    samples = base_samples(engine, items, Sampling(max_new_tokens=NEW_TOKENS), say)
+    evaluate = evaluator("disagree", engine, items, samples, "all")
+    profile = cached_profile(engine) or make_profile(engine, progress=say)
+    points = list(Search(engine, samples, say).depth_points(evaluate, profile, FAR))
+    points.sort(key=lambda point: -point.price_ratio)
+    rows = zip(*(point.losses for point in points), strict=True)
+    return {
+        "model": engine.model,
+        "workload": WORKLOAD,
+        "items": len(samples),
+        "settings": [point.name for point in points],
+        "truths": [point.loss for point in points],
+        "losses": [list(row) for row in rows],
+    }

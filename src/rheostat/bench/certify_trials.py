@@ -1,0 +1,88 @@
+"""Many trials of certifying a path at once, and of picking the best on the calibration set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rheostat.bench.certify_worlds import Sampled, World
+    from rheostat.kernel.certify.bounds import Bound
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+BLOCK = 4_000_000
+"""Losses that are held at once."""
+BASE = -1
+"""The setting of a trial in which no dial was turned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be certified: settings by their prices, each cheaper than the one before it."""
+
+    world: World
+    limit: float
+    alpha: float
+    searched: int = 60
+    """Items of the search, on which the path is ordered."""
+
+
+def paths(task: Task, trials: int, rng: np.random.Generator) -> Ints:
+    """Return frozen paths, [trials, settings]: by loss on search data, cheaper than all before.
+
+    Settings are numbered from dear to cheap, so a later place must have a larger number; entries
+    behind the end of a path are `BASE`.
+    """
+    seen = task.world.sample(trials, task.searched, rng).means()
+    order = np.lexsort((-np.broadcast_to(np.arange(seen.shape[1]), seen.shape), seen), axis=1)
+    cheapest = np.maximum.accumulate(order, axis=1)
+    kept = np.ones_like(order, dtype=bool)
+    kept[:, 1:] = order[:, 1:] > cheapest[:, :-1]
+    rows, columns = np.nonzero(kept)
+    found = np.full_like(order, BASE)
+    found[rows, (np.cumsum(kept, axis=1) - 1)[rows, columns]] = order[rows, columns]
+    return found
+
+
+def chosen_by_certificate(task: Task, bound: Bound, path: Ints, sampled: Sampled) -> Ints:
+    """Walk every path until a setting fails; return the last one that was certified, [trials]."""
+    chosen = np.full(len(path), BASE)
+    running = np.arange(len(path))
+    for column in path.T:
+        running = running[column[running] != BASE]
+        passed = np.zeros(len(path), dtype=bool)
+        for setting in np.unique(column[running]):
+            here = running[column[running] == setting]
+            passed[here] = p_values(task, bound, sampled, int(setting), here) <= task.alpha
+        running = running[passed[running]]
+        chosen[running] = column[running]
+        if not len(running):
+            break
+    return chosen
+
+
+def p_values(task: Task, bound: Bound, sampled: Sampled, setting: int, trials: Ints) -> Floats:
+    """Return the p-values of a setting in some of the trials, a block of them at a time."""
+    blocks = np.array_split(trials, max(1, -(-len(trials) * 2000 // BLOCK)))
+    return np.concatenate(
+        [bound.p_value(sampled.losses(setting, b), task.limit, task.alpha) for b in blocks]
+    )
+
+
+def chosen_by_mean(task: Task, sampled: Sampled) -> Ints:
+    """Return the cheapest setting whose mean on the calibration set is within the limit."""
+    within = sampled.means() <= task.limit
+    last = within.shape[1] - 1 - within[:, ::-1].argmax(axis=1)
+    return np.where(within.any(axis=1), last, BASE)
+
+
+def violated(task: Task, chosen: Ints) -> float:
+    """Return the share of trials in which the chosen setting truly loses more than the limit."""
+    truths = np.append(task.world.truths, 0.0)  # `BASE` indexes the last entry
+    return float((truths[chosen] > task.limit).mean())

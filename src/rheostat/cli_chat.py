@@ -1,0 +1,75 @@
+"""`rheostat generate MODEL --chat`: one line in, one answer out, the conversation's cache kept."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rheostat import cli_console as console
+from rheostat.errors import UserError, WorkloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rheostat.api_session import Session
+
+PROMPT = "> "
+
+
+def talk(session: Session, first: str | None, *, as_json: bool) -> None:
+    """Answer the first message, if there is one, and then line after line until the input ends."""
+    show = None if as_json else lambda _, piece: console.write(piece)
+    turns: list[dict[str, Any]] = []
+    for line in _lines(first):
+        try:
+            output = session.ask(line, on_token=show)
+        except WorkloadError as error:
+            if not sys.stdin.isatty():
+                raise
+            console.note(f"{error.message}\n\nhint: {error.hint}")
+            continue
+        turns.append(output.to_json() | {"reused": output.trace.reused})
+        if not as_json:
+            console.write("\n")
+        console.note(_read(output.cost.prompt_tokens, output.trace.reused))
+    if not turns:
+        raise WorkloadError("nothing was said", hint="write a line, or give a PROMPT")
+    saved, cost = session.saved, session.cost
+    console.note(
+        f"{len(turns)} turns: {cost.prompt_tokens} prompt tokens read, {saved.prompt_tokens} kept; "
+        f"reading those again would have taken {saved.price:.2f} s beside {cost.price:.2f} s"
+    )
+    data = {"turns": turns, "cost": cost.to_json(), "saved": saved.to_json()}
+    console.result(data, [], as_json=as_json)
+
+
+def check_chat(*, raw: bool, constrained: bool, particles: int) -> None:
+    """Refuse options that a chat cannot have."""
+    for given, option in (
+        (raw, "--raw"),
+        (constrained, "--constraint"),
+        (particles, "--particles"),
+    ):
+        if given:
+            raise UserError(
+                f"`{option}` is of a single answer, and `--chat` is a conversation",
+                hint="leave out one of the two",
+            )
+
+
+def _lines(first: str | None) -> Iterator[str]:
+    if first is not None:
+        yield first
+    while True:
+        if sys.stdin.isatty():
+            sys.stderr.write(PROMPT)
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.rstrip("\n")
+
+
+def _read(read: int, kept: int) -> str:
+    return f"[{read} prompt tokens read, {kept} kept from before]"

@@ -1,0 +1,1 @@
+"""Methods that decide what stays in the KV cache, in which form."""

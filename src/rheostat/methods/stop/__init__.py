@@ -1,0 +1,1 @@
+"""Methods of the seam `stop`: is more of this sequence worth having?"""

@@ -1,0 +1,219 @@
+"""Certify: test a frozen path of settings on data that the search has not seen.
+
+The path comes from the search alone: for every lossy setting the cheapest way to run it, by the
+loss on the search's items, each cheaper than all before it. Only then are the certification data
+opened, in an order that depends on their texts alone; settings are tested one after another until
+the first that fails, and the last that passed is the plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rheostat.catalog import installed as install
+from rheostat.catalog import methods
+from rheostat.kernel.certify.fixed_sequence import certified, frozen_path
+from rheostat.kernel.plan import Plan
+from rheostat.stages.choice import WORTH
+from rheostat.stages.claim import claim_of
+from rheostat.stages.losses import evaluator, nats
+from rheostat.workloads.marks import marks, refuse_overlap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rheostat.engines.base import Engine
+    from rheostat.kernel.plan import Setting
+    from rheostat.stages.choice import Found
+    from rheostat.stages.claim import Claim
+    from rheostat.stages.goal import Goal
+    from rheostat.stages.losses import Evaluate
+    from rheostat.stages.material import Material
+    from rheostat.stages.search import Point
+    from rheostat.workloads.load import Workload
+
+    Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """A setting of the path with its losses on the certification data."""
+
+    point: Point
+    values: tuple[float, ...]
+    p_value: float
+
+    @property
+    def mean(self) -> float:
+        """Mean loss on the certification data."""
+        return sum(self.values) / len(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the certification data say of a path."""
+
+    claim: Claim
+    path: tuple[Point, ...]
+    tested: tuple[Tested, ...]
+    passed: int
+    """How many of the tested settings are certified."""
+
+    @property
+    def chosen(self) -> Tested | None:
+        """The cheapest certified setting, None when no dial can be turned."""
+        return self.tested[self.passed - 1] if self.passed else None
+
+    @property
+    def refused(self) -> Tested | None:
+        """The first setting that was not certified, None when all were."""
+        return self.tested[-1] if self.passed < len(self.tested) else None
+
+    def why(self) -> list[str]:
+        """Say what was certified, what was not, and what data it would take."""
+        chosen, refused, claim = self.chosen, self.refused, self.claim
+        sentences = []
+        if chosen:
+            sentences.append(
+                f"certified {chosen.point.name}: on {len(chosen.values)} items that the search "
+                f"did not see it loses {chosen.mean:.4f}, and at most "
+                f"{claim.upper(chosen.values):.4f} with confidence {1 - claim.alpha:g}"
+            )
+        elif refused:
+            sentences.append(
+                f"no dial with a loss can be turned: nothing is certified at {claim.limit:g}"
+            )
+        else:
+            sentences.append(
+                "no dial with a loss can be turned: the search found no setting within the limit "
+                f"that makes the plan at least {WORTH:.0%} cheaper"
+            )
+        if refused:
+            needed = claim.needed(refused.values)
+            enough = (
+                "its loss is not under the limit, and more data of this kind would not help"
+                if needed is None
+                else f"about {needed} items like these would certify it"
+            )
+            sentences.append(
+                f"not certified: {refused.point.name} loses {refused.mean:.4f} on "
+                f"{len(refused.values)} items, at most {claim.upper(refused.values):.4f}; {enough}"
+            )
+        return sentences
+
+    def path_json(self) -> list[dict[str, Any]]:
+        """Return the path with what was found of the settings that were tested."""
+        lines = []
+        for at, point in enumerate(self.path):
+            line: dict[str, Any] = {
+                "methods": [_setting(s) for s in point.settings],
+                "price_ratio": point.price_ratio,
+                "search_loss": point.loss,
+            }
+            if at < len(self.tested):
+                own = self.tested[at]
+                line |= {"mean": own.mean, "p_value": own.p_value, "certified": at < self.passed}
+            lines.append(line)
+        return lines
+
+
+def certify(material: Material, goal: Goal, found: Found, say: Say) -> Verdict:
+    """Freeze the path, then open the certification data and test it.
+
+    Raises:
+        WorkloadError: items of the certification data were used in the search.
+        PlanError: a loss is not a number or outside its range.
+    """
+    path = path_of(found)
+    claim = claim_of(goal, (loss for point in path for loss in point.losses))
+    data = material.parts["test"]
+    refuse_overlap(
+        marks(data),
+        marks(material.parts["calibration"]),
+        subject=data.name,
+        what="the search of this plan",
+    )
+    tested: list[Tested] = []
+    if path:
+        engine, evaluate = material.engine(say), _evaluate(material, goal, data, say)
+
+        def p_value(point: Point) -> float:
+            say(f"certifying {point.name} on {len(data.items)} items")
+            values = evaluate(install(_plan(engine, point), engine.shape, engine.card.offers))
+            p = claim.p_value(values.values)
+            tested.append(Tested(point=point, values=values.values, p_value=p))
+            return p
+
+        passed = len(certified(path, p_value, claim.alpha))
+    else:
+        passed = 0
+    return Verdict(claim=claim, path=tuple(path), tested=tuple(tested), passed=passed)
+
+
+def path_of(found: Found) -> list[Point]:
+    """Return the path from the base: lossy settings that are worth it, from dear to cheap."""
+    cheapest: dict[str, Point] = {}
+    for point in sorted(found.lossy, key=lambda p: p.price_ratio, reverse=True):
+        if point.price_ratio <= found.lossless.price_ratio - WORTH:
+            cheapest[_lossy(point)] = point
+    return frozen_path(cheapest.values(), loss=lambda p: p.cautious, price=lambda p: p.price_ratio)
+
+
+def certificate(material: Material, goal: Goal, verdict: Verdict, machine: str) -> dict[str, Any]:
+    """Return the certificate of the setting that was chosen, without its seal."""
+    chosen, claim = verdict.chosen, verdict.claim
+    assert chosen is not None
+    search, data = material.parts["calibration"], material.parts["test"]
+    path = verdict.path_json()
+    return {
+        "claim": claim.sentence(data.name),
+        **claim.to_json(),
+        "mean": chosen.mean,
+        "upper": claim.upper(chosen.values),
+        "data": _data(data, "test", len(chosen.values), material.seed),
+        "search": _data(search, "calibration", len(search.items), material.seed),
+        "path": path,
+        "path_digest": _path_digest(path),
+        "max_new_tokens": material.sampling.max_new_tokens,
+        "machine": machine,
+    }
+
+
+def _evaluate(material: Material, goal: Goal, data: Workload, say: Say) -> Evaluate:
+    engine = material.engine(say)
+    if goal.loss == "nats":
+        return nats(engine, data.items)
+    return evaluator(goal.loss, engine, data, material.samples("test", say), "test")
+
+
+def _data(workload: Workload, split: str, size: int, seed: int) -> dict[str, Any]:
+    return {
+        "workload": workload.name,
+        "digest": workload.digest,
+        "split": split,
+        "size": size,
+        "seed": seed,
+        "items": marks(workload),
+    }
+
+
+def _path_digest(path: Sequence[dict[str, Any]]) -> str:
+    """Return a digest of what was frozen: the settings in their order."""
+    frozen = [line["methods"] for line in path]
+    return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    return {"name": setting.name, "dial": setting.dial, "params": dict(setting.params)}
+
+
+def _lossy(point: Point) -> str:
+    lossy = [s for s in point.settings if methods()[s.name].card.exactness == "lossy"]
+    return json.dumps([s.to_json() for s in lossy], sort_keys=True)
+
+
+def _plan(engine: Engine, point: Point) -> Plan:
+    return Plan(model=engine.model, methods=point.settings)

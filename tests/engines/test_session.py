@@ -1,0 +1,195 @@
+"""Conversations: what is held is never read again, and the answers are those of reading it all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the `torch` extra")
+
+import rheostat
+from engines.tiny_gguf import write_tiny_gguf
+from engines.torch_rig import ToyDrafter, engine_of
+from rheostat.engines.base import Request, Sampling
+from rheostat.engines.torch_kept import Conversation
+from rheostat.engines.weights_cache import load_weights
+from rheostat.errors import WorkloadError
+from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.seams import Depth, Installed, Layout
+
+SHORT = Sampling(max_new_tokens=3)
+GUESS = ToyDrafter(lambda tokens, limit: tokens[-3:][:limit])
+
+
+TERSE = (
+    "{% for m in messages %}{{ m['role'][0] + m['content'] + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}a{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def terse_loaded(tmp_path_factory, engines_cache):
+    """A model whose template leaves room for many turns."""
+    path = write_tiny_gguf(tmp_path_factory.mktemp("terse") / "terse.gguf", chat_template=TERSE)
+    return load_weights(str(path))
+
+
+@pytest.fixture
+def terse(terse_loaded, monkeypatch):
+    return counting(terse_loaded, monkeypatch)
+
+
+@pytest.fixture
+def engine(tiny_loaded, monkeypatch):
+    return counting(tiny_loaded, monkeypatch)
+
+
+def counting(loaded, monkeypatch):
+    """A model that notes how many tokens its passes read."""
+    made = engine_of(loaded)
+    made.read, passed = [], made.passed
+
+    def counted(feeds, *args, **kwargs):
+        made.read += [len(feed.tokens) for feed in feeds]
+        return passed(feeds, *args, **kwargs)
+
+    monkeypatch.setattr(made, "passed", counted)
+    return made
+
+
+def said(*texts):
+    roles = ("user", "assistant")
+    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
+
+
+def test_thirty_turns_read_every_token_once(terse):
+    engine, session = terse, rheostat.Session(terse, max_new_tokens=1)
+    for turn in range(30):
+        before = sum(engine.read)
+        output = session.ask("a")
+        assert sum(engine.read) - before == output.cost.prompt_tokens
+        assert (output.trace.reused > 0) == (turn > 0)
+    held = session._conversation
+    assert sum(engine.read) == len(held.ids) - 1 == held.cache.length
+    assert session.saved.prompt_tokens > 10 * session.cost.prompt_tokens
+    assert session.saved.price > session.cost.price
+    assert len(session.messages) == 60
+
+
+@pytest.mark.parametrize("draft", [None, GUESS])
+def test_a_turn_says_what_reading_the_whole_conversation_says(engine, draft):
+    installed = Installed(draft=draft)
+    conversation, messages = Conversation(), []
+    for text in ("the cat", "and the hat?", "a planet or a star"):
+        messages.append({"role": "user", "content": text})
+        kept = engine.turn(conversation, messages, SHORT, installed=installed)
+        ids = [*conversation.ids][: len(conversation.ids) - len(kept.token_ids)]
+        whole = engine_text(engine, ids)
+        assert kept.token_ids == whole
+        messages.append({"role": "assistant", "content": kept.text})
+
+
+def engine_text(engine, ids):
+    """Tokens written after ids that are read at once."""
+    from rheostat.engines.torch_generate import Run
+    from rheostat.engines.torch_prices import empty_cache
+
+    run = Run(engine, SHORT, Installed(), None, None)
+    layout = Layout.full(engine.shape.layers)
+    run.held["1"] = ids, empty_cache(engine.llama, layout, capacity=9)
+    (output,) = run.outputs([Request(id="1", prompt="never read")])
+    return output.token_ids
+
+
+def test_a_changed_history_is_read_from_where_it_changed(engine):
+    conversation = Conversation()
+    first = engine.turn(conversation, said("the cat"), SHORT, installed=Installed())
+    other = said("the cat", first.text + " else", "and")
+    second = engine.turn(conversation, other, SHORT, installed=Installed())
+    assert 0 < second.trace.reused < len(conversation.ids)
+    engine.turn(conversation, said("Why"), SHORT, installed=Installed())
+    fresh = engine.turn(Conversation(), said("Why"), SHORT, installed=Installed())
+    again = engine.turn(conversation, said("Why"), SHORT, installed=Installed())
+    assert again.token_ids == fresh.token_ids
+    assert again.cost.prompt_tokens == 1
+
+
+def test_other_sub_layers_keep_nothing(engine):
+    conversation = Conversation()
+    engine.turn(conversation, said("the cat"), SHORT, installed=Installed())
+    less = Depth(Layout.full(engine.shape.layers).without(attention=[1]))
+    output = engine.turn(conversation, said("the cat"), SHORT, installed=Installed(depth=less))
+    assert output.trace.reused == 0
+
+
+def test_a_turn_that_is_stopped_is_forgotten(engine):
+    session = rheostat.Session(engine, max_new_tokens=8)
+    session.ask("the cat")
+    before = list(session.messages)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.ask("and the hat?", on_token=stop)
+    assert session.messages == before
+    again = rheostat.Session(engine, max_new_tokens=8)
+    again.ask("the cat")
+    assert session.ask("a star").token_ids == again.ask("a star").token_ids
+
+
+def test_a_conversation_over_the_context_and_silence_are_refused(engine):
+    session = rheostat.Session(engine, max_new_tokens=1, system="be brief")
+    with pytest.raises(WorkloadError, match="the prompt is empty"):
+        session.ask(" ")
+    with pytest.raises(WorkloadError, match="the prompt of this turn has"):
+        session.ask("the cat and the hat " * 500)
+    assert [m["role"] for m in session.messages] == ["system"]
+    assert session.ask("a").stop_reason in {"length", "eos"}
+
+
+def test_a_plan_is_kept_to(engine):
+    plan = Plan(model=engine.model, methods=(Setting(name="copyspec", dial=1),))
+    fast = rheostat.Session(plan, engine=engine, max_new_tokens=8)
+    base = rheostat.Session(engine, max_new_tokens=8)
+    for text in ("the cat and the cat", "and"):
+        assert fast.ask(text).text == base.ask(text).text
+
+
+def chat(path, tmp_path, *options, **more):
+    command = [sys.executable, "-c", "from rheostat.cli import main; main()", "generate", str(path)]
+    env = os.environ | {"TMPDIR": str(tmp_path), "RHEOSTAT_CACHE": os.environ["RHEOSTAT_CACHE"]}
+    return subprocess.Popen(
+        [*command, "--chat", "--max-new-tokens", "2", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_command_talks_line_by_line_and_a_killed_one_leaves_nothing(
+    tiny_gguf, engines_cache, tmp_path
+):
+    done = chat(tiny_gguf, tmp_path, "--json")
+    out, err = done.communicate("the cat\n\nand the hat\n", timeout=120)
+    assert done.returncode == 0, err
+    data = json.loads(out)
+    assert [turn["reused"] > 0 for turn in data["turns"]] == [False, True]
+    assert data["saved"]["prompt_tokens"] == data["turns"][1]["reused"]
+    assert "prompt tokens read" in err
+    killed = chat(tiny_gguf, tmp_path, "hello")
+    killed.stdout.read(1)  # it is answering, or waits for the next line
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert list(tmp_path.iterdir()) == []
+    refused = chat(tiny_gguf, tmp_path, "--raw")
+    _, err = refused.communicate("", timeout=60)
+    assert (refused.returncode, "`--raw` is of a single answer" in err) == (2, True)
