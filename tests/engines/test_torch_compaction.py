@@ -107,6 +107,12 @@ def logits_after_newest(engine, text, window, n):
     return step(engine, cache, text[-n:])
 
 
+def test_entries_that_are_no_longer_those_of_every_token_are_not_handed_to_compiled_steps(engine):
+    _, cache = running(engine, Toy(), TEXT[:40])
+    assert cache.whole() is None
+    assert cache.fork().whole() is None
+
+
 def test_the_old_buffer_is_given_back(engine):
     made = Compaction(engine.llama, engine.prices(), Toy(newest=0))
     _, cache = running(engine, Toy(newest=0), TEXT[:40])

@@ -15,6 +15,7 @@ from rheostat.engines import fused_build
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.machine import instruction_sets
 from rheostat.engines.tokenizer import Tokenizer
+from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_fused import FUSED_ROWS, fused_ops
 from rheostat.engines.torch_level_ops import level_ops, packed, product
@@ -24,7 +25,10 @@ from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.weights_cache import load_weights
+from rheostat.kernel.model_cost import Work
 from rheostat.kernel.seams import Depth, Installed, Layout
+from rheostat.kernel.trace import Trace
+from rheostat.methods.cache.sink_window import SinkWindow
 
 BUILT = fused_library()
 needs_compiler = pytest.mark.skipif(BUILT.library is None, reason=BUILT.reason or "built")
@@ -168,6 +172,20 @@ def test_a_forked_row_goes_on_as_the_whole(loaded):
     found = [own.forward([Feed(c, [8], 0)], depth, logit_rows=None).logits for c in caches]
     for forked in (found[0], found[2]):
         torch.testing.assert_close(forked, found[1], rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_a_row_whose_entries_were_let_go_is_read_by_their_number(loaded):
+    found = []
+    for model in models(loaded):
+        eviction = SinkWindow(sinks=2, window=4, every=8).at(1.0, {}, model.shape).eviction
+        compaction = Compaction(model, PRICES, eviction)
+        cache = compaction.cache(full(model).layout, prompt=20, capacity=20)
+        model.forward([Feed(cache, list(range(20, 40)), -20)], full(model), logit_rows=[])
+        compaction.settle([cache], [Work()], [Trace()])
+        assert (cache.length, cache.entries) == (20, 6)
+        found.append(model.forward([Feed(cache, [5], 0)], full(model), logit_rows=None).logits)
+    assert (found[0] - found[1]).abs().max() < 1e-2 * found[1].abs().max()
 
 
 @needs_compiler

@@ -120,9 +120,10 @@ class RowCache:
     def whole(self) -> torch.Tensor | None:
         """Return the buffer [slots, capacity, 2, kv_heads, head_size] that holds every token.
 
-        None for a row that shares a part with another.
+        None for a row that shares a part with another, or whose entries may be fewer than its
+        tokens.
         """
-        return None if self._prefix else self._own
+        return None if self._prefix or self.borders else self._own
 
     def advance(self, n: int) -> None:
         """Count n tokens that were written into every slot."""

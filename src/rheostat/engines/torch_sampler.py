@@ -107,9 +107,10 @@ class TorchSampler:
             MethodError: the plan holds a method of another seam.
         """
         decided = installed or Installed()
-        if decided.draft is not None or decided.token is not None:
+        if decided.draft or decided.token or decided.cache:
             raise MethodError(
-                "samples drawn side by side take neither drafts nor methods of the `token` seam",
+                "samples drawn side by side take neither drafts nor methods of the `token` and "
+                "`cache` seams",
                 hint="take them out of the plan, as in `--set NAME=off`",
             )
         self.engine = engine
