@@ -95,6 +95,18 @@ caps = st.one_of(
     cancels=st.booleans(),
 )
 def test_no_cap_is_ever_passed(tmp_path_factory, data, budget, count, policy, limits, cancels):
+    check(tmp_path_factory.mktemp("caps"), data, budget, count, policy, limits, cancels)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_granted_but_too_late_to_be_launched(tmp_path_factory, data):
+    """The deadline passes while the second question waits for its turn."""
+    budget, limits = Caps(seconds=4.0, grace=0.0), Limits(width=3, in_flight=1)
+    check(tmp_path_factory.mktemp("late"), data, budget, 3, Lead(by=1, burst=1), limits, False)
+
+
+def check(folder, data, budget, count, policy, limits, cancels):
     ledger, time = Ledger(budget, name="solve"), iter(range(10_000))
     requests = [Request(id=f"q{i}", prompt="x") for i in range(count)]
     questions = [
@@ -109,7 +121,7 @@ def test_no_cap_is_ever_passed(tmp_path_factory, data, budget, count, policy, li
         )
         for request in requests
     ]
-    store = SampleStore(tmp_path_factory.mktemp("caps"), create=True)
+    store = SampleStore(folder, create=True)
     sampler = Wild(data)
     Driver(
         sampler=JournaledSampler(sampler, store),

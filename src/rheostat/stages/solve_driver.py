@@ -211,6 +211,7 @@ class Driver:
         if grants[0].question.finish is not None:
             for one in grants:
                 one.reservation.cancel("the question was answered before")
+                one.question.put_back(one.draw)
             return []
         self.store.launched((one.draw, one.reservation.bound) for one in grants)
         for one in grants:

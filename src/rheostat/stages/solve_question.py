@@ -137,6 +137,11 @@ class Question:
         self.running[draw.index] = draw
         return draw
 
+    def put_back(self, draw: Draw) -> None:
+        """Take in that a draw it took was never launched: the question was answered before."""
+        self.launched -= 1
+        del self.running[draw.index]
+
     def ended(self, told: Told) -> None:
         """Take in a sample's end, and tell the policy all whose turn has come."""
         index = told.outcome.index
