@@ -37,6 +37,8 @@ PLAN = ("plan", "scripted:spec.json", "--workload", "requests.jsonl", "--out", "
 BAD = [
     (("generate", "smoll", "hi"), "unknown model `smoll`"),
     (("generate", "", "hi"), "name is empty"),
+    (("generate", "gemma3-270m", "hi"), "which you have not accepted"),
+    (("--accept-licence", "mit"), "no licence `mit`"),
     (("generate", "absent.gguf", "hi"), "`absent.gguf` does not exist"),
     (("generate", "notes.txt", "hi"), "is no model's file"),
     (("generate", "bad.gguf", "hi"), "not a whole GGUF file"),

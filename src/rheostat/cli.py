@@ -18,6 +18,7 @@ from rheostat import cli_tables as tables
 from rheostat.api_session import Session
 from rheostat.cli_console import guarded
 from rheostat.engines.base import Sampling
+from rheostat.engines.licences import accept_licence
 from rheostat.engines.load import DTYPES, load_engine, torch_extra
 from rheostat.errors import PlanError, WorkloadError
 from rheostat.kernel.plan import Plan
@@ -59,11 +60,19 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def about(
     version: options.Version = False,
+    licence: options.AcceptLicence = None,
 ) -> None:
     """Spend a language model's computation where it changes the answer."""
     if version:
         console.write(f"rheostat {rheostat.__version__}\n")
         raise typer.Exit
+    if licence is not None:
+        _accept(licence)
+
+
+@guarded
+def _accept(licence: str) -> None:
+    console.note(f"accepted: {accept_licence(licence)}")
 
 
 @app.command()

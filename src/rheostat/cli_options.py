@@ -120,4 +120,12 @@ Json = Annotated[
     bool, typer.Option("--json", help="Last line of stdout is one JSON object, the rest stderr.")
 ]
 Version = Annotated[bool, typer.Option("--version", help="Show the version and exit.")]
+AcceptLicence = Annotated[
+    str | None,
+    typer.Option(
+        "--accept-licence",
+        metavar="NAME",
+        help="Accept a model's licence, once: gemma for gemma3-270m.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 from rheostat.engines.cache_folder import cache_folder
-from rheostat.engines.embedded import EMBEDDED, EmbeddedModel, embedded_file
-from rheostat.errors import ModelError, OutputError
+from rheostat.engines.embedded import EMBEDDED, EmbeddedModel, Part, embedded_file
+from rheostat.engines.licences import accept_licence
+from rheostat.errors import ModelError, OutputError, UserError
 
 CONTENT = b"GGUF" + bytes(1000)
+PART = Part(package="rheostat-small-model==1.0", member="rheostat_small_model/small.gguf")
 MODEL = EmbeddedModel(
     name="small",
-    package="rheostat-small-model==1.0",
-    member="rheostat_small_model/small.gguf",
+    file="small.gguf",
+    parts=(PART,),
     digest=hashlib.sha256(CONTENT).hexdigest(),
     size="1 kB",
 )
@@ -41,7 +43,7 @@ def wheel(tmp_path: Path) -> Path:
     path = tmp_path / "index" / "rheostat_small_model-1.0-py3-none-any.whl"
     info = "rheostat_small_model-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(MODEL.member, CONTENT)
+        archive.writestr(PART.member, CONTENT)
         archive.writestr(
             f"{info}/METADATA", "Metadata-Version: 2.1\nName: rheostat-small-model\nVersion: 1.0\n"
         )
@@ -115,7 +117,9 @@ def test_a_verified_file_is_not_read_again() -> None:
 
 @pytest.mark.usefixtures("wheel")
 def test_a_wheel_without_the_file_is_refused_in_words() -> None:
-    other = dataclasses.replace(MODEL, member="rheostat_small_model/other.gguf")
+    other = dataclasses.replace(
+        MODEL, parts=(dataclasses.replace(PART, member="rheostat_small_model/other.gguf"),)
+    )
     with pytest.raises(ModelError, match=r"does not hold `rheostat_small_model/other\.gguf`"):
         embedded_file(other)
     assert everything(cache_folder()) == ["models"]
@@ -154,3 +158,30 @@ def test_a_damaged_stamp_is_made_again() -> None:
 
 def test_smollm2_is_embedded() -> None:
     assert EMBEDDED["smollm2"].path.name == "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def test_parts_are_joined_in_order(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("rheostat_small_model/rest.gguf", b"the rest")
+    rest = dataclasses.replace(PART, member="rheostat_small_model/rest.gguf")
+    both = dataclasses.replace(
+        MODEL, parts=(PART, rest), digest=hashlib.sha256(CONTENT + b"the rest").hexdigest()
+    )
+    assert embedded_file(both).read_bytes() == CONTENT + b"the rest"
+
+
+@pytest.mark.usefixtures("wheel")
+def test_a_licence_is_accepted_before_anything_is_fetched() -> None:
+    licensed = dataclasses.replace(MODEL, licence="gemma")
+    with pytest.raises(ModelError, match="Gemma Terms of Use") as error:
+        embedded_file(licensed)
+    assert "--accept-licence gemma" in str(error.value.hint)
+    assert "https://ai.google.dev/gemma/terms" in str(error.value.hint)
+    assert not MODEL.path.exists()
+    assert "https://ai.google.dev/gemma/terms" in accept_licence("gemma")
+    assert embedded_file(licensed).read_bytes() == CONTENT
+
+
+def test_an_unknown_licence_is_refused() -> None:
+    with pytest.raises(UserError, match="no licence `mit`"):
+        accept_licence("mit")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engines.tiny_gguf import NORM_EPS, ROPE_THETA, gguf_name, tiny_weights, write_tiny_gguf
+from rheostat.engines.architecture import rope_of
 from rheostat.engines.gguf_file import open_gguf
 from rheostat.engines.weight_names import weight_shapes
 from rheostat.errors import ModelError
@@ -32,8 +33,9 @@ def test_the_shape_is_read(tiny_gguf: Path) -> None:
     shape = model.shape
     assert (shape.layers, shape.width, shape.heads, shape.kv_heads) == (2, 32, 4, 2)
     assert (shape.head_size, shape.inner, shape.vocabulary, shape.tied) == (8, 64, 300, True)
-    assert model.rope_theta == ROPE_THETA
-    assert model.norm_eps == pytest.approx(NORM_EPS)
+    assert model.architecture.is_plain(8)
+    assert model.architecture.ropes == (rope_of(8, ROPE_THETA),)
+    assert model.architecture.eps == pytest.approx(NORM_EPS)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -163,7 +165,7 @@ def test_harmless_entries_are_read_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("extra_weight", "message"),
-    [("rope_freqs.weight", "scales its rotary"), ("blk.0.attn_q.bias", "not a weight of a plain")],
+    [("rope_freqs.weight", "scales its rotary"), ("blk.0.attn_q.bias", "not a weight of such")],
 )
 def test_a_weight_that_would_be_left_out_is_refused(
     tmp_path: Path, extra_weight: str, message: str

@@ -111,9 +111,9 @@ def test_a_bad_description_is_made_again(tiny_gguf: Path, damage: str) -> None:
 def test_an_altered_description_is_made_again(tiny_gguf: Path) -> None:
     load_weights(str(tiny_gguf))
     held = json.loads(cached("json").read_text())
-    held["model"]["rope_theta"] = 5.0
+    held["model"]["architecture"]["eps"] = 5.0
     cached("json").write_text(json.dumps(held))
-    assert load_weights(str(tiny_gguf)).architecture.ropes == (rope_of(8, 10000.0),)
+    assert load_weights(str(tiny_gguf)).architecture.eps == pytest.approx(1e-5)
 
 
 def test_a_description_that_is_no_text_is_made_again(tiny_gguf: Path) -> None:

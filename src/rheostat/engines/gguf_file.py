@@ -1,4 +1,4 @@
-"""Opens a GGUF file of a llama: its shape, its tokenizer and its weights, each checked first.
+"""Opens a GGUF file: its shape, its tokenizer and its weights, each checked first.
 
 Weights come out as float32 in Hugging Face's row order: llama.cpp interleaves the two halves of
 every head's query and key rows for its form of the rotary embedding, and that is undone here.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from rheostat.engines.cache_folder import file_digest
+from rheostat.engines.gguf_family import FAMILIES, Family
 from rheostat.engines.gguf_header import check_gguf_header
 from rheostat.engines.gguf_metadata import DAMAGED_HINT, GgufTokenizer, Metadata, read_tokenizer
 from rheostat.engines.weight_names import weight_shapes
@@ -25,20 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_GGUF_NAMES = {
-    "embed": "token_embd",
-    "norm": "output_norm",
-    "head": "output",
-    "attn_norm": "attn_norm",
-    "q": "attn_q",
-    "k": "attn_k",
-    "v": "attn_v",
-    "o": "attn_output",
-    "mlp_norm": "ffn_norm",
-    "gate": "ffn_gate",
-    "up": "ffn_up",
-    "down": "ffn_down",
-}
+    from rheostat.engines.architecture import Architecture
 
 
 @final
@@ -88,10 +76,8 @@ class GgufModel:
     path: Path
     digest: str
     """SHA-256 of the file."""
-    architecture: str
     shape: ModelShape
-    rope_theta: float
-    norm_eps: float
+    architecture: Architecture
     tokenizer: GgufTokenizer
     chat_template: str | None
     tensors: Mapping[str, GgufTensor]
@@ -103,25 +89,26 @@ def open_gguf(path: Path) -> GgufModel:
     digest = file_digest(path)
     parsed = _parsed(path)
     metadata = parsed.metadata
-    architecture = metadata.value("general.architecture", str)
-    if architecture != "llama":
+    name = metadata.value("general.architecture", str)
+    family = FAMILIES.get(name)
+    if family is None:
+        known = ", ".join(f"`{known}`" for known in FAMILIES)
         raise ModelError(
-            f"`{path}` holds the architecture `{architecture}`; only `llama` is supported",
-            hint="use a file whose architecture is `llama`, or the embedded `smollm2`",
+            f"`{path}` holds the architecture `{name}`, which the `torch` engine does not read",
+            hint=f"use a file of {known}, the model's folder of safetensors, or `llamacpp:{path}`",
         )
-    metadata.check_pass()
+    metadata.check_pass(name, windowed=family.windowed)
     tokenizer = read_tokenizer(metadata)
-    shape = _shape(parsed, vocabulary=len(tokenizer.tokens))
+    shape = _shape(parsed, name, vocabulary=len(tokenizer.tokens))
+    decoder = family.decoder(metadata, shape)
     return GgufModel(
         path=path,
         digest=digest,
-        architecture=architecture,
         shape=shape,
-        rope_theta=metadata.positive("llama.rope.freq_base", 10000.0),
-        norm_eps=metadata.positive("llama.attention.layer_norm_rms_epsilon"),
+        architecture=decoder,
         tokenizer=tokenizer,
         chat_template=metadata.value("tokenizer.chat_template", str, "") or None,
-        tensors=_tensors(parsed, shape),
+        tensors=_tensors(parsed, family, shape, decoder),
     )
 
 
@@ -152,15 +139,15 @@ def _parsed(path: Path) -> _Parsed:
     return _Parsed(metadata=Metadata(path=path, values=values), tensors=tensors)
 
 
-def _shape(parsed: _Parsed, *, vocabulary: int) -> ModelShape:
+def _shape(parsed: _Parsed, family: str, *, vocabulary: int) -> ModelShape:
     """Read the model's numbers and check that its heads can be what they say."""
     metadata = parsed.metadata
-    width = metadata.size("llama.embedding_length")
-    heads = metadata.size("llama.attention.head_count")
-    kv_heads = metadata.size("llama.attention.head_count_kv", heads)
-    head_size = metadata.size("llama.attention.key_length", max(width // heads, 1))
-    value_size = metadata.size("llama.attention.value_length", head_size)
-    rotated = metadata.size("llama.rope.dimension_count", head_size)
+    width = metadata.size(f"{family}.embedding_length")
+    heads = metadata.size(f"{family}.attention.head_count")
+    kv_heads = metadata.size(f"{family}.attention.head_count_kv", heads)
+    head_size = metadata.size(f"{family}.attention.key_length", max(width // heads, 1))
+    value_size = metadata.size(f"{family}.attention.value_length", head_size)
+    rotated = metadata.size(f"{family}.rope.dimension_count", head_size)
     if heads % kv_heads or head_size % 2 or not head_size == value_size == rotated:
         raise ModelError(
             f"`{metadata.path}` has {heads} query and {kv_heads} key heads of sizes {head_size} "
@@ -168,20 +155,22 @@ def _shape(parsed: _Parsed, *, vocabulary: int) -> ModelShape:
             hint="the sizes must be equal and even, the key heads must divide the query heads",
         )
     return ModelShape(
-        layers=metadata.size("llama.block_count"),
+        layers=metadata.size(f"{family}.block_count"),
         width=width,
         heads=heads,
         kv_heads=kv_heads,
         head_size=head_size,
-        inner=metadata.size("llama.feed_forward_length"),
+        inner=metadata.size(f"{family}.feed_forward_length"),
         vocabulary=vocabulary,
-        context=metadata.size("llama.context_length"),
+        context=metadata.size(f"{family}.context_length"),
         tied="output.weight" not in parsed.tensors,
     )
 
 
-def _tensors(parsed: _Parsed, shape: ModelShape) -> Mapping[str, GgufTensor]:
-    """Find every weight of a llama of this shape, and nothing else."""
+def _tensors(
+    parsed: _Parsed, family: Family, shape: ModelShape, decoder: Architecture
+) -> Mapping[str, GgufTensor]:
+    """Find every weight of a model of this shape, and nothing else."""
     path = parsed.metadata.path
     if "rope_freqs.weight" in parsed.tensors:
         raise ModelError(
@@ -190,14 +179,15 @@ def _tensors(parsed: _Parsed, shape: ModelShape) -> Mapping[str, GgufTensor]:
         )
     if shape.layers > len(parsed.tensors):
         raise ModelError(f"`{path}` lacks layers: it names {shape.layers}", hint=DAMAGED_HINT)
-    heads = {"q": shape.heads, "k": shape.kv_heads}
+    heads = {"q": shape.heads, "k": shape.kv_heads} if family.interleaved else {}
     tensors = {}
-    for name, dimensions in weight_shapes(shape).items():
-        stored = parsed.tensors.get(_gguf_name(name))
+    for name, dimensions in weight_shapes(shape, decoder).items():
+        place = _gguf_name(name, family)
+        stored = parsed.tensors.get(place)
         if stored is None or tuple(reversed(stored.shape.tolist())) != dimensions:
             found = "no" if stored is None else f"{tuple(reversed(stored.shape.tolist()))} for"
             raise ModelError(
-                f"`{path}` holds {found} `{_gguf_name(name)}`, expected {dimensions}",
+                f"`{path}` holds {found} `{place}`, expected {dimensions}",
                 hint=DAMAGED_HINT,
             )
         tensors[name] = GgufTensor(
@@ -216,13 +206,13 @@ def _refuse_others(path: Path, others: set[str]) -> None:
     """A weight that the forward pass would leave out changes the answers: say so."""
     if others:
         raise ModelError(
-            f"`{path}` holds `{min(others)}`, which is not a weight of a plain llama",
+            f"`{path}` holds `{min(others)}`, which is not a weight of such a model",
             hint="biases, experts and adapters are not supported",
         )
 
 
-def _gguf_name(name: str) -> str:
+def _gguf_name(name: str, family: Family) -> str:
     """Return llama.cpp's name of a weight."""
     parts = name.split(".")
     block = f"blk.{parts[1]}." if parts[0] == "layers" else ""
-    return f"{block}{_GGUF_NAMES[parts[-2]]}.weight"
+    return f"{block}{family.names[parts[-2]]}.weight"

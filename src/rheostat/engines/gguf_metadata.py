@@ -18,13 +18,14 @@ _NAMED_TOKENS = {"bos": "bos", "eos": "eos", "eot": "eot", "unk": "unknown", "pa
 DAMAGED_HINT = "it may be damaged or half downloaded: fetch it again"
 # Each changes the forward pass or the set of weights; only the listed values leave them as is.
 _HARMLESS: Mapping[str, tuple[object, ...]] = {
-    "llama.rope.scaling.type": ("none",),
-    "llama.rope.scaling.factor": (0.0, 1.0),
-    "llama.rope.scale_linear": (0.0, 1.0),
-    "llama.attention.scale": (0.0,),
-    "llama.attention.sliding_window": (0,),
-    "llama.expert_count": (0,),
-    "split.count": (0, 1),
+    "rope.scaling.type": ("none",),
+    "rope.scaling.factor": (0.0, 1.0),
+    "rope.scale_linear": (0.0, 1.0),
+    "attention.scale": (0.0,),
+    "attention.sliding_window": (0,),
+    "attn_logit_softcapping": (0.0,),
+    "final_logit_softcapping": (0.0,),
+    "expert_count": (0,),
 }
 
 
@@ -69,14 +70,24 @@ class Metadata:
             raise ModelError(f"`{self.path}` holds items of `{key}` that are not {kind.__name__}")
         return tuple(found)
 
-    def check_pass(self) -> None:
-        """Refuse entries that ask for a forward pass other than the plain llama's."""
-        for key, harmless in _HARMLESS.items():
+    def check_pass(self, family: str, *, windowed: bool = False) -> None:
+        """Refuse entries that ask for a forward pass other than the family's.
+
+        Args:
+            family: the architecture's name, which begins its entries.
+            windowed: whether its layers have windows.
+        """
+        harmless: dict[str, tuple[object, ...]] = {"split.count": (0, 1)}
+        harmless |= {f"{family}.{key}": values for key, values in _HARMLESS.items()}
+        if windowed:
+            del harmless[f"{family}.attention.sliding_window"]
+        for key, values in harmless.items():
             found = self.values.get(key)
-            if found is not None and found not in harmless:
+            if found is not None and found not in values:
                 raise ModelError(
                     f"`{self.path}` sets `{key}` to `{found}`, which is not supported",
-                    hint="use a plain llama: one file, no rope scaling, window or experts",
+                    hint=f"use a plain {family}: one file, no rope scaling, "
+                    f"{'' if windowed else 'window, '}soft caps or experts",
                 )
 
 
@@ -96,6 +107,10 @@ class GgufTokenizer:
     """Named tokens: `bos`, `eos`, `eot`, `unk`, `pad` where the file names them."""
     adds_bos: bool
     """Whether every text is to start with the `bos` token."""
+    scores: tuple[float, ...] = ()
+    """SentencePiece's rank of each token, higher = merged earlier; empty = it has merges."""
+    adds_space: bool = False
+    """Whether every text is to start with a space."""
 
 
 def read_tokenizer(metadata: Metadata) -> GgufTokenizer:
@@ -108,7 +123,10 @@ def read_tokenizer(metadata: Metadata) -> GgufTokenizer:
         if f"tokenizer.ggml.{long}_token_id" in metadata.values
     }
     model = metadata.value("tokenizer.ggml.model", str)
+    pieces = model == "llama"
+    scores = metadata.items("tokenizer.ggml.scores", float) if pieces else ()
     whole = len(kinds) == len(tokens) and len(set(tokens)) == len(tokens) > 0
+    whole = whole and len(scores) in ((len(tokens),) if pieces else (0,))
     if not whole or any(not 0 <= token < len(tokens) for token in named.values()):
         raise ModelError(
             f"`{metadata.path}` holds a tokenizer whose entries do not fit each other",
@@ -122,5 +140,7 @@ def read_tokenizer(metadata: Metadata) -> GgufTokenizer:
         # Tokenizers other than BPE have no merges; which ones are supported is told elsewhere.
         merges=metadata.items("tokenizer.ggml.merges", str) if model == "gpt2" else (),
         ids=MappingProxyType(named),
-        adds_bos=metadata.value("tokenizer.ggml.add_bos_token", bool, False),
+        adds_bos=metadata.value("tokenizer.ggml.add_bos_token", bool, pieces),
+        scores=scores,
+        adds_space=metadata.value("tokenizer.ggml.add_space_prefix", bool, pieces),
     )

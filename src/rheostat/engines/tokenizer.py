@@ -21,6 +21,7 @@ import tokenizers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
+from rheostat.engines.tokenizer_pieces import CONTROL, SPACE, USER_DEFINED, sentencepiece_json
 from rheostat.errors import ModelError, WorkloadError
 
 if TYPE_CHECKING:
@@ -30,22 +31,21 @@ if TYPE_CHECKING:
     from rheostat.engines.gguf_metadata import GgufTokenizer
     from rheostat.engines.weights_cache import LoadedModel
 
-_SPACE = "\u2581"
-"""What SentencePiece writes for a space."""
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
-CONTROL, USER_DEFINED = 3, 4
-"""llama.cpp's token types that are looked for in raw text."""
 # SmolLM's rule takes every digit by itself before GPT-2's rule cuts the rest.
 _DIGITS_APART: Mapping[str, bool] = MappingProxyType({"smollm": True, "gpt-2": False})
 
 
 def tokenizer_json(path: Path, raw: GgufTokenizer) -> str:
     """Return the `tokenizer.json` of a file's tokenizer; raise `ModelError` when unsupported."""
+    if raw.model == "llama" and not raw.adds_space:
+        return sentencepiece_json(path, raw)
     if raw.model != "gpt2" or raw.pre not in _DIGITS_APART or raw.adds_bos:
         found = f"`{raw.model}` / `{raw.pre}`{' with a start token' if raw.adds_bos else ''}"
         raise ModelError(
             f"`{path}` has the tokenizer {found}, which is not supported",
-            hint=f"supported: `gpt2` with {', '.join(f'`{name}`' for name in _DIGITS_APART)}",
+            hint=f"supported: `gpt2` with {', '.join(f'`{name}`' for name in _DIGITS_APART)}, and "
+            "`llama` without a space before the text",
         )
     vocabulary = {token: i for i, token in enumerate(raw.tokens)}
     merges = [merge.partition(" ")[::2] for merge in raw.merges]
@@ -126,6 +126,11 @@ class Tokenizer:
         return tuple(self._backend.encode("", add_special_tokens=True).ids)
 
     @property
+    def chats(self) -> bool:
+        """Whether the model has a chat template."""
+        return bool(self._chat_template)
+
+    @property
     def vocabulary(self) -> Mapping[str, int]:
         """Every token and its id."""
         found: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
@@ -140,7 +145,7 @@ class Tokenizer:
         letters = self._backend.id_to_token(token) or ""
         if not self._letters:
             found = _BYTE_TOKEN.fullmatch(letters)
-            return bytes([int(found[1], 16)]) if found else letters.replace(_SPACE, " ").encode()
+            return bytes([int(found[1], 16)]) if found else letters.replace(SPACE, " ").encode()
         try:
             return bytes(_BYTE_OF_LETTER[letter] for letter in letters)
         except KeyError:

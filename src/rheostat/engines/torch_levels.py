@@ -143,8 +143,13 @@ def _unpacked(loaded: LoadedModel) -> dict[str, Levels]:
     return {
         name: levels_of(tensor)
         for name, tensor in stored.items()
-        if tensor.kind.name in _LAYOUTS and name.startswith("layers.")
+        if tensor.kind.name in _LAYOUTS and name.startswith("layers.") and _in_order(name, tensor)
     }
+
+
+def _in_order(name: str, tensor: GgufTensor) -> bool:
+    """Return whether the rows are in pair order, as `fused_weights` has queries and keys."""
+    return tensor.interleaved_heads > 0 or name.split(".")[-2] not in ("q", "k")
 
 
 def levels_of(stored: GgufTensor) -> Levels:

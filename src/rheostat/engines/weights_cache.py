@@ -16,24 +16,23 @@ from typing import TYPE_CHECKING, Any, final
 
 from safetensors import SafetensorError, safe_open
 
-from rheostat.engines.architecture import llama, rope_of
+from rheostat.engines.architecture import Architecture
 from rheostat.engines.cache_folder import cache_folder, file_digest, whole_file
 from rheostat.engines.embedded import gguf_path
 from rheostat.engines.gguf_file import GgufModel, open_gguf
-from rheostat.engines.tokenizer import CONTROL, tokenizer_json
+from rheostat.engines.tokenizer import tokenizer_json
+from rheostat.engines.tokenizer_pieces import CONTROL
 from rheostat.engines.weight_names import weight_shapes
 from rheostat.errors import ModelError
 from rheostat.kernel.model_cost import ModelShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import torch
 
-    from rheostat.engines.architecture import Architecture
-
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever the cached files change in meaning; older ones are then left alone."""
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 """Control tokens that end an answer even where the file names only one of them."""
@@ -111,8 +110,7 @@ def _description(model: GgufModel) -> dict[str, Any]:
     ends |= {i for i in special if raw.tokens[i] in _END_TOKENS}
     return {
         "shape": model.shape.to_json(),
-        "rope_theta": model.rope_theta,
-        "norm_eps": model.norm_eps,
+        "architecture": model.architecture.to_json(),
         "bos_id": raw.ids.get("bos"),
         "eos_ids": sorted(ends),
         "special_ids": special,
@@ -159,7 +157,8 @@ def _read(name: str, path: Path, stem: Path) -> LoadedModel | None:
     if description is None:
         return None
     shape = ModelShape(**description["shape"])
-    tensors = _read_tensors(_with(stem, "safetensors"), shape)
+    architecture = Architecture.from_json(description["architecture"])
+    tensors = _read_tensors(_with(stem, "safetensors"), weight_shapes(shape, architecture))
     if tensors is None:
         return None
     return LoadedModel(
@@ -167,11 +166,7 @@ def _read(name: str, path: Path, stem: Path) -> LoadedModel | None:
         digest=stem.name.removesuffix(f"-v{_FORMAT}"),
         gguf_path=path,
         shape=shape,
-        architecture=llama(
-            layers=shape.layers,
-            eps=description["norm_eps"],
-            rope=rope_of(shape.head_size, description["rope_theta"]),
-        ),
+        architecture=architecture,
         bos_id=description["bos_id"],
         eos_ids=frozenset(description["eos_ids"]),
         special_ids=frozenset(description["special_ids"]),
@@ -192,7 +187,9 @@ def _read_description(path: Path) -> dict[str, Any] | None:
     return description if whole else None
 
 
-def _read_tensors(path: Path, shape: ModelShape) -> dict[str, torch.Tensor] | None:
+def _read_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, torch.Tensor] | None:
     """Map the tensors; None when the file is absent, cut short or of another shape."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -200,4 +197,4 @@ def _read_tensors(path: Path, shape: ModelShape) -> dict[str, torch.Tensor] | No
     except (FileNotFoundError, SafetensorError):
         return None
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return tensors if found == weight_shapes(shape) else None
+    return tensors if found == shapes else None

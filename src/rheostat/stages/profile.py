@@ -39,6 +39,8 @@ COPY_TOKENS = 48
 EXIT_SHARE = 0.75
 """Share of the layers below the exit that an acceptance head is trained for."""
 BUILT_IN = ("edit", "copy", "summarise", "chat")
+RAW = ("prose",)
+"""The workloads of models that have no chat template."""
 
 
 def make_profile(
@@ -52,7 +54,8 @@ def make_profile(
     """Measure a model on this machine and return what `profile.json` holds; it is cached too.
 
     Args:
-        workload: where to measure the copy rate; None = the built-in workloads.
+        workload: where to measure the copy rate; None = the built-in workloads, of which a model
+            without a chat template reads running text alone.
         acceptance: train an acceptance head for `specdec_pp` too, which takes minutes; one that
             was trained earlier stays in the profile.
 
@@ -129,7 +132,8 @@ def _inside(engine: Engine) -> TorchEngine:
 def _documents(engine: TorchEngine, part: Any, count: int, seed: int) -> list[list[int]]:
     """Return documents of running text, cut to one length."""
     texts = load_workload("prose", part=part, seed=seed).items
-    ids = (engine.tokenizer.encode(item.prompt or "") for item in texts)
+    tokenizer = engine.tokenizer
+    ids = ([*tokenizer.starts, *tokenizer.encode(item.prompt or "")] for item in texts)
     longest = min(DOCUMENT_TOKENS, engine.shape.context)
     long_enough = (document[:longest] for document in ids if len(document) >= longest // 2)
     return [document for document, _ in zip(long_enough, range(count), strict=False)]
@@ -141,7 +145,7 @@ def _copy_rates(
     if workload is not None:
         return {workload: _copy_rate(engine, workload, seed, say)}
     rates = {}
-    for name in BUILT_IN:
+    for name in BUILT_IN if engine.tokenizer.chats else RAW:
         try:
             rates[name] = _copy_rate(engine, name, seed, say)
         except WorkloadError as error:  # such as a prompt over a small model's context
