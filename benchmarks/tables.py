@@ -15,7 +15,7 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{n}.md"
-        for n in ("cache", "certificates", "decoding", "log", "solve", "step")
+        for n in ("cache", "certificates", "decoding", "log", "numerics", "solve", "step")
     ),
 )
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -467,6 +467,58 @@ def cache_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def numerics_table() -> str:
+    """Where answers part within a format and against float32."""
+    data = result("numerics")
+    lines = [
+        f"| format | the same alone and {data['batch']} together | first parting, token "
+        "| largest margin there | the same as float32 | median parting, token | largest margin there |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        own, base = cell["alone_against_together"], cell["against_float32"]
+        lines.append(
+            f"| {cell['dtype']} | {own['identical']} of {data['answers']} "
+            f"| {told(own['first_parting'])} | {told(own['largest_margin'])} "
+            f"| {base['identical']} of {data['answers']} | {told(base['median_parting'])} "
+            f"| {told(base['largest_margin'])} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def told(value: float | None) -> str:
+    """A number, where there is one."""
+    return "none" if value is None else f"{value:.3g}"
+
+
+def cache_forms_table() -> str:
+    """Block floating point with and without the channels in order, and what rebuilding takes."""
+    data = result("cache")
+    forms = data["forms"]
+    lines = [
+        "| bits a key | block | channels in order | error of the keys | excess nats a token | bytes |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {cell['bits_a_key']:g} | {cell['block']} | {'yes' if cell['rearranged'] else 'no'} "
+        f"| {cell['key_error']:.2%} | {signed(cell['excess_nats'])} | {cell['byte_share']:.0%} |"
+        for cell in forms["bfp"]
+    ]
+    found = forms["kv_direct"]
+    numbers, steps = found["numbers_a_token_and_layer"], found["step_seconds"]
+    same = "the same" if found["identical"] else "not the same"
+    lines.append(
+        f"\n`kv_direct` after {found['tokens']} tokens: {found['written']} tokens written, {same} as "
+        f"with the whole cache; keys and values differ by {found['largest_difference']:.0e} at most. "
+        f"It keeps {numbers['residual stream']} numbers a token and layer for "
+        f"{numbers['keys and values']} of keys and values, {found['bytes'] / 1e6:.1f} MB for "
+        f"{found['whole_bytes'] / 1e6:.1f} MB, and a step takes "
+        f"{1e3 * steps['rebuilt']:.0f} ms for {1e3 * steps['whole']:.0f} ms. One vector a token "
+        f"would be {found['one_vector_share']:.1%} of the cache, for reading the text again."
+    )
+    return "\n".join(lines) + "\n" + source(data)
+
+
 def cache_speed_line() -> str:
     """Steps with a quarter of the bytes, and forks."""
     data = result("cache")
@@ -518,6 +570,7 @@ PARTS = {
     "base": base_table,
     "budget": budget_table,
     "cache": cache_table,
+    "cache-forms": cache_forms_table,
     "cache-speed": cache_speed_line,
     "certify": certify_table,
     "certify-looks": certify_looks_table,
@@ -527,6 +580,7 @@ PARTS = {
     "depth": depth_table,
     "draft": draft_table,
     "hindsight": hindsight_table,
+    "numerics": numerics_table,
     "peers": peers_table,
     "prove": prove_table,
     "selfdraft": selfdraft_table,

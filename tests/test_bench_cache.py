@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from engines.torch_rig import engine_of
-from rheostat.bench import cache, cache_texts
+from rheostat.bench import cache, cache_forms, cache_texts
 from rheostat.bench.cache_reading import readings
 from rheostat.bench.cache_texts import Long, needles
 from rheostat.bench.journal import Journal
@@ -25,8 +25,10 @@ def engine(tiny_gguf):
 def short(monkeypatch):
     sizes = {"TEXTS": 2, "TEXT_TOKENS": 300, "AFTER": 64, "NEEDLES": 2, "NEEDLE_TOKENS": 330}
     speed = {"CONTEXT": 200, "ROWS": 2, "STEPS": 2, "FORKED": 50, "FORKS": 3, "SHARES": (0.8, 0.7)}
-    for name, value in (sizes | speed).items():
+    forms = {"FORM_TEXTS": 1, "FORM_TOKENS": 100, "FORM_AFTER": 10}
+    for name, value in (sizes | speed | forms).items():
         monkeypatch.setattr(cache, name, value)
+    monkeypatch.setattr(cache_forms, "CODES", ((8, 8), (4, 4)))
     monkeypatch.setattr(cache_texts, "_PEOPLE", ("Anna", "Boris"))
 
 
@@ -42,6 +44,12 @@ def test_a_result_holds_every_method_at_every_share(engine, short, tmp_path):
     assert result["base"]["byte_share"] == 1
     assert all(0 < cell["byte_share"] < 1 for cell in result["cells"])
     assert result["steps"]["part_bytes"] < result["steps"]["whole_bytes"]
+    plain, ordered = result["forms"]["bfp"][2:]
+    assert plain["bits_a_key"] == ordered["bits_a_key"] == 6
+    assert result["forms"]["bfp"][0]["key_error"] < plain["key_error"]
+    rebuilt = result["forms"]["kv_direct"]
+    assert rebuilt["identical"]
+    assert rebuilt["largest_difference"] < 1e-5
     assert set(result["verdicts"]) == set(cache.names()) - {"random_keep"}
 
 

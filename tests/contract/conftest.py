@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("torch", reason="the contract runs on the `torch` engine")
 
 from contract.tiny_engine import (
-    CACHES,
     FLAT,
     LAYERS,
     PRICES,
@@ -53,7 +52,7 @@ def contract_cache(tmp_path_factory):
 def bench(deep_gguf, half_gguf, contract_cache):
     """The tiny model on the `torch` engine, with its profile."""
     engine = tiny_engine(deep_gguf, factors=QUIET)
-    params = {"draft_model": {"path": str(half_gguf)}} | dict.fromkeys(CACHES, SHORT)
+    params = {"draft_model": {"path": str(half_gguf)}} | SHORT
     return Bench(engine, profile_of(engine), params)
 
 
@@ -61,7 +60,7 @@ def bench(deep_gguf, half_gguf, contract_cache):
 def wide(deep_gguf, contract_cache):
     """The tiny model priced as if its products were those of one a hundred times as wide."""
     priced = replace(PRICES, mlp=tuple(seconds / 100 for seconds in PRICES.mlp))
-    return Bench(tiny_engine(deep_gguf, prices=priced), {}, dict.fromkeys(CACHES, SHORT))
+    return Bench(tiny_engine(deep_gguf, prices=priced), {}, SHORT)
 
 
 @pytest.fixture(scope="session")

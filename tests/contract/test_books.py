@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.outside_count import OutsideCount
-from contract.tiny_engine import CACHES, PROMPTS, Everything, named
+from contract.tiny_engine import EVICTING, PROMPTS, Everything, named
 from rheostat.kernel.cost import total
 from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.seams import Installed
@@ -44,7 +44,7 @@ def test_the_books_of_a_scoring_balance(bench, name):
     balanced(outside, scored.cost)
 
 
-@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("name", EVICTING)
 def test_fewer_keys_and_values_are_read(bench, name):
     read = []
     for installed in (Installed(cache=CachePlan(Everything())), bench.installed(**{name: 1.0})):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from contract.tiny_engine import (
-    CACHES,
     DIALS,
+    EVICTING,
     PROMPTS,
     Everything,
     card_of,
@@ -34,7 +34,7 @@ def test_a_higher_dial_costs_no_more(bench, name):
     assert prices[-1] < prices[0]
 
 
-@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("name", EVICTING)
 def test_fewer_entries_cost_less_after_the_prompt(wide, name):
     """Against the base in the same passes, on a model whose products are no dearer than usual."""
     text = [*TEXT, *TEXT[::-1], *TEXT, *TEXT[::-1]]
@@ -49,7 +49,7 @@ def test_fewer_entries_cost_less_after_the_prompt(wide, name):
     assert prices[-1] < prices[0]
 
 
-@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("name", named("cache", lossless=False))
 def test_a_cache_takes_fewer_bytes_at_a_higher_dial(bench, name):
     text = [*TEXT, *TEXT[::-1]]
     taken = [bench.score(bench.installed(**{name: d}), text).trace.cache_bytes for d in DIALS]

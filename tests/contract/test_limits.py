@@ -96,9 +96,10 @@ class BlindedEviction:
 
 def test_attention_that_is_not_a_number_lets_no_more_entries_go(bench, name):
     installed = bench.installed(**{name: 1.0})
-    if installed.cache is None or installed.cache.eviction.newest == 0:
+    eviction = installed.cache.eviction if installed.cache else None
+    if eviction is None or eviction.newest == 0:
         pytest.skip("reads no attention")
-    blind = CachePlan(BlindedEviction(installed.cache.eviction))
+    blind = CachePlan(BlindedEviction(eviction))
     outputs, seeing = bench.outputs(replace(installed, cache=blind)), bench.reference(**{name: 1.0})
     assert [o.trace.cache_bytes for o in outputs] == [o.trace.cache_bytes for o in seeing]
     assert all(len(o.token_ids) <= 16 for o in outputs)

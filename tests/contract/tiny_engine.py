@@ -154,6 +154,15 @@ class Bench:
             self.known[key] = self.outputs(self.installed(**dials))
         return self.known[key]
 
+    def longer(self, **dials: float):
+        """Longer answers of a plan for two of the prompts, each alone, generated once."""
+        key = ("longer", *sorted(dials.items()))
+        if key not in self.known:
+            installed = self.installed(**dials)
+            made = [self.outputs(installed, [p], max_new_tokens=40)[0] for p in PROMPTS[:2]]
+            self.known[key] = made
+        return self.known[key]
+
     def step_seconds(self) -> float:
         """Price of an ordinary step after a context of this length."""
         layers = self.engine.shape.layers
@@ -201,7 +210,13 @@ def named(seam=None, *, lossless=None):
 COPIES = [n for n in named("draft", lossless=True) if "draft.model" not in card_of(n).needs]
 """Sources that draft without a forward pass."""
 CACHES = named("cache")
-SHORT = {"sinks": 2, "window": 4, "every": 8}
+EVICTING = [name for name in CACHES if "cache.entries" in card_of(name).needs]
+"""Those that let entries go, instead of holding them in another form."""
+SHORT = {
+    **{name: {"sinks": 2, "window": 4, "every": 8} for name in EVICTING},
+    "bfp": {"recent": 4, "every": 8, "block": 4},
+    "kv_direct": {"window": 4, "every": 8},
+}
 """Parameters with which cache decisions act on texts of some dozen tokens."""
 
 
@@ -209,7 +224,7 @@ SHORT = {"sinks": 2, "window": 4, "every": 8}
 class Everything:
     """The base of the cache seam, with borders: nothing is let go at them."""
 
-    every: int = SHORT["every"]
+    every: int = 8
     newest: int | None = 0
 
     def entries(self, tokens):

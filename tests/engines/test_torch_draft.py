@@ -231,7 +231,7 @@ def test_the_layers_below_an_exit_read_every_token_once(engine):
     finally:
         del engine.llama._attention
         engine.llama._stack = stack
-    read = [seen[id(layer)] for layer in engine.llama._layers]
+    read = [seen[id(layer)] for layer in engine.llama.layers]
     steps, passes = output.trace.steps, output.trace.draft_passes
     prompt = output.cost.prompt_tokens
     assert read == [prompt + steps + passes] * LAYERS

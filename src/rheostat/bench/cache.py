@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rheostat.bench.cache_forms import measured_forms
 from rheostat.bench.cache_reading import bytes_a_token, readings
 from rheostat.bench.cache_speed import fork_seconds, step_seconds
 from rheostat.bench.cache_texts import long_texts, needles
@@ -39,6 +40,7 @@ TEXTS, TEXT_TOKENS, AFTER = 6, 1536, 128
 NEEDLES, NEEDLE_TOKENS = 12, 1536
 CONTEXT, ROWS, STEPS = 4096, 8, 8
 FORKED, FORKS = 1000, 200
+FORM_TEXTS, FORM_TOKENS, FORM_AFTER = 2, 512, 64
 _KINDS = (SinkWindow, SnapKv, Ems, RandomKeep)
 
 
@@ -68,6 +70,7 @@ def measured_cache(
         }
     cells = [_cell(read, share, name) for share in SHARES for name in names()]
     say(f"timing {ROWS} rows after {CONTEXT} tokens")
+    short = long_texts(engine, FORM_TEXTS, FORM_TOKENS, FORM_AFTER, SEED + 1)
     quarter = _at_share(Ems, 0.25, engine.shape, CONTEXT)
     speed = partial(step_seconds, engine, quarter, context=CONTEXT, rows=ROWS, steps=STEPS)
     return {
@@ -80,6 +83,7 @@ def measured_cache(
         "cells": cells,
         "steps": journal.part("steps", speed),
         "fork": journal.part("fork", partial(fork_seconds, engine, FORKED, FORKS)),
+        "forms": measured_forms(engine, short, say, journal),
         "kvpress": "installed, not compared" if find_spec("kvpress") else "not installed",
         "verdicts": verdicts(cells),
     }

@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 import torch
 
+from rheostat.engines.torch_coded import CodedPart
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.torch_queries import Queries
+    from rheostat.engines.torch_rebuild import Rebuilder
     from rheostat.kernel.model_cost import ModelShape
 
 
 class _Shared(NamedTuple):
     buffer: torch.Tensor
     length: int
+
+    def read(self, slot: int) -> torch.Tensor:
+        return self.buffer[slot, : self.length]
 
 
 class Borders(NamedTuple):
@@ -52,7 +58,7 @@ class RowCache:
         self._shape = shape
         self._slots = slots
         self._dtype = dtype
-        self._prefix: tuple[_Shared, ...] = ()
+        self._prefix: tuple[_Shared | CodedPart, ...] = ()
         self._own = self._empty(max(capacity, 1))
         self._own_length = 0
         self._gone = 0
@@ -61,6 +67,11 @@ class RowCache:
         """Where entries are let go; None = nowhere."""
         self.queries: Queries | None = None
         """Those of the newest tokens, where they are wanted."""
+        self.residuals: Queries | None = None
+        """What each attention read of every token, where keys and values may be rebuilt."""
+        self.rebuild: Rebuilder | None = None
+        self.rebuilt = 0
+        """First tokens whose keys and values are rebuilt when they are read."""
         self.settled = 0
         """Tokens up to the last border, which cannot be taken back."""
         self.states: tuple[object, ...] = (None,) * slots
@@ -74,13 +85,15 @@ class RowCache:
     @property
     def entries(self) -> int:
         """Entries held in each slot."""
-        return sum(part.length for part in self._prefix) + self._own_length
+        return self.rebuilt + sum(part.length for part in self._prefix) + self._own_length
 
     @property
     def bytes(self) -> int:
         """Bytes that this row owns alone."""
         parts = [t.numel() * t.element_size() for t in (self._own, self._bias) if t is not None]
-        return sum(parts) + (self.queries.bytes if self.queries else 0)
+        coded = sum(part.bytes for part in self._prefix if isinstance(part, CodedPart))
+        beside = sum(kept.bytes for kept in (self.queries, self.residuals) if kept)
+        return sum(parts) + coded + beside
 
     @property
     def room_to_border(self) -> int | None:
@@ -113,9 +126,12 @@ class RowCache:
     def held(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor:
         """Return a slot's tokens, n written ones behind them: [T + n, 2, kv_heads, head_size]."""
         own = self._own[slot, : self._own_length + ahead + n]
+        if self.rebuild and self.residuals and self.rebuilt:
+            first = self.rebuild(slot, self.residuals.first(slot, self.rebuilt))
+            return torch.cat([first, *(part.read(slot) for part in self._prefix), own])
         if not self._prefix:
             return own
-        return torch.cat([*(part.buffer[slot, : part.length] for part in self._prefix), own])
+        return torch.cat([*(part.read(slot) for part in self._prefix), own])
 
     def whole(self) -> torch.Tensor | None:
         """Return the buffer [slots, capacity, 2, kv_heads, head_size] that holds every token.
@@ -145,6 +161,7 @@ class RowCache:
         parts = list(self._prefix)
         while surplus > 0:
             last = parts.pop()
+            assert isinstance(last, _Shared)  # what is coded lies before the last border
             kept = max(last.length - surplus, 0)
             surplus -= last.length - kept
             if kept:
@@ -163,8 +180,9 @@ class RowCache:
         if still < len(path):
             moved = self._own[:, [start + place for place in path[still:]]]
             self._own[:, start + still : start + len(path)] = moved
-            if self.queries:
-                self.queries.keep(self.length, n, path)
+            for kept in (self.queries, self.residuals):
+                if kept:
+                    kept.keep(self.length, n, path)
         self._own_length = start + len(path)
 
     def fork(self, *, capacity: int = 64) -> RowCache:
@@ -181,6 +199,8 @@ class RowCache:
         twin._gone, twin._bias, twin.states = self._gone, self._bias, self.states
         twin.borders, twin.settled = self.borders, self.settled
         twin.queries = self.queries.fork() if self.queries else None
+        twin.residuals = self.residuals.fork() if self.residuals else None
+        twin.rebuild, twin.rebuilt = self.rebuild, self.rebuilt
         return twin
 
     def bias(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor | None:
@@ -190,35 +210,60 @@ class RowCache:
         """
         return None if self._bias is None else self._bias[slot, :, : self.entries + ahead + n]
 
+    @property
+    def coded(self) -> CodedPart | None:
+        """The tokens that are held in another form, the first ones."""
+        first = self._prefix[0] if self._prefix else None
+        return first if isinstance(first, CodedPart) else None
+
+    def plain(self, slot: int) -> torch.Tensor:
+        """Return a slot's tokens behind those, [n, 2, kv_heads, head_size]."""
+        parts = [part.read(slot) for part in self._prefix if isinstance(part, _Shared)]
+        return torch.cat([*parts, self._own[slot, : self._own_length]])
+
     @torch.inference_mode()
-    def replace(self, held: Sequence[torch.Tensor], bias: torch.Tensor | None, room: int) -> None:
+    def replace(
+        self,
+        held: Sequence[torch.Tensor],
+        bias: torch.Tensor | None,
+        room: int,
+        *,
+        coded: CodedPart | None = None,
+        rebuilt: int = 0,
+    ) -> None:
         """Hold other entries from now on: nothing of what was held can be taken back.
 
         Args:
             held: a slot each, [entries, 2, kv_heads, head_size].
             bias: what is added to their scores, [slots, kv_heads, entries]; None = nothing.
             room: tokens up to the next border.
+            coded: what is held before them in another form.
+            rebuilt: first tokens that are rebuilt when they are read.
         """
         tokens, kept = self.length, held[0].shape[0] if held else 0
-        self._prefix, self._own = (), self._empty(kept + room)
+        self._prefix, self._own = (coded,) if coded else (), self._empty(kept + room)
         for slot, entries in enumerate(held):
             self._own[slot, :kept] = entries
         if bias is not None:
             bias = torch.nn.functional.pad(bias, (0, room))
-        self._bias, self._own_length, self._gone = bias, kept, tokens - kept
+        self._bias, self._own_length, self.rebuilt = bias, kept, rebuilt
+        self._gone = tokens - self.entries
 
     @torch.inference_mode()
     def copied(self, *, room: int) -> RowCache:
         """Return a second cache of the same tokens in one buffer of its own, with room for more.
 
         Steps of a row that is short beside its model are faster than on a shared part (`fork`).
+        No cache decision may be at work on it.
         """
+        assert self.borders is None
         twin = RowCache(
             self._shape, self._slots, capacity=self.length + max(room, 1), dtype=self._dtype
         )
         start = 0
         for part in (*self._prefix, _Shared(self._own, self._own_length)):
             end = start + part.length
+            assert isinstance(part, _Shared)
             twin._own[:, start:end] = part.buffer[:, : part.length]
             start = end
         twin._own_length = start

@@ -8,14 +8,17 @@ how the tokens came to be written, so drafts change nothing.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
 
 from rheostat.engines.torch_cache import Borders
+from rheostat.engines.torch_coded import nothing_coded
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_queries import Queries
+from rheostat.engines.torch_rebuild import Rebuilder
 from rheostat.errors import MethodError
 from rheostat.kernel.kv_cache import Border, Held
 from rheostat.kernel.model_cost import Work
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_model import Llama
-    from rheostat.kernel.kv_cache import Eviction, Kept, Singles
+    from rheostat.kernel.kv_cache import Checkpoints, Coder, Eviction, Kept, Singles
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.seams import Layout
     from rheostat.kernel.trace import Trace
@@ -35,11 +38,23 @@ if TYPE_CHECKING:
 class Compaction:
     """The cache decision of one run; without one, caches are the base's."""
 
-    def __init__(self, llama: Llama, prices: PriceTable, eviction: Eviction | None) -> None:
+    def __init__(
+        self,
+        llama: Llama,
+        prices: PriceTable,
+        eviction: Eviction | None,
+        coder: Coder | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """Put the parts together."""
         self._llama = llama
         self._eviction = eviction
+        self._coder = coder
+        self._checkpoints = checkpoints
+        decider = eviction or coder or checkpoints
+        self._every = None if decider is None else decider.every
         self._rate = seconds_a_product(prices, llama.shape)
+        self._scale = llama.architecture.score_scale or llama.shape.head_size**-0.5
 
     def cache(self, layout: Layout, *, prompt: int, capacity: int) -> RowCache:
         """Return a row's empty cache.
@@ -50,14 +65,23 @@ class Compaction:
             capacity: tokens that fit before the cache grows, without a decision.
         """
         eviction, llama = self._eviction, self._llama
-        if eviction is None:
+        if self._every is None:
             return empty_cache(llama, layout, capacity=capacity)
         cache = empty_cache(llama, layout, capacity=prompt)
-        cache.borders = Borders(prompt, eviction.every)
-        if eviction.newest != 0:
+        cache.borders = Borders(prompt, self._every)
+        if self._checkpoints is not None:
+            self._keep_residuals(cache, layout, prompt)
+        if eviction is not None and eviction.newest != 0:
             slots = sum(layout.attention)
             cache.queries = Queries(llama.shape, slots, room=eviction.every, dtype=llama.dtype)
         return cache
+
+    def _keep_residuals(self, cache: RowCache, layout: Layout, prompt: int) -> None:
+        llama = self._llama
+        layers = tuple(layer for layer, kept in enumerate(layout.attention) if kept)
+        stream = replace(llama.shape, heads=1, kv_heads=1, head_size=llama.shape.width)
+        cache.residuals = Queries(stream, len(layers), room=prompt, dtype=llama.dtype)
+        cache.rebuild = Rebuilder(llama, layers, self._rate)
 
     def parts(
         self, prompt: int, tokens: int, chunk: int, *, start: int = 0
@@ -70,13 +94,13 @@ class Compaction:
             chunk: most tokens of a pass.
             start: tokens that are held already; there are none under a decision.
         """
-        if self._eviction is None:
+        if self._every is None:
             return [(at, min(at + chunk, tokens)) for at in range(start, tokens, chunk)]
         assert start == 0
         # the last pass over the prompt is a full one, so that the newest tokens are in it
         first = min(prompt, tokens)
         ends = [*range(first, 0, -chunk)][::-1]
-        for border in (*range(prompt + self._eviction.every, tokens, self._eviction.every), tokens):
+        for border in (*range(prompt + self._every, tokens, self._every), tokens):
             last = ends[-1] if ends else 0
             ends += [*range(last + chunk, border, chunk), border] if border > last else []
         return list(zip([0, *ends], ends, strict=False))
@@ -87,14 +111,18 @@ class Compaction:
     ) -> None:
         """Bring caches up to date between two passes, and count what that takes."""
         eviction = self._eviction
-        if eviction is None:
+        if self._every is None:
             return
         for cache, work, trace in zip(caches, works, traces, strict=True):
             start = time.perf_counter()
             borders = cache.borders
             due = borders is not None and borders.at(cache.length) and cache.settled < cache.length
-            if due or cache.length < (borders.first if borders else 0):
-                _Settling(cache, eviction, work, self._rate).run(due=due)
+            if due and self._coder is not None:
+                _code(cache, self._coder)
+            if due and self._checkpoints is not None:
+                _let_go(cache, self._checkpoints)
+            if eviction and (due or cache.length < (borders.first if borders else 0)):
+                _Settling(cache, eviction, work, self._rate, self._scale).run(due=due)
                 trace.seconds_deciding += time.perf_counter() - start
 
     def most_seconds(self, prompt: int, new: int, slots: int) -> float:
@@ -107,6 +135,31 @@ class Compaction:
         return slots * pairs * shape.head_size * self._rate
 
 
+def _code(cache: RowCache, coder: Coder) -> None:
+    """Code the tokens before a border, the newest ones left out."""
+    slots = range(len(cache.states))
+    plain = [cache.plain(slot) for slot in slots]
+    old = len(plain[0]) - coder.recent if plain else 0
+    if old > 0:
+        dtype = plain[0].dtype
+        coded = cache.coded or nothing_coded(coder, len(slots), dtype)
+        coded = coded.extended([tokens[:old] for tokens in plain])
+        cache.replace([tokens[old:] for tokens in plain], None, coder.every, coded=coded)
+    cache.settled = cache.length
+
+
+def _let_go(cache: RowCache, checkpoints: Checkpoints) -> None:
+    """Let go of older tokens' keys and values; what the attentions read of them is kept."""
+    plain = [cache.plain(slot) for slot in range(len(cache.states))]
+    old = len(plain[0]) - checkpoints.kept(cache.length) if plain else 0
+    if old > 0:
+        rebuilt = cache.rebuilt + old
+        cache.replace([t[old:] for t in plain], None, checkpoints.every, rebuilt=rebuilt)
+    if cache.residuals:
+        cache.residuals.reserve(cache.length + checkpoints.every)
+    cache.settled = cache.length
+
+
 def seconds_a_product(prices: PriceTable, shape: ModelShape) -> float:
     """Price a multiply-add as in an MLP over as many tokens as were measured."""
     return prices.mlp[-1] / (prices.tokens[-1] * shape.mlp_weights)
@@ -116,9 +169,12 @@ def seconds_a_product(prices: PriceTable, shape: ModelShape) -> float:
 class _Settling:
     """One row between two passes."""
 
-    def __init__(self, cache: RowCache, eviction: Eviction, work: Work, rate: float) -> None:
+    def __init__(
+        self, cache: RowCache, eviction: Eviction, work: Work, rate: float, scale: float
+    ) -> None:
         self._cache = cache
         self._eviction = eviction
+        self._scale = scale
         self._work = work
         self._rate = rate
 
@@ -158,7 +214,7 @@ class _Settling:
         queries = cache.queries.newest(slot, n, cache.length).float()
         keys = cache.held(slot, 0)[:, 0].float().permute(1, 2, 0)
         heads, group, _, size = queries.shape
-        scores = self._product(queries.reshape(heads, group * n, size), keys) * size**-0.5
+        scores = self._product(queries.reshape(heads, group * n, size), keys) * self._scale
         if (bias := cache.bias(slot, 0)) is not None:
             scores += bias[:, None]
         scores = scores.view(heads, group, n, -1)

@@ -22,6 +22,7 @@ from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
+from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.model_cost import Work, work_cost
 from rheostat.kernel.seams import Depth, Installed, Layout
 from rheostat.kernel.trace import Trace
@@ -44,7 +45,9 @@ CARD = EngineCard(
     name="torch",
     offers=frozenset(
         {
+            "cache.codes",
             "cache.entries",
+            "cache.residuals",
             "depth.mlp",
             "depth.static",
             "draft",
@@ -253,8 +256,8 @@ class TorchEngine:
 
     def compaction(self, installed: Installed) -> Compaction:
         """Return what carries out the plan's cache decision."""
-        plan = installed.cache
-        return Compaction(self.llama, self._prices, None if plan is None else plan.eviction)
+        plan = installed.cache or CachePlan()
+        return Compaction(self.llama, self._prices, plan.eviction, plan.coder, plan.checkpoints)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
@@ -313,6 +316,8 @@ class TorchEngine:
                     price=price * n / total,
                 )
             )
+            if feed.cache.rebuild:
+                work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
             trace.mlp_skipped += mlps * n - runs
         check_numbers(passed.logits)
         return passed.logits

@@ -20,7 +20,8 @@ from rheostat.engines.torch_fixed_rows import one_by_one
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_masks import mask_of
 from rheostat.engines.torch_observed import observed
-from rheostat.engines.torch_rotary import rotations, turn
+from rheostat.engines.torch_project import projected
+from rheostat.engines.torch_rotary import rotations
 from rheostat.engines.torch_stack import PackedRow, Stacked, View, fused_stack
 from rheostat.engines.torch_tree import places_of
 from rheostat.engines.torch_weights import (
@@ -119,31 +120,31 @@ class Llama:
         self.dtype = dtype
         self.forms = forms
         self._eps = loaded.architecture.eps
-        self._architecture = architecture = loaded.architecture
+        self.architecture = architecture = loaded.architecture
         self._embedding = loaded.tensors["embed.weight"]
         self.fixed = forms.narrow == "fixed"
         """Whether a token's arithmetic is the same in every pass."""
         self._attend = one_by_one(self.shape) if self.fixed else F.scaled_dot_product_attention
         self._norm = loaded.tensors["norm.weight"].to(dtype)
-        self._layers = []
+        self.layers = []
         for layer in range(self.shape.layers):
             held = fused_levels(levels or {}, layer)
             weights = fused_weights(loaded, layer, dtype, without=held)
-            self._layers.append(laid_out_layer(weights, forms, held))
+            self.layers.append(laid_out_layer(weights, forms, held))
         stacked = Stacked(None, "they are not asked for")
         if self.fixed:
             stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
         elif fused and not architecture.is_plain(self.shape.head_size):
             stacked = Stacked(None, "the compiled ones are those of the llama shape alone")
         elif fused:
-            stacked = fused_stack(self.shape, self._layers, self._eps, dtype, forms)
+            stacked = fused_stack(self.shape, self.layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded), dtype, forms)
         self._bytes: dict[int, tuple[float, float]] = {}
         self._kinds = sorted(set(architecture.kinds))
         self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
-        self._turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
+        self.turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
 
     @torch.inference_mode()
     def forward(  # noqa: PLR0913  # what is read, what is wanted, and who looks on
@@ -172,7 +173,7 @@ class Llama:
         x = self.embedded(tokens) if resume is None else resume.stream
         first = resume.layer if resume else 0
         if self._stack and self._stack.takes(len(tokens)) and not (depth.policy or observer):
-            layout = depth.layout.within(first, len(self._layers))
+            layout = depth.layout.within(first, len(self.layers))
             x = self._stack.run(x, rows, turns, layout=layout, slots=depth.layout)
             widths = [len(tokens)] * sum(layout.mlp)
             ran = _Ran(x, np.zeros(len(tokens), dtype=np.int64), widths)
@@ -201,7 +202,7 @@ class Llama:
         skipped = np.zeros(len(x), dtype=np.int64)
         widths: list[int] = []
         slot = sum(depth.layout.attention[:first])
-        for index, layer in enumerate(self._layers[first:], start=first):
+        for index, layer in enumerate(self.layers[first:], start=first):
             if depth.layout.attention[index]:
                 before = x
                 x = x + self._attention(layer, x, views[self._view_of[index]], slot)
@@ -243,7 +244,7 @@ class Llama:
         if self._stack and self._stack.takes(len(x)):
             rows, turns = views[0].rows, views[0].turns
             return self._stack.run(x, rows, turns, layout=layout, slots=slots)
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(self.layers):
             if layout.attention[index]:
                 slot = sum(slots.attention[:index])
                 x = x + self._attention(layer, x, views[self._view_of[index]], slot)
@@ -256,7 +257,7 @@ class Llama:
         """Return the stream that enters the first layer, [n, width]."""
         held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
         x = F.embedding(torch.tensor(tokens), self._embedding).to(held).to(self.dtype)
-        scale = self._architecture.embedding_scale
+        scale = self.architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 
     @torch.inference_mode()
@@ -286,7 +287,7 @@ class Llama:
     def _layer_bytes(self, rows: int) -> tuple[float, float]:
         """Return the mean bytes of an attention's and of an MLP's weights at this width."""
         if rows not in self._bytes:
-            shape, layers = self.shape, self._layers
+            shape, layers = self.shape, self.layers
             attention = sum(
                 layer.qkv.weight_bytes(rows) * shape.qkv_weights
                 + layer.out.weight_bytes(rows) * shape.out_weights
@@ -304,7 +305,7 @@ class Llama:
         places = [i for f in feeds for i in f.places(f.cache.length + f.ahead)]
         for feed in feeds:
             feed.cache.make_room(feed.ahead + len(feed.tokens))
-        turns = [turns[places] for turns in self._turns]
+        turns = [turns[places] for turns in self.turns]
         rows = {window: self._rows(feeds, window) for window in {w for _, w in self._kinds}}
         return [View(rows[window], turns[rope]) for rope, window in self._kinds]
 
@@ -312,10 +313,10 @@ class Llama:
         if not len(x):  # the head is not read for nothing
             none = x.new_empty(0, self.shape.vocabulary)
             return (none[:, 0].long() if choices else none), 0
-        x = self._normed(x, self._norm)
+        x = self.normed(x, self._norm)
         return self._head.choices(x) if choices else (self._head.logits(x), 0)
 
-    def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
         if len(x) > 1 or x.dtype != torch.float32 or self.fixed:
             return F.rms_norm(x, (self.shape.width,), weight, self._eps)
@@ -343,27 +344,17 @@ class Llama:
         slot: int,
     ) -> torch.Tensor:
         shape, rows = self.shape, view.rows
-        qkv = layer.qkv(self._normed(x, layer.attention_norm))
-        if layer.qkv_bias is not None:
-            qkv = qkv + layer.qkv_bias
-        q_size, kv_size = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-        if layer.q_norm is not None and layer.k_norm is not None:
-            self._norm_heads(qkv[:, :q_size], layer.q_norm)
-            self._norm_heads(qkv[:, q_size : q_size + kv_size], layer.k_norm)
-        turn(qkv[:, : q_size + kv_size], view.turns.unsqueeze(1), shape.head_size)
+        normed, q_size = self.normed(x, layer.attention_norm), shape.heads * shape.head_size
+        qkv = projected(layer, normed, view.turns, shape=shape, eps=self._eps)
         kv = qkv[:, q_size:].view(-1, 2, shape.kv_heads, shape.head_size)
         outs = []
         for row in rows:
+            row.note(slot, x)
             held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
             outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row, slot))
         out = layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
         after = layer.attention_post_norm
-        return out if after is None else self._normed(out, after)
-
-    def _norm_heads(self, part: torch.Tensor, weight: torch.Tensor) -> None:
-        """Norm each head of part [n, heads * head_size] in place."""
-        heads = part.view(len(part), -1, self.shape.head_size)
-        heads.copy_(F.rms_norm(heads, (self.shape.head_size,), weight, self._eps))
+        return out if after is None else self.normed(out, after)
 
     def _attended(
         self, q: torch.Tensor, held: torch.Tensor, row: PackedRow, slot: int
@@ -376,7 +367,7 @@ class Llama:
             q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
         q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
         keys, values = held.permute(1, 2, 0, 3)[:, None]
-        mask, scale = row.mask_of(slot, q), self._architecture.score_scale
+        mask, scale = row.mask_of(slot, q), self.architecture.score_scale
         out = self._attend(q, keys, values, attn_mask=mask, scale=scale)
         if n == 1:
             return out.view(1, -1)
@@ -392,9 +383,9 @@ class Llama:
         return x.index_add(0, chosen, self._gated(layer, x[chosen]))
 
     def _gated(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
-        hidden = layer.gate_up(self._normed(x, layer.mlp_norm))
+        hidden = layer.gate_up(self.normed(x, layer.mlp_norm))
         gate, up = hidden[:, : self.shape.inner], hidden[:, self.shape.inner :]
-        gelu = self._architecture.activation == "gelu_tanh"
+        gelu = self.architecture.activation == "gelu_tanh"
         acted = F.gelu(gate, approximate="tanh") if gelu else F.silu(gate)
         out = layer.down(acted * up)
-        return out if layer.mlp_post_norm is None else self._normed(out, layer.mlp_post_norm)
+        return out if layer.mlp_post_norm is None else self.normed(out, layer.mlp_post_norm)

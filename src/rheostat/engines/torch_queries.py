@@ -1,4 +1,7 @@
-"""The queries of a row's newest tokens, kept where a cache decision wants their attention."""
+"""Vectors of a row's tokens, kept beside its cache where a decision wants them.
+
+The queries of the newest tokens, or the residual stream that each attention read, as one head.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,15 @@ class Queries:
         first = tokens - self.start - n
         moved = self._buffer[:, :, :, [first + place for place in path]]
         self._buffer[:, :, :, first : first + len(path)] = moved
+
+    def first(self, slot: int, n: int) -> torch.Tensor:
+        """Return those of a row's first n tokens, of its only head: [n, head_size]."""
+        return self._buffer[slot, 0, 0, :n]
+
+    def reserve(self, room: int) -> None:
+        """See to it that so many tokens fit."""
+        if room > self._buffer.shape[3]:
+            self._own(room)
 
     def restart(self, tokens: int, room: int) -> None:
         """Forget all of them: those of a row's tokens from here on are kept, with so much room."""

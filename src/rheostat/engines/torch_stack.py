@@ -37,6 +37,13 @@ class PackedRow(NamedTuple):
     ahead: int = 0
     """Tokens between those that the cache counts and the first new one."""
 
+    def note(self, slot: int, stream: torch.Tensor) -> None:
+        """Keep what one attention reads of the row, [n, width], where that is wanted."""
+        kept = self.cache.residuals
+        if kept is not None:
+            own = stream[self.start : self.end]
+            kept.put(slot, own[None, None], self.cache.length + self.ahead)
+
     def mask_of(self, slot: int, queries: torch.Tensor) -> torch.Tensor | None:
         """Return the mask of one attention, and keep its queries where they are wanted.
 
@@ -118,6 +125,8 @@ class FusedStack:
         for index, layer in enumerate(self._layers):
             if layout.attention[index]:
                 x, normed = self._ops.add_norm(x, update, layer.attention_norm, self._eps)
+                for row in rows:
+                    row.note(slot, x)
                 update = layer.out(self._attended(layer.qkv(normed), rows, turns, slot))
             slot += slots.attention[index]
             if layout.mlp[index]:

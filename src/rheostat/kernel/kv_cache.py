@@ -7,7 +7,7 @@ whatever is drafted, and a rejected draft never reaches one. Arrays are numpy, f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -80,8 +80,55 @@ class Eviction(Protocol):
         """Return `entries(border.tokens)` entries, oldest first, of the more that are held."""
 
 
+class Coded(NamedTuple):
+    """Tokens in another form."""
+
+    parts: Sequence[NDArray[np.generic]]
+    """Whatever is stored, tokens along the first axis of each array."""
+    state: Any = None
+
+
+class Coder(Protocol):
+    """A decision about the form of entries: every token stays, older ones are coded at borders."""
+
+    @property
+    def every(self) -> int:
+        """Tokens between two borders after the prompt's end."""
+
+    @property
+    def recent(self) -> int:
+        """Newest tokens that are not coded."""
+
+    def encode(self, keys: Singles, values: Singles, state: Any) -> Coded:
+        """Code a slot's tokens [kv_heads, n, head_size]; `state` is what the last call left."""
+
+    def decode(self, parts: Sequence[NDArray[np.generic]], state: Any) -> tuple[Singles, Singles]:
+        """Return the keys and values that are stored, each [kv_heads, n, head_size]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """Older tokens are held as the residual stream that each attention read, and rebuilt."""
+
+    share: float
+    """Tokens that keep keys and values, as a share of the row's."""
+    window: int
+    """Newest tokens that always keep them."""
+    every: int
+    """Tokens between two borders."""
+
+    def kept(self, tokens: int) -> int:
+        """Return how many of the newest tokens of a row keep keys and values."""
+        return max(self.window, int(self.share * tokens))
+
+
 @dataclass(frozen=True)
 class CachePlan:
     """A cache decision; a row's cache is the base's until its first border."""
 
-    eviction: Eviction
+    eviction: Eviction | None = None
+    """Which entries stay; None = all of them."""
+    coder: Coder | None = None
+    """The form of older ones; None = that of the newest."""
+    checkpoints: Checkpoints | None = None
+    """Older ones are rebuilt when they are read; None = no."""

@@ -1,0 +1,165 @@
+"""Entries in another form: block floating point at equal bits, and rebuilding, for the cache suite.
+
+Block floating point is read on with and without the channels of the keys in order, at equal bits;
+the error of the keys is that of the coded ones in all layers. Rebuilding has to give the tokens of
+the whole cache; what it takes is told beside what the shape says that one vector a token would.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rheostat.bench.cache_reading import bytes_a_token
+from rheostat.bench.contest import decision_of
+from rheostat.engines.torch_compaction import Compaction
+from rheostat.engines.torch_model import Feed
+from rheostat.engines.torch_prices import empty_cache
+from rheostat.kernel.model_cost import Work
+from rheostat.kernel.plan import Setting
+from rheostat.kernel.seams import Depth, Installed, Layout
+from rheostat.kernel.trace import Trace
+from rheostat.methods.cache.bfp import Bfp
+from rheostat.methods.cache.kv_direct import KvDirect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rheostat.bench.cache_texts import Long
+    from rheostat.bench.journal import Journal
+    from rheostat.engines.torch_cache import RowCache
+    from rheostat.engines.torch_engine import TorchEngine
+
+CODES = ((8, 32), (4, 32), (4, 16))
+"""Bits of a key's mantissa, and channels that share an exponent."""
+TURNS = 64
+"""Tokens that are written over rebuilt keys and values."""
+
+
+def measured_forms(
+    engine: TorchEngine, texts: Sequence[Long], say: Callable[[str], None], journal: Journal
+) -> dict[str, Any]:
+    """Return the cells of both forms; the texts are few and short beside those of the suite."""
+    base = [
+        journal.part(f"whole {text.name}", partial(_nats, engine, text, Installed()))
+        for text in texts
+    ]
+    cells = []
+    for bits, block in CODES:
+        for rearrange in (False, True):
+            say(f"reading on with keys of {bits} bits, blocks of {block}, in order: {rearrange}")
+            setting = _setting(bits, block, rearrange=rearrange)
+            label = f"bfp {bits} {block} {rearrange}"
+            cells.append(journal.part(label, partial(_coded, engine, texts, setting, base)))
+    say("rebuilding keys and values")
+    return {
+        "texts": len(texts),
+        "bfp": cells,
+        "kv_direct": journal.part("kv_direct", partial(_rebuilt, engine, texts[0])),
+    }
+
+
+def _setting(bits: int, block: int, *, rearrange: bool) -> Setting:
+    params = {"block": block, "rearrange": rearrange}
+    return Setting(name="bfp", dial=0.5 if bits == 8 else 1.0, params=params)
+
+
+def _nats(engine: TorchEngine, text: Long, installed: Installed) -> tuple[float, int]:
+    scored = engine.score(text.prompt, text.continuation, installed=installed)
+    return float(scored.nats.mean()), scored.trace.cache_bytes
+
+
+def _coded(
+    engine: TorchEngine, texts: Sequence[Long], setting: Setting, base: Sequence[Sequence[Any]]
+) -> dict[str, Any]:
+    installed = decision_of(engine, setting)
+    found = [_nats(engine, text, installed) for text in texts]
+    method = Bfp(**setting.params)
+    tokens = [len(text.prompt) + len(text.continuation) - 1 for text in texts]
+    whole = bytes_a_token(engine.shape)
+    plan = installed.cache
+    bits = 8 if setting.dial <= 1 / 2 else 4
+    return {
+        "bits_a_key": bits + 8 / method.block,
+        "bits_a_value": method.value_bits + 8 / method.block,
+        "block": method.block,
+        "rearranged": method.rearrange,
+        "excess_nats": float(np.mean([f[0] - b[0] for f, b in zip(found, base, strict=True)])),
+        "key_error": _key_error(engine, texts[0], plan.coder if plan else None),
+        "byte_share": sum(size for _, size in found) / (whole * sum(tokens)),
+    }
+
+
+def _key_error(engine: TorchEngine, text: Long, coder: Any) -> float:
+    """Return the length of the error of a text's keys over that of the keys, in all layers."""
+    cache = _read(engine, empty_cache_of(engine, len(text.prompt)), text.prompt)
+    error = size = 0.0
+    for slot in range(engine.shape.layers):
+        entries = cache.held(slot, 0).float().permute(1, 2, 0, 3).contiguous().numpy()
+        coded = coder.encode(entries[0], entries[1], None)
+        keys, _ = coder.decode(coded.parts, coded.state)
+        error += float(((keys - entries[0]) ** 2).sum())
+        size += float((entries[0] ** 2).sum())
+    return float(np.sqrt(error / size))
+
+
+def empty_cache_of(engine: TorchEngine, tokens: int) -> RowCache:
+    """Return a cache of the whole model."""
+    return empty_cache(engine.llama, Layout.full(engine.shape.layers), capacity=tokens)
+
+
+def _read(engine: TorchEngine, cache: RowCache, tokens: Sequence[int]) -> RowCache:
+    depth = Depth(Layout.full(engine.shape.layers))
+    engine.llama.forward([Feed(cache, tokens, 0)], depth, logit_rows=[])
+    return cache
+
+
+def _rebuilt(engine: TorchEngine, text: Long) -> dict[str, Any]:
+    """Write on with the whole cache and with one whose older part is rebuilt at every step."""
+    shape, prompt = engine.shape, text.prompt
+    plan = KvDirect().at(1.0, {}, shape)
+    assert plan is not None
+    made = Compaction(engine.llama, engine.prices(), None, None, plan.checkpoints)
+    whole = empty_cache_of(engine, len(prompt) + TURNS)
+    part = made.cache(Layout.full(shape.layers), prompt=len(prompt), capacity=0)
+    tokens: dict[str, list[int]] = {}
+    seconds: dict[str, float] = {}
+    for name, cache in (("whole", whole), ("rebuilt", part)):
+        _read(engine, cache, prompt[:-1])
+        tokens[name], seconds[name] = _written(engine, made, cache, prompt[-1])
+    off = max(
+        float((part.held(slot, 0) - whole.held(slot, 0)).abs().max())
+        for slot in range(shape.layers)
+    )
+    entry = 2 * shape.kv_heads * shape.head_size
+    return {
+        "tokens": len(prompt),
+        "written": TURNS,
+        "identical": tokens["whole"] == tokens["rebuilt"],
+        "largest_difference": off,
+        "whole_bytes": bytes_a_token(shape) * whole.length,
+        "bytes": part.bytes,
+        "numbers_a_token_and_layer": {"keys and values": entry, "residual stream": shape.width},
+        "one_vector_share": shape.width / (entry * shape.layers),
+        "step_seconds": {name: spent / TURNS for name, spent in seconds.items()},
+    }
+
+
+def _written(
+    engine: TorchEngine, made: Compaction, cache: RowCache, token: int
+) -> tuple[list[int], float]:
+    depth, written = Depth(Layout.full(engine.shape.layers)), []
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for _ in range(TURNS):
+            if cache.borders is not None:
+                made.settle([cache], [Work()], [Trace()])
+            feed = Feed(cache, [token], 0)
+            passed = engine.llama.forward([feed], depth, logit_rows=None, choices=True)
+            token = int(passed.logits[0])
+            written.append(token)
+    return written, time.perf_counter() - start
