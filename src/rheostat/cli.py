@@ -162,6 +162,7 @@ def run(
     params: options.Param = None,
     batch: options.Batch = 1,
     label: options.Label = None,
+    shadow: options.Shadow = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
@@ -207,6 +208,7 @@ def run(
             engine=engine,
             batch=batch,
             label=label,
+            shadow=shadow,
             progress=say,
         )
     console.result(summary, tables.run_lines(summary), as_json=as_json)

@@ -101,6 +101,10 @@ Batch = Annotated[int, typer.Option("--batch", help="Requests that run together.
 Label = Annotated[
     str | None, typer.Option("--label", help="The run's name in reports. [default: the folder's]")
 ]
+Shadow = Annotated[
+    float | None,
+    typer.Option("--shadow", metavar="R", help="Share that the base answers too, as a watch."),
+]
 
 Lossless = Annotated[bool, typer.Option("--lossless", help="Keep the answers as they are.")]
 MaxLoss = Annotated[float | None, typer.Option("--max-loss", help="Largest mean loss.")]

@@ -25,12 +25,15 @@ def profile_lines(profile: Mapping[str, Any], files: Sequence[str]) -> list[str 
     copied = ", ".join(f"{name} {rate:.2f}" for name, rate in profile["copy_rate"].items())
     curve = profile["cost"]["curves"][0]
     costs = zip(curve["tokens"], curve["seconds"], strict=True)
+    law = profile["cost"]["prefill_equivalents"]
     relative = ", ".join(f"{n}: {s / curve['seconds'][0]:.2f}" for n, s in costs if n in {2, 8, 32})
     return [
         f"{profile['model']} in {profile['dtype']} with {profile['threads']} threads on "
         f"{profile['machine']['name']}",
         f"a pass over one token after {curve['context']}: {1e3 * curve['seconds'][0]:.1f} ms; "
         f"over n tokens, relative to that: {relative}",
+        f"writing a token costs as much as reading {law['step']:.1f}, and "
+        f"{1000 * law['context']:.1f} more for 1000 tokens of context",
         f"most droppable attentions: {_first(ranking['attention'])}; MLPs: "
         f"{_first(ranking['mlp'])}",
         f"entropy of the next token: {profile['entropy']['mean']:.2f} nats; copied: {copied}",
@@ -86,6 +89,7 @@ def run_lines(summary: Mapping[str, Any]) -> list[str | Table]:
         f"{summary['model']} in {summary['dtype']}, {_methods(summary['methods'])}",
         f"{summary['requests']} requests answered{resumed}: {reasons}",
         _cost(cost),
+        *([_shadow(summary["shadow"])] if "shadow" in summary else []),
         f"wrote {summary['out']}/outputs.jsonl and trace.jsonl",
     ]
 
@@ -190,6 +194,21 @@ def _measured(plan: Plan) -> list[str]:
         f"price {measured['price_ratio']:.3f} and seconds {measured['seconds_ratio']:.3f} of the "
         "base's"
     ]
+
+
+def _shadow(seen: Mapping[str, Any]) -> str:
+    low, high = seen["interval"]
+    delay = seen["expected_delay"]
+    end = (
+        "the certificate is refuted, the rest was answered by the base"
+        if seen["refuted"]
+        else "twice the certified loss would be refuted "
+        + ("not within 100,000 requests" if delay is None else f"after about {delay} requests")
+    )
+    return (
+        f"the base answered {seen['requests']} of them too ({seen['cost']['price']:.2f} s of the "
+        f"price): the mean loss is {low:.4f} to {high:.4f}, certified at {seen['limit']:g}; {end}"
+    )
 
 
 def _cost(cost: Mapping[str, Any]) -> str:

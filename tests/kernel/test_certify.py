@@ -18,6 +18,7 @@ from rheostat.kernel.certify.betting import (
     betting_upper,
     confidence_sequence,
     plug_in_bets,
+    refuted_after,
 )
 from rheostat.kernel.certify.binomial import binomial_lower, binomial_p_value, binomial_upper
 from rheostat.kernel.certify.bounds import BOUNDS
@@ -76,9 +77,10 @@ def test_a_bound_is_where_its_test_begins_to_refute(losses, limit):
 def test_an_upper_bound_is_over_the_mean_and_grows_with_confidence(losses):
     for bound in BOUNDS.values():
         bounds = [bound.upper(losses, alpha) for alpha in (0.2, 0.05, 0.01)]
-        assert losses.mean() <= bounds[0] + 1e-9
-        # a bet is made for its level, so betting at another one may be a little tighter
-        assert bounds == sorted(bounds) or bound.name == "betting"
+        # betting knows the order of the losses, and makes its bets for one level
+        if bound.name != "betting":
+            assert losses.mean() <= bounds[0] + 1e-9
+            assert bounds == sorted(bounds)
 
 
 @given(LOSSES, LIMITS, st.integers(1, 5))
@@ -153,6 +155,14 @@ def test_capital_grows_as_the_product_of_its_bets():
     assert float(betting_p_value(losses, limit, ALPHA)) == pytest.approx(1 / capital.max())
 
 
+@given(LOSSES, LIMITS, st.integers(1, 40))
+def test_what_the_beginning_refutes_the_whole_refutes(losses, limit, length):
+    whole = float(betting_p_value(losses, limit, ALPHA))
+    beginning = betting_p_value(losses[:length], limit, ALPHA, items=len(losses))
+    assert whole <= float(beginning)
+    assert float(betting_p_value(losses, limit, ALPHA, items=len(losses))) == whole
+
+
 def test_a_sequence_holds_under_a_look_at_every_item_and_repeated_intervals_do_not():
     rng, trials, mean = np.random.default_rng(0), 300, 0.1
     losses = (rng.random((trials, 200)) < mean).astype(float)
@@ -165,6 +175,13 @@ def test_a_sequence_holds_under_a_look_at_every_item_and_repeated_intervals_do_n
     ]
     ever = np.mean([min(row) < mean for row in looks])
     assert ever > ALPHA  # exact for one look, wrong when looked at again and again
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 30)), elements=UNIT))
+def test_a_sequence_is_refuted_at_the_first_look_that_lies_over_the_limit(losses):
+    for row, when in zip(losses, refuted_after(losses, 0.2, ALPHA), strict=True):
+        looks = [confidence_sequence(row[: n + 1], ALPHA).low > 0.2 for n in range(len(row))]
+        assert when == (looks.index(True) + 1 if any(looks) else 0)
 
 
 def test_betting_uses_a_small_variance():

@@ -87,3 +87,40 @@ def copying(tmp_path):
 def inventing(tmp_path):
     """A scripted engine that never repeats anything, and the workload."""
     return scripted(tmp_path, copies=False)
+
+
+LIMIT = 0.9
+CERTIFIED = {"loss": "disagree", "confidence": 0.9, "max_new_tokens": 8}
+HEADS = ("the cat", "a hat", "in the star", "is it on", "and there", "or else", "that is", "to see")
+PLANNED = ("mat", "sea", "bee", "hat", "all", "one", "two", "so", "be")
+CHECKED = ("to", "it", "on", "in", "at", "is", "as", "an", "he")
+
+
+def texts(words):
+    """Lines of short prompts."""
+    return [{"prompt": f"{head} {word}", "reference": word} for head in HEADS for word in words]
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory):
+    """Texts to plan on, and others to check on."""
+    folder = tmp_path_factory.mktemp("texts")
+    return (
+        write_lines(folder / "plan.jsonl", texts(PLANNED)),
+        write_lines(folder / "check.jsonl", texts(CHECKED)),
+    )
+
+
+@pytest.fixture(scope="session")
+def certified(tiny, corpora):
+    """A plan of the tiny model with a certificate."""
+    from rheostat.stages.plan import make_plan
+
+    return make_plan(tiny, corpora[0], max_loss=LIMIT, **CERTIFIED)
+
+
+def limited(plan, limit):
+    """The plan with a certificate that claims another limit, sealed anew."""
+    from rheostat.kernel.certify.seal import sealed
+
+    return sealed(plan, {**plan.certificate, "limit": limit})

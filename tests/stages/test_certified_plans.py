@@ -23,117 +23,76 @@ from rheostat.stages.check import decision, interval, more_items
 from rheostat.stages.claim import check_size, claim_of
 from rheostat.stages.goal import Goal, checked_goal
 from rheostat.stages.plan import make_plan
-from rheostat.stages.profile import cached_profile, make_profile
 from rheostat.stages.search import Point
 from rheostat.stages.settings import read_plan
 from rheostat.workloads.load import load_workload
 from rheostat.workloads.marks import marks, refuse_overlap
-from stages.conftest import write_lines
-
-LIMIT = 0.9
-OPTIONS = {"loss": "disagree", "confidence": 0.9, "max_new_tokens": 8}
-HEADS = ("the cat", "a hat", "in the star", "is it on", "and there", "or else", "that is", "to see")
-
-PLANNED = ("mat", "sea", "bee", "hat", "all", "one", "two", "so", "be")
-CHECKED = ("to", "it", "on", "in", "at", "is", "as", "an", "he")
-
-
-def texts(words):
-    return [{"prompt": f"{head} {word}", "reference": word} for head in HEADS for word in words]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def profiled(tiny):
-    return cached_profile(tiny) or make_profile(tiny)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """Texts to plan on, and others to check on."""
-    folder = tmp_path_factory.mktemp("texts")
-    return (
-        write_lines(
-            folder / "plan.jsonl",
-            texts(PLANNED),
-        ),
-        write_lines(folder / "check.jsonl", texts(CHECKED)),
-    )
-
-
-@pytest.fixture(scope="module")
-def made(tiny, files):
-    return make_plan(tiny, files[0], max_loss=LIMIT, **OPTIONS)
+from stages.conftest import CERTIFIED as OPTIONS
+from stages.conftest import LIMIT, PLANNED, limited, texts, write_lines
 
 
 @pytest.fixture
-def saved(tmp_path, made):
+def saved(tmp_path, certified):
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps(made.to_json()), encoding="utf-8")
+    path.write_text(json.dumps(certified.to_json()), encoding="utf-8")
     return path
-
-
-def limited(plan, limit):
-    """The plan with a certificate that claims another limit, sealed anew."""
-    from rheostat.kernel.certify.seal import sealed
-
-    return sealed(plan, {**plan.certificate, "limit": limit})
 
 
 # the certificate
 
 
-def test_a_certified_plan_turns_a_dial_and_says_what_it_holds(made, files):
-    held = made.certificate
-    assert {s.name for s in made.methods} & {"llm_drop", "ffn_skip"}
+def test_a_certified_plan_turns_a_dial_and_says_what_it_holds(certified, corpora):
+    held = certified.certificate
+    assert {s.name for s in certified.methods} & {"llm_drop", "ffn_skip"}
     assert held["claim"].startswith("With confidence 0.9 the mean `disagree` of this plan on texts")
     assert held["mean"] < held["upper"] <= LIMIT == held["limit"]
     assert (held["bound"], held["range"]) == ("betting", [0.0, 1.0])
-    data = load_workload(files[0], part="test", shuffled=True)
+    data = load_workload(corpora[0], part="test", shuffled=True)
     assert held["data"]["digest"] == data.digest
-    assert held["data"]["size"] == len(data.items) == made.measured["loss_items"]
-    assert held["machine"] == made.machine
-    assert made.measured["loss"] == held["mean"]
+    assert held["data"]["size"] == len(data.items) == certified.measured["loss_items"]
+    assert held["machine"] == certified.machine
+    assert certified.measured["loss"] == held["mean"]
 
 
-def test_search_and_certification_data_are_apart(made):
-    search, data = (set(made.certificate[part]["items"]) for part in ("search", "data"))
+def test_search_and_certification_data_are_apart(certified):
+    search, data = (set(certified.certificate[part]["items"]) for part in ("search", "data"))
     assert search
     assert data
     assert not search & data
 
 
-def test_the_plan_is_the_last_of_the_path_that_passed(made):
-    path = made.certificate["path"]
+def test_the_plan_is_the_last_of_the_path_that_passed(certified):
+    path = certified.certificate["path"]
     passed = [step for step in path if step.get("certified")]
     assert passed == path[: len(passed)]
     assert all("p_value" not in step for step in path[len(passed) + 1 :])
-    own = [{"name": s.name, "dial": s.dial, "params": dict(s.params)} for s in made.methods]
+    own = [{"name": s.name, "dial": s.dial, "params": dict(s.params)} for s in certified.methods]
     assert passed[-1]["methods"] == own
     assert [s["price_ratio"] for s in path] == sorted(
         (s["price_ratio"] for s in path), reverse=True
     )
 
 
-def test_the_order_of_a_files_lines_does_not_matter_to_the_certification(tmp_path, files):
+def test_the_order_of_a_files_lines_does_not_matter_to_the_certification(tmp_path, corpora):
     other = write_lines(tmp_path / "turned.jsonl", texts(PLANNED)[::-1])
-    one, two = (load_workload(f, part="test", shuffled=True, seed=3) for f in (files[0], other))
+    one, two = (load_workload(f, part="test", shuffled=True, seed=3) for f in (corpora[0], other))
     assert [item.prompt for item in one.items] == [item.prompt for item in two.items]
 
 
-def test_nothing_is_certified_where_nothing_is_worth_it(tiny, files):
-    plan = make_plan(tiny, files[0], max_loss=0.12, **OPTIONS)
+def test_nothing_is_certified_where_nothing_is_worth_it(tiny, corpora):
+    plan = make_plan(tiny, corpora[0], max_loss=0.12, **OPTIONS)
     assert plan.certificate is None
     assert any("no dial with a loss can be turned" in sentence for sentence in plan.why)
     assert plan.measured["loss"] == 0
 
 
-def test_a_path_that_fails_says_how_much_data_it_takes(tiny, files, monkeypatch):
+def test_a_path_that_fails_says_how_much_data_it_takes(tiny, corpora, monkeypatch):
     def nothing(path, p_value, _):
         p_value(path[0])
         return []
 
     monkeypatch.setattr(certify, "certified", nothing)
-    plan = make_plan(tiny, files[0], max_loss=LIMIT, **OPTIONS)
+    plan = make_plan(tiny, corpora[0], max_loss=LIMIT, **OPTIONS)
     assert plan.certificate is None
     assert any("items like these would certify it" in sentence for sentence in plan.why)
     assert plan.measured["path"][0]["certified"] is False
@@ -153,19 +112,19 @@ def test_confidence_out_of_place_is_refused(goal, message):
         checked_goal(**goal)
 
 
-def test_too_little_data_is_refused_before_any_work_with_the_number_needed(tiny, files):
+def test_too_little_data_is_refused_before_any_work_with_the_number_needed(tiny, corpora):
     said = []
     with pytest.raises(PlanError, match=r"too little data: .* takes at least \d{3}") as found:
-        make_plan(tiny, files[0], max_loss=0.01, progress=said.append, **OPTIONS)
+        make_plan(tiny, corpora[0], max_loss=0.01, progress=said.append, **OPTIONS)
     assert "give more items" in found.value.hint
     assert said == []
 
 
-def test_a_loss_that_the_base_has_itself_cannot_be_certified(tiny, files):
+def test_a_loss_that_the_base_has_itself_cannot_be_certified(tiny, corpora):
     with pytest.raises(PlanError, match="no sample shows"):
-        make_plan(tiny, files[0], max_loss=0.0, **OPTIONS)
+        make_plan(tiny, corpora[0], max_loss=0.0, **OPTIONS)
     with pytest.raises(PlanError, match="no sample shows"):
-        make_plan(tiny, files[0], max_loss=0.5, **(OPTIONS | {"loss": "score"}))
+        make_plan(tiny, corpora[0], max_loss=0.5, **(OPTIONS | {"loss": "score"}))
 
 
 # claims
@@ -239,8 +198,8 @@ def test_a_built_in_item_is_known_again_under_another_seed():
     assert set(marks(one)) == set(marks(two))
 
 
-def test_a_certified_plan_survives_json(made, saved):
-    assert read_plan(saved) == Plan.from_json(json.loads(json.dumps(made.to_json())))
+def test_a_certified_plan_survives_json(certified, saved):
+    assert read_plan(saved) == Plan.from_json(json.loads(json.dumps(certified.to_json())))
     assert is_sealed(read_plan(saved))
 
 
@@ -266,59 +225,60 @@ def test_a_plan_edited_by_hand_is_refused(saved, edit):
 # checks
 
 
-def test_new_texts_confirm_a_certificate(tiny, files, saved):
-    found = rheostat.check(saved, files[1], engine=tiny)
+def test_new_texts_confirm_a_certificate(tiny, corpora, saved):
+    found = rheostat.check(saved, corpora[1], engine=tiny)
     assert found["verdict"] == "pass"
     assert found["interval"][1] <= LIMIT
     assert 0 < found["items"] == found["new_items"] <= 72
 
 
-def test_a_limit_that_is_broken_is_refuted(tiny, files, made, tmp_path):
-    found = rheostat.check(limited(made, 0.001), files[1], engine=tiny, state=tmp_path / "s.jsonl")
+def test_a_limit_that_is_broken_is_refuted(tiny, corpora, certified, tmp_path):
+    state = tmp_path / "s.jsonl"
+    found = rheostat.check(limited(certified, 0.001), corpora[1], engine=tiny, state=state)
     assert found["verdict"] == "fail"
     assert found["interval"][0] > 0.001
 
 
-def test_few_items_leave_it_open_and_the_next_check_goes_on(tiny, files, made, tmp_path):
+def test_few_items_leave_it_open_and_the_next_check_goes_on(tiny, corpora, certified, tmp_path):
     state = tmp_path / "s.jsonl"
-    near = limited(made, min(made.certificate["mean"] + 0.02, 0.99))
-    runs = [rheostat.check(near, files[1], engine=tiny, state=state, items=n) for n in (4, 4, 1)]
+    near = limited(certified, min(certified.certificate["mean"] + 0.02, 0.99))
+    runs = [rheostat.check(near, corpora[1], engine=tiny, state=state, items=n) for n in (4, 4, 1)]
     assert [run["items"] for run in runs] == [4, 8, 9]
     assert {run["verdict"] for run in runs} == {"undecided"}
     low, high = zip(*(run["interval"] for run in runs), strict=True)
     assert list(low) == sorted(low)
     assert list(high) == sorted(high, reverse=True)
-    whole = rheostat.check(near, files[1], engine=tiny, state=state)
-    again = rheostat.check(near, files[1], engine=tiny, state=state)
+    whole = rheostat.check(near, corpora[1], engine=tiny, state=state)
+    again = rheostat.check(near, corpora[1], engine=tiny, state=state)
     assert again == whole | {"new_items": 0}
 
 
-def test_a_check_that_was_cut_off_in_a_line_goes_on(tiny, files, made, tmp_path):
+def test_a_check_that_was_cut_off_in_a_line_goes_on(tiny, corpora, certified, tmp_path):
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
-    near = limited(made, min(made.certificate["mean"] + 0.02, 0.99))
-    whole = rheostat.check(near, files[1], engine=tiny, state=one, items=16)
+    near = limited(certified, min(certified.certificate["mean"] + 0.02, 0.99))
+    whole = rheostat.check(near, corpora[1], engine=tiny, state=one, items=16)
     lines = one.read_text(encoding="utf-8").splitlines(keepends=True)
     two.write_text("".join(lines[:6]) + lines[6][:9], encoding="utf-8")
-    found = rheostat.check(near, files[1], engine=tiny, state=two, items=11)
+    found = rheostat.check(near, corpora[1], engine=tiny, state=two, items=11)
     assert found["items"] == whole["items"] == 16
     assert found["interval"] == whole["interval"]
 
 
-def test_texts_that_the_plan_was_made_from_are_refused(tiny, files, saved):
+def test_texts_that_the_plan_was_made_from_are_refused(tiny, corpora, saved):
     with pytest.raises(WorkloadError, match="were used in making this plan"):
-        rheostat.check(saved, files[0], engine=tiny)
+        rheostat.check(saved, corpora[0], engine=tiny)
 
 
-def test_checks_of_another_certificate_are_refused(tiny, files, made, tmp_path):
+def test_checks_of_another_certificate_are_refused(tiny, corpora, certified, tmp_path):
     state = tmp_path / "s.jsonl"
-    rheostat.check(made, files[1], engine=tiny, state=state, items=1)
+    rheostat.check(certified, corpora[1], engine=tiny, state=state, items=1)
     with pytest.raises(OutputError, match="another certificate"):
-        rheostat.check(limited(made, 0.5), files[1], engine=tiny, state=state)
+        rheostat.check(limited(certified, 0.5), corpora[1], engine=tiny, state=state)
 
 
-def test_a_plan_without_a_certificate_has_nothing_to_check(tiny, files, tmp_path):
+def test_a_plan_without_a_certificate_has_nothing_to_check(tiny, corpora, tmp_path):
     with pytest.raises(PlanError, match="no certificate to check"):
-        rheostat.check(Plan(model="m"), files[1], engine=tiny, state=tmp_path / "s.jsonl")
+        rheostat.check(Plan(model="m"), corpora[1], engine=tiny, state=tmp_path / "s.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -330,13 +290,14 @@ def test_a_plan_without_a_certificate_has_nothing_to_check(tiny, files, tmp_path
     ],
 )
 def test_the_command_ends_with_the_code_of_its_verdict(
-    tiny, files, made, tmp_path, monkeypatch, limit, items, code, verdict, said
+    tiny, corpora, certified, tmp_path, monkeypatch, limit, items, code, verdict, said
 ):
     monkeypatch.setattr(api_check, "load_engine", lambda *_, **__: tiny)
-    plan = limited(made, min(made.certificate["mean"] + 0.02, 0.99) if limit is None else limit)
+    near = min(certified.certificate["mean"] + 0.02, 0.99)
+    plan = limited(certified, near if limit is None else limit)
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(plan.to_json()), encoding="utf-8")
-    asked = ["check", str(path), "--workload", files[1], "--items", str(items), "--json"]
+    asked = ["check", str(path), "--workload", corpora[1], "--items", str(items), "--json"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == code
     assert json.loads(done.stdout.splitlines()[-1])["verdict"] == verdict

@@ -53,6 +53,13 @@ def test_a_profile_has_every_field(profile, tiny):
     assert profile["command"].startswith(f"rheostat profile {tiny.model} --dtype float32")
 
 
+def test_a_written_token_is_worth_tokens_that_are_read(profile):
+    law = profile["cost"]["prefill_equivalents"]
+    assert law["step"] > 1
+    assert law["context"] >= 0
+    assert 0 <= law["largest_error"] < 1
+
+
 def test_redundancy_has_a_number_for_every_unit(redundancy):
     for kind in KINDS:
         assert len(redundancy[kind]["similarity"]) == LAYERS

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rheostat.kernel.certify.betting import betting_p_value
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-BLOCK = 4_000_000
-"""Losses that are held at once."""
+BLOCK = 500
+"""Trials that are judged at once."""
+BEGINNING = 8
+"""The share of a sample, one in so many, that is looked at first."""
 BASE = -1
 """The setting of a trial in which no dial was turned."""
 
@@ -68,11 +72,26 @@ def chosen_by_certificate(task: Task, bound: Bound, path: Ints, sampled: Sampled
 
 
 def p_values(task: Task, bound: Bound, sampled: Sampled, setting: int, trials: Ints) -> Floats:
-    """Return the p-values of a setting in some of the trials, a block of them at a time."""
-    blocks = np.array_split(trials, max(1, -(-len(trials) * 2000 // BLOCK)))
-    return np.concatenate(
-        [bound.p_value(sampled.losses(setting, b), task.limit, task.alpha) for b in blocks]
-    )
+    """Return the p-values of a setting in some of the trials, a block of them at a time.
+
+    Where the beginning of a sample is enough for `betting` its p-value stands for the whole's,
+    which is no larger.
+    """
+    blocks = np.array_split(trials, max(1, len(trials) // BLOCK))
+    return np.concatenate([_block(task, bound, sampled, setting, block) for block in blocks])
+
+
+def _block(task: Task, bound: Bound, sampled: Sampled, setting: int, trials: Ints) -> Floats:
+    if bound.name != "betting":
+        return bound.p_value(sampled.unordered(setting, trials), task.limit, task.alpha)
+    losses = sampled.losses(setting, trials)
+    items = losses.shape[1]
+    beginning = losses[:, : max(1, items // BEGINNING)]
+    found = betting_p_value(beginning, task.limit, task.alpha, items=items)
+    open_ = found > task.alpha
+    if open_.any():
+        found[open_] = bound.p_value(losses[open_], task.limit, task.alpha)
+    return found
 
 
 def chosen_by_mean(task: Task, sampled: Sampled) -> Ints:

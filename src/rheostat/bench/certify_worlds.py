@@ -41,6 +41,9 @@ class Sampled(Protocol):
     def losses(self, setting: int, trials: Ints) -> Floats:
         """Return the losses of one setting in some of the trials, [len(trials), items]."""
 
+    def unordered(self, setting: int, trials: Ints) -> Floats:
+        """Return the same in any order, for bounds that do not look at it."""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -80,9 +83,13 @@ class DrawnSample:
 
     def losses(self, setting: int, trials: Ints) -> Floats:
         """Return the losses of one setting in some of the trials, in a random order."""
+        return self._rng.permuted(self.unordered(setting, trials), axis=1)
+
+    def unordered(self, setting: int, trials: Ints) -> Floats:
+        """Return the same in the order of their sizes."""
         counts = self._of(setting)[trials]
         flat = np.repeat(np.tile(VALUES, len(trials)), counts.ravel())
-        return self._rng.permuted(flat.reshape(len(trials), self._items), axis=1)
+        return np.asarray(flat.reshape(len(trials), self._items))
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,8 @@ class RecordedSample:
     def losses(self, setting: int, trials: Ints) -> Floats:
         """Return the losses of one setting in some of the trials, [len(trials), items]."""
         return np.asarray(self.table[:, setting][self.rows[trials]])
+
+    unordered = losses
 
 
 def binary(mean: float) -> Floats:

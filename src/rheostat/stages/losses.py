@@ -20,7 +20,7 @@ from rheostat.workloads.load import load_workload
 from rheostat.workloads.scoring import score_text
 
 if TYPE_CHECKING:
-    from rheostat.engines.base import Engine, Output, Request
+    from rheostat.engines.base import Engine, Output, Request, Scored
     from rheostat.workloads.load import Workload
     from rheostat.workloads.parts import Part
 
@@ -133,10 +133,15 @@ def disagree(engine: Engine, samples: Sequence[Sample], installed: Installed) ->
     values, skipped, tokens = [], 0, 0
     for sample in samples:
         scored = engine.score(sample.prompt, sample.answer, installed=installed)
-        values.append(float(np.mean(scored.choice != np.asarray(sample.answer))))
+        values.append(disagreement(scored, sample.answer))
         skipped += scored.trace.mlp_skipped
         tokens += len(sample.answer)
     return Loss(values=tuple(values), mlp_share=_share(installed, skipped, tokens))
+
+
+def disagreement(scored: Scored, answer: Sequence[int]) -> float:
+    """Return the share of the answer's tokens that were not chosen when it was read."""
+    return float(np.mean(scored.choice != np.asarray(answer)))
 
 
 def score(

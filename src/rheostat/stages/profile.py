@@ -16,6 +16,7 @@ from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.errors import ModelError, WorkloadError
+from rheostat.kernel.cost_laws import fitted
 from rheostat.kernel.seams import Installed
 from rheostat.kernel.signals import copy_rate
 from rheostat.methods.draft.self_draft import exit_layer
@@ -83,7 +84,11 @@ def make_profile(
         "command": _command(engine, workload, seed),
         "machine": machine_facts(),
         "shape": engine.shape.to_json(),
-        "cost": {"prices": engine.prices().to_json(), "curves": cost_curves(inside, say)},
+        "cost": {
+            "prices": engine.prices().to_json(),
+            "curves": cost_curves(inside, say),
+            "prefill_equivalents": _prefill_equivalents(inside),
+        },
         "redundancy": measured,
         "entropy": entropy,
         "copy_rate": rates,
@@ -117,6 +122,14 @@ def machine_facts() -> dict[str, Any]:
         "torch": torch.__version__,
         "rheostat": metadata.version("rheostat"),
     }
+
+
+def _prefill_equivalents(engine: TorchEngine) -> dict[str, Any]:
+    """Return what a written token costs in tokens read, with the fit's largest error."""
+    longest = engine.shape.context
+    contexts = [longest * eighth // 8 for eighth in range(8)]
+    law, error = fitted(engine.shape, engine.prices(), contexts=contexts)
+    return law.to_json() | {"largest_error": error}
 
 
 def _inside(engine: Engine) -> TorchEngine:

@@ -6,7 +6,6 @@ import shlex
 import time
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,10 @@ from rheostat.engines.machine import machine
 from rheostat.errors import UserError
 from rheostat.kernel.cost import Cost, total
 from rheostat.kernel.ledger import Ledger
+from rheostat.kernel.seams import Installed
 from rheostat.stages.run_folder import PLAN, open_run
 from rheostat.stages.settings import ready
+from rheostat.stages.shadow import Shadow, watch
 from rheostat.workloads.items import load_requests
 from rheostat.workloads.load import digest_of
 
@@ -45,6 +46,7 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
     label: str | None = None,
     progress: Callable[[str], None] | None = None,
     budget: Caps | None = None,
+    shadow: float | None = None,
 ) -> dict[str, Any]:
     """Answer every request that the folder does not hold yet; return totals of all of them.
 
@@ -54,6 +56,7 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
         batch: requests that run together.
         label: the run's name in reports; None = the folder's name.
         budget: hard caps over all requests, those of earlier starts included.
+        shadow: share of the requests that the base answers as well, to refute the certificate.
 
     Raises:
         UserError: something in the plan, the requests or the folder that the user can mend.
@@ -63,6 +66,7 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
         raise UserError(f"`--batch` must be at least 1, got `{batch}`")
     requests, path = load_requests(requests_path), Path(out)
     own = ready(plan, engine)
+    watched = None if shadow is None else watch(own, shadow, sampling)
     installed = catalog.installed(own, engine.shape, engine.card.offers)
     for request in requests:
         engine.encode(request)  # refuses a prompt that cannot be run before any work is done
@@ -77,25 +81,53 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
         },
         "sampling": sampling.to_json(),
         "budget": None if budget is None else budget.to_json(),
+        "shadow": shadow,
         "machine": _machine_facts(),
-        "command": _command(requests_path, path, sampling, batch),
+        "command": _command(requests_path, path, sampling, batch, shadow),
     }
     with open_run(path, header, [request.id for request in requests]) as folder:
         left = [request for request in requests if request.id not in folder.finished]
-        ledger = _ledger(budget, folder)
-        generate = partial(engine.generate, sampling=sampling, installed=installed, ledger=ledger)
-        _keep(_outputs(generate, left, batch), folder, len(requests), progress)
+        shade = None if watched is None else Shadow(watched, path, progress)
+        ledger = _ledger(budget, folder, shade)
+        job = _Job(engine, sampling, installed, ledger, shade)
+        job.look([request for request in requests if request.id in folder.finished])
+        _keep(job.outputs(left, batch), folder, len(requests), progress)
         resumed = len(requests) - len(left)
-        return {"out": str(path), "resumed": resumed, **_summary(folder, ledger)}
+        return {"out": str(path), "resumed": resumed, **_summary(folder, ledger, shade)}
 
 
-def _outputs(
-    generate: Callable[[Sequence[Request]], Iterator[Output]],
-    requests: Sequence[Request],
-    batch: int,
-) -> Iterator[Output]:
-    for at in range(0, len(requests), batch):
-        yield from generate(requests[at : at + batch])
+class _Job:
+    """What answers requests, and hands them to the base once the certificate is refuted."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        installed: Installed,
+        ledger: Ledger,
+        shadow: Shadow | None,
+    ) -> None:
+        self._engine, self._sampling, self._installed = engine, sampling, installed
+        self._ledger, self._shadow = ledger, shadow
+        self._account = None if shadow is None else ledger.child("shadow")
+
+    def outputs(self, requests: Sequence[Request], batch: int) -> Iterator[Output]:
+        """Answer a batch, then look at those of it that are watched."""
+        for at in range(0, len(requests), batch):
+            some = requests[at : at + batch]
+            given_up = self._shadow is not None and self._shadow.refuted
+            yield from self._engine.generate(
+                some,
+                self._sampling,
+                installed=Installed() if given_up else self._installed,
+                ledger=self._ledger,
+            )
+            self.look(some)
+
+    def look(self, requests: Sequence[Request]) -> None:
+        """Let the base answer those that are watched; the outputs before this are kept."""
+        if self._shadow is not None and self._account is not None:
+            self._shadow.look(requests, self._engine, self._installed, self._account)
 
 
 def _keep(
@@ -124,18 +156,20 @@ def _keep(
         ) from None
 
 
-def _ledger(budget: Caps | None, folder: RunFolder) -> Ledger:
+def _ledger(budget: Caps | None, folder: RunFolder, shadow: Shadow | None) -> Ledger:
     """Open the books with what earlier starts of this run have spent."""
     ledger = Ledger(budget, name="run")
     if folder.finished:
         lines = folder.finished.values()
         spent = total(Cost.from_json(line["output"]["cost"]) for line in lines)
+        if shadow is not None:
+            spent += shadow.spent
         # Their seconds were spent under an earlier deadline.
         ledger.child("earlier").reserve(replace(spent, seconds=0.0)).settle(spent)
     return ledger
 
 
-def _summary(folder: RunFolder, ledger: Ledger) -> dict[str, Any]:
+def _summary(folder: RunFolder, ledger: Ledger, shadow: Shadow | None) -> dict[str, Any]:
     plan = folder.header["plan"]
     reasons = Counter(line["output"]["stop_reason"] for line in folder.finished.values())
     return {
@@ -146,6 +180,7 @@ def _summary(folder: RunFolder, ledger: Ledger) -> dict[str, Any]:
         "requests": len(folder.finished),
         "stop_reasons": dict(reasons),
         "cost": ledger.spent.to_json(),
+        **({} if shadow is None else {"shadow": shadow.to_json()}),
     }
 
 
@@ -160,7 +195,9 @@ def _machine_facts() -> dict[str, Any]:
     return machine().to_json() | versions
 
 
-def _command(requests: str | Path, out: Path, sampling: Sampling, batch: int) -> str:
+def _command(
+    requests: str | Path, out: Path, sampling: Sampling, batch: int, shadow: float | None
+) -> str:
     """Return the command that makes this run, or goes on with it, from its own plan."""
     parts: list[Any] = ["rheostat", "run", out / PLAN, "--requests", requests, "--out", out]
     written = sampling.to_json()
@@ -170,4 +207,5 @@ def _command(requests: str | Path, out: Path, sampling: Sampling, batch: int) ->
         values = value if name == "stop" else [value]
         for one in values:
             parts += [f"--{name.replace('_', '-')}", one]
-    return shlex.join(str(part) for part in [*parts, "--batch", batch])
+    watched = [] if shadow is None else ["--shadow", shadow]
+    return shlex.join(str(part) for part in [*parts, "--batch", batch, *watched])

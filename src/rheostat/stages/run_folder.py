@@ -170,6 +170,7 @@ _SAME: Mapping[str, str] = {
     "requests.digest": "requests",
     "sampling": "sampling options",
     "budget": "budgets",
+    "shadow": "shadow shares",
 }
 """What makes two runs the same, and what it is called."""
 

@@ -36,15 +36,19 @@ class Interval(NamedTuple):
     high: float
 
 
-def betting_p_value(losses: Floats, limit: float, alpha: float) -> Floats:
+def betting_p_value(
+    losses: Floats, limit: float, alpha: float, *, items: int | None = None
+) -> Floats:
     """Return 1 / (the largest capital), at most 1, of losses [..., n] in a fixed order.
 
     Args:
         losses: in [0, 1], along the last axis; their order must not depend on their values.
         limit: the mean that is bet against.
         alpha: the level that the bets aim at; the p-value is valid whatever it is.
+        items: size of the sample that these losses are the beginning of; None = all of it. What
+            the beginning refutes at a level, the whole does too.
     """
-    return np.exp(-_log_capital(losses, plug_in_bets(losses, alpha), limit))
+    return np.exp(-_log_capital(losses, plug_in_bets(losses, alpha, items=items), limit))
 
 
 def betting_upper(losses: Floats, alpha: float) -> float:
@@ -62,9 +66,21 @@ def confidence_sequence(losses: Floats, alpha: float) -> Interval:
     return Interval(1.0 - _upper(1.0 - losses, bets, level), _upper(losses, bets, level))
 
 
-def plug_in_bets(losses: Floats, alpha: float) -> Floats:
-    """Return the bet on each loss, [..., n], for a sample of n."""
-    return np.asarray(np.sqrt(2 * math.log(1 / alpha) / (losses.shape[-1] * _variances(losses))))
+def refuted_after(losses: Floats, limit: float, alpha: float) -> NDArray[np.int64]:
+    """Return after how many of the losses [..., n] a sequence first lies over `limit`; 0 = never.
+
+    It is when `confidence_sequence` of the losses up to there has its lower bound at the limit.
+    """
+    gains = 1.0 - losses
+    capital = _log_capitals(gains, anytime_bets(gains, alpha), 1.0 - limit)
+    over = capital >= math.log(2 / alpha)
+    return np.asarray(np.where(over.any(axis=-1), over.argmax(axis=-1) + 1, 0))
+
+
+def plug_in_bets(losses: Floats, alpha: float, *, items: int | None = None) -> Floats:
+    """Return the bet on each loss, [..., n], for a sample of n, or of so many items."""
+    size = items or losses.shape[-1]
+    return np.asarray(np.sqrt(2 * math.log(1 / alpha) / (size * _variances(losses))))
 
 
 def anytime_bets(losses: Floats, alpha: float) -> Floats:
@@ -87,9 +103,13 @@ def _log_capital(losses: Floats, bets: Floats, limit: float) -> Floats:
     """Return the logarithm of the largest capital, at least 0 (before the first bet)."""
     if limit >= 1.0:  # a mean over 1 is impossible, and nothing is known of a mean of 1
         return np.asarray(np.where((losses < 1.0).any(axis=-1), np.inf, 0.0))
+    return np.asarray(np.maximum(_log_capitals(losses, bets, limit).max(axis=-1), 0.0))
+
+
+def _log_capitals(losses: Floats, bets: Floats, limit: float) -> Floats:
+    """Return the logarithm of the capital after each loss, [..., n]; the limit is under 1."""
     cut = np.minimum(bets, SHARE / (1.0 - limit))
-    capital = np.cumsum(np.log1p(-cut * (losses - limit)), axis=-1)
-    return np.asarray(np.maximum(capital.max(axis=-1), 0.0))
+    return np.asarray(np.cumsum(np.log1p(-cut * (losses - limit)), axis=-1))
 
 
 def _upper(losses: Floats, bets: Floats, level: float) -> float:
