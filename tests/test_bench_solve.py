@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rheostat.bench import solve as suite
+from rheostat.bench.its_hub_peer import its_hub_rules
 from rheostat.bench.solve_budget import best_split, equal_split, run_under
 from rheostat.bench.solve_recordings import SAMPLES, Recorded
 from rheostat.bench.solve_rules import (
@@ -113,3 +114,27 @@ def test_without_a_limit_round_robin_solves_what_any_sample_solves():
     split = equal_split(QUESTIONS, SAMPLES)
     assert np.array_equal(split.solved, spent.solved)
     assert split.tokens.sum() > spent.tokens.sum()
+
+
+def test_a_noisy_verifier_errs_as_often_as_told_and_alike_every_time():
+    many = [question(f"q{i}", "12" * 8) for i in range(60)]
+    policy = suite.first_success()
+    exact, noisy, again = (
+        run_under(many, policy, InTurn(), tokens=None, flips=flips) for flips in (0.0, 0.3, 0.3)
+    )
+    assert exact.solved.all()
+    assert 0.5 < noisy.solved.mean() < 0.9  # the first answer is right, and believed in 0.7
+    assert noisy.tokens.tolist() == again.tokens.tolist()
+
+
+def test_the_peers_package_runs_on_recorded_samples_and_its_cancelled_work_counts():
+    pytest.importorskip("its_hub", reason="the peer's package is not installed")
+    rules = its_hub_rules()
+    sure, torn = question("sure", "1" * 16), question("torn", "1213" * 4)
+    adaptive = rules["its-hub adaptive"](sure.ended, "")
+    assert (adaptive.answer, adaptive.samples, adaptive.tokens) == ("1", 2, 10)
+    assert rules["its-hub adaptive"](torn.ended, "").samples == 16
+    lengths = [10, 3, 3, 3, 3, *[10] * 11]
+    raced = rules["its-hub beta"](question("fast", "2111122222222222", lengths=lengths).ended, "")
+    assert (raced.answer, raced.samples) == ("1", 16)  # four fast ones, the others cut off
+    assert raced.tokens == 16 * 3

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rheostat import catalog
+from rheostat.bench.its_hub_peer import its_hub_rules, its_hub_version
 from rheostat.bench.result import envelope
 from rheostat.bench.solve_budget import best_split, difference, equal_split, run_under
 from rheostat.bench.solve_recordings import (
@@ -121,7 +122,20 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
         "oracle": compared(oracle, whole, oracle),
         "fixed": [{"samples": n + 1} | compared(f, whole, oracle) for n, f in enumerate(fixed)],
         "rules": rows,
+        "its_hub": _its_hub(questions, whole, oracle, say),
     }
+
+
+def _its_hub(
+    questions: Sequence[Recorded], whole: Figures, oracle: Figures, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run its-hub's own rules on the same samples, where the package is installed."""
+    version, found = its_hub_version(), {}
+    if version is not None:
+        for name, rule in its_hub_rules().items():
+            say(f"running {name}")
+            found[name] = compared(figures(rule, questions), whole, oracle)
+    return {"version": version, "rules": found}
 
 
 def _whole(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
