@@ -20,8 +20,8 @@ $(READY): pyproject.toml constraints.txt
 demo: setup  ## profile, plan, run and report on the embedded model
 	@$(BIN)/rheostat demo --out demo
 
-test: setup  ## the whole suite, the real model included
-	@$(BIN)/python -m pytest -q
+test: setup  ## the whole suite, the real model included; a process a core, four at most
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test-fast: setup  ## no model, no network
 	@$(BIN)/python -m pytest -q -m 'not slow'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 # Wall time is no property of the code: a busy machine must not fail a test.
 settings.register_profile("rheostat", deadline=None)
 settings.load_profile("rheostat")
+
+
+def pytest_configure() -> None:
+    """Give each process of `make test` a core: the threads of two would stall each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker) % len(cores)]})
 
 
 @pytest.fixture(autouse=True)
