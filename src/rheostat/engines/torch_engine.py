@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from rheostat.workloads.compiled_constraint import compiled
 from rheostat.workloads.grammar_constraint import TokenTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rheostat.engines.base import OnToken, Output, Sampling
     from rheostat.engines.tokenizer import Tokenizer
@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import PriceTable
+
+
+class Opener(Protocol):
+    """Loads a model by its name or path."""
+
+    def __call__(self, name: str, *, dtype: str = ...) -> TorchEngine:
+        """Load it, in this engine's number format unless another is named."""
+
 
 CARD = EngineCard(
     name="torch",
@@ -52,6 +60,7 @@ CARD = EngineCard(
             "depth.static",
             "draft",
             "draft.model",
+            "precision",
             "signal.attention",
             "signal.mlp_cosine",
             "stop",
@@ -75,7 +84,7 @@ class TorchEngine:
         prices: PriceTable,
         *,
         dtype: str | None = None,
-        opener: Callable[[str], TorchEngine] | None = None,
+        opener: Opener | None = None,
     ) -> None:
         """Put the parts together; `torch_load.load_torch` makes them.
 
@@ -96,10 +105,40 @@ class TorchEngine:
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
         self._drafting: dict[str, TorchEngine] = {}
+        self._formats: dict[str, TorchEngine] = {self.dtype: self}
 
     def prices(self) -> PriceTable:
         """Return the price table measured for this machine, model, format and thread count."""
         return self._prices
+
+    def pass_work(self, n: int, *, context: int, layout: Layout, mlp_share: float = 1.0) -> Cost:
+        """Predict flops and bytes of a greedy step over n new tokens after so many cached ones."""
+        attentions, mlps = sum(layout.attention), sum(layout.mlp) * mlp_share
+        weights = self.llama.weight_bytes(Depth(layout), [n] * round(mlps), n, n, choices=True)
+        work = Work(
+            attention_tokens=attentions * n,
+            mlp_tokens=round(mlps * n),
+            head_tokens=n,
+            scores=attentions * n * (context + n),
+            keys_read=attentions * (context + n),
+            weight_bytes=weights,
+        )
+        return self.cost(work, prompt_tokens=0, new_tokens=0)
+
+    def under(self, installed: Installed) -> TorchEngine:
+        """Return the engine that does the work of a plan: in the number format that it decides.
+
+        It is loaded when it is first asked for, and kept.
+
+        Raises:
+            UserError, ModelError: the model cannot be had in that format.
+        """
+        wanted = self.dtype if installed.model is None else installed.model.name
+        if wanted not in self._formats:
+            if self._opener is None:
+                raise MethodError(f"`{self.model}` was loaded without a way to load it again")
+            self._formats[wanted] = self._opener(self.model, dtype=wanted)
+        return self._formats[wanted]
 
     def drafting_model(self, path: str) -> TorchEngine:
         """Return the model that drafts for this one, loaded when it is first asked for.
@@ -157,6 +196,11 @@ class TorchEngine:
         on_token: OnToken | None = None,
     ) -> Iterator[Output]:
         """Run the requests as one batch and yield each output when it is finished."""
+        if (own := self.under(installed)) is not self:
+            plain = replace(installed, model=None)
+            return own.generate(
+                requests, sampling, installed=plain, ledger=ledger, on_token=on_token
+            )
         run = Run(self, sampling, installed, ledger, on_token)
         if sampling.particles:
             return particle_outputs(run, requests, installed)
@@ -180,6 +224,11 @@ class TorchEngine:
         """
         if sampling.particles:
             raise MethodError("a conversation draws one answer a turn: take the particles off")
+        if self.under(installed) is not self:
+            raise MethodError(
+                "a conversation is held in the model's own number format",
+                hint="take `precision` out of the plan, or load the model in that format",
+            )
         if installed.cache is not None:
             raise MethodError(
                 "a conversation goes on from its whole cache",
@@ -195,7 +244,8 @@ class TorchEngine:
 
     def reading_cost(self, tokens: int, installed: Installed) -> Cost:
         """Return what it costs to read so many tokens as the beginning of a prompt."""
-        return reading_cost(self, installed.depth or self._base, tokens, CHUNK)
+        own = self.under(installed)
+        return reading_cost(own, installed.depth or self._base, tokens, CHUNK)
 
     def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
         """Return what takes tokens under the constraint that is asked for."""
@@ -227,6 +277,8 @@ class TorchEngine:
             WorkloadError: the prompt is empty, or the two do not fit the context.
             ModelError: the model's logits are not numbers.
         """
+        if (own := self.under(installed)) is not self:
+            return own.score(prompt, continuation, installed=replace(installed, model=None))
         depth = installed.depth or self._base
         tokens = [*prompt, *continuation][:-1]
         _check_length(len(prompt), len(tokens), self.shape.context)

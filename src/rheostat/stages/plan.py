@@ -27,9 +27,11 @@ from rheostat.stages.intervals import mean_interval
 from rheostat.stages.losses import evaluator
 from rheostat.stages.material import Material
 from rheostat.stages.search import frontier
+from rheostat.stages.search_journal import SearchJournal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rheostat.engines.base import Engine
     from rheostat.stages.choice import Found
@@ -56,6 +58,8 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
     items: int | None = None,
     progress: Say | None = None,
     confidence: float | None = None,
+    journal: Path | None = None,
+    precisions: Sequence[str] = (),
 ) -> Plan:
     """Search dials on a workload and return the plan.
 
@@ -68,6 +72,9 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         max_cost: largest price, as a share of the base's.
         items: items of each part to measure on; None = 12, and up to 300 to certify on.
         confidence: of a certificate that the mean loss is at most `max_loss` on unseen texts.
+        journal: a file that keeps every measurement, with which a stopped search goes on.
+        precisions: number formats that the plan may choose, `gguf` and `bfloat16`; their losses
+            are told against the base in its own.
 
     Raises:
         PlanError: not exactly one of `lossless`, `max_loss` and `max_cost`, a bad value, no
@@ -86,6 +93,8 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         seed=seed,
         items=items,
         certifies=None if goal.confidence is None else goal.loss,
+        journal=SearchJournal(journal),
+        precisions=precisions,
     )
     material.check(goal)
     if goal.confidence is not None:
@@ -104,7 +113,9 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
             "--out DIR`",
         )
     samples = material.samples("calibration", say)
-    found = search_dials(engine, goal, calibration, samples, say)
+    found = search_dials(
+        engine, goal, calibration, samples, say, material.journal, formats=material.precisions
+    )
     if goal.confidence is not None:
         return _certified(material, goal, found, say)
     return _measured(material, goal, found, say)
@@ -155,6 +166,8 @@ def _described(  # noqa: PLR0913  # a plan, what it was chosen from, and by what
         "loss_kind": goal.loss,
         "frontier": [p.to_json(kept=p == chosen) for p in frontier_and_chosen(kept, chosen)],
         "tried": [p.to_json(kept=p == chosen) for p in found.points],
+        "limit": goal.limit if goal.aim == "max_loss" else None,
+        "references": None if found.references is None else found.references.to_json(),
     }
     measured = {
         **material.compared(plan, say).to_json(),
