@@ -15,6 +15,7 @@ from rheostat.bench.depth import bench_depth
 from rheostat.bench.draft import bench_draft
 from rheostat.bench.journal import Journal
 from rheostat.bench.numerics import bench_numerics
+from rheostat.bench.plans import bench_plans
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.selfdraft import bench_selfdraft
@@ -42,6 +43,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "depth": bench_depth,
         "draft": bench_draft,
         "numerics": bench_numerics,
+        "plans": bench_plans,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
         "solve": bench_solve,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import TYPE_CHECKING, Any, final
 
 from rheostat.stages.durable_files import dumped, json_lines, replace_file, to_disk, writing
@@ -29,8 +30,6 @@ class SearchJournal:
         """Keep the measurements in a file; `begin` reads it."""
         self._path = path
         self._known: dict[str, Any] = {}
-        self.reused = 0
-        """How many measurements were found instead of made."""
 
     def begin(self, head: Mapping[str, Any]) -> None:
         """Read what an earlier search of the same model left, and drop anything else.
@@ -60,13 +59,14 @@ class SearchJournal:
         """
         name = _digest(key)
         if name in self._known:
-            self.reused += 1
             return self._known[name]
+        start = time.perf_counter()
         data = json.loads(json.dumps(measure()))
+        line = {"key": name, "about": about, "seconds": time.perf_counter() - start, "data": data}
         self._known[name] = data
         if self._path is not None:
             with writing(self._path), self._path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(dumped({"key": name, "about": about, "data": data}))
+                file.write(dumped(line))
                 to_disk(file)
         return data
 
