@@ -243,11 +243,14 @@ class Engine(Protocol):
     def under(self, installed: Installed) -> Engine:
         """Return the engine that does the work of a plan: this one, or one that it decides on."""
 
-    def pass_work(self, n: int, *, context: int, layout: Layout, mlp_share: float = 1.0) -> Cost:
-        """Predict flops and bytes of a greedy step over n new tokens after so many cached ones.
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
+        """Predict flops and bytes of a greedy pass over n new tokens after so many cached ones.
 
         Args:
             layout: the sub-layers that exist.
+            head_rows: tokens whose choices are computed.
             mlp_share: share of its MLPs that a dynamic decision lets run.
         """
 

@@ -89,7 +89,9 @@ class EndpointEngine:
         """Return this engine: there is no other."""
         return self
 
-    def pass_work(self, n: int, *, context: int, layout: Layout, mlp_share: float = 1.0) -> Cost:
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
         """Raise `ModelError`: the model's shape is not known here."""
         self._refuse("the work of its passes")
 

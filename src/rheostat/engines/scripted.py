@@ -100,9 +100,13 @@ class ScriptedEngine:
         """Return this engine: there is no other."""
         return self
 
-    def pass_work(self, n: int, *, context: int, layout: Layout, mlp_share: float = 1.0) -> Cost:
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
         """Return flops and bytes of a pass over n words after so many cached ones."""
-        return replace(self._pass_cost(n, cached=context, head_rows=n), price=0.0, seconds=0.0)
+        return replace(
+            self._pass_cost(n, cached=context, head_rows=head_rows), price=0.0, seconds=0.0
+        )
 
     def generate(
         self,

@@ -111,14 +111,18 @@ class TorchEngine:
         """Return the price table measured for this machine, model, format and thread count."""
         return self._prices
 
-    def pass_work(self, n: int, *, context: int, layout: Layout, mlp_share: float = 1.0) -> Cost:
-        """Predict flops and bytes of a greedy step over n new tokens after so many cached ones."""
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
+        """Predict flops and bytes of a greedy pass over n new tokens after so many cached ones."""
         attentions, mlps = sum(layout.attention), sum(layout.mlp) * mlp_share
-        weights = self.llama.weight_bytes(Depth(layout), [n] * round(mlps), n, n, choices=True)
+        weights = self.llama.weight_bytes(
+            Depth(layout), [n] * round(mlps), n, head_rows, choices=True
+        )
         work = Work(
             attention_tokens=attentions * n,
             mlp_tokens=round(mlps * n),
-            head_tokens=n,
+            head_tokens=head_rows,
             scores=attentions * n * (context + n),
             keys_read=attentions * (context + n),
             weight_bytes=weights,

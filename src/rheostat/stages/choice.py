@@ -148,7 +148,7 @@ def _why_draft(lossless: Point, drafts: Sequence[Point]) -> str:
 
 
 def _why_lossy(goal: Goal, found: Outcome) -> list[str]:
-    measured = [p for p in found.points if p.settings]
+    measured = found.measured
     if not measured:
         return [f"no method with a loss of the seams {', '.join(LOSSY)} is worth measuring here"]
     gentlest = min(measured, key=lambda p: p.loss)
@@ -160,8 +160,7 @@ def _why_lossy(goal: Goal, found: Outcome) -> list[str]:
     ]
     if goal.aim == "max_loss":
         what = "mean loss" if goal.confidence is not None else "mean loss + 1 standard error"
-        kept = len(found.allowed)
-        sentences.append(f"{kept} of them keep {what} <= {goal.limit:g}")
+        sentences.append(f"{found.kept} of them keep {what} <= {goal.limit:g}")
     return sentences
 
 

@@ -54,9 +54,11 @@ class Outcome:
     allowed: tuple[Point, ...]
     """Settings with a loss that the goal lets through, each with the drafts that pay best."""
     points: tuple[Point, ...]
-    """All settings that were measured."""
-    alone: tuple[Point, ...]
-    """Those of one method with a loss and without drafts."""
+    """All settings with a loss that were looked at, with drafts and without."""
+    measured: tuple[Point, ...]
+    """Each setting whose loss was measured, without drafts."""
+    kept: int
+    """How many of those the goal lets through."""
     left_out: tuple[str, ...]
 
 
@@ -122,7 +124,8 @@ class Joint:
         return Outcome(
             allowed=tuple(_distinct([*(point for _, point in allowed), *finals])),
             points=tuple(_distinct([*points, *finals])),
-            alone=tuple(p for p in single if len(p.settings) == 1),
+            measured=tuple(single),
+            kept=len(allowed),
             left_out=tuple(left_out),
         )
 

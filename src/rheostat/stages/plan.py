@@ -167,7 +167,9 @@ def _described(  # noqa: PLR0913  # a plan, what it was chosen from, and by what
         "frontier": [p.to_json(kept=p == chosen) for p in frontier_and_chosen(kept, chosen)],
         "tried": [p.to_json(kept=p == chosen) for p in found.points],
         "limit": goal.limit if goal.aim == "max_loss" else None,
-        "references": None if found.references is None else found.references.to_json(),
+        "references": (
+            found.references.to_json() if found.references and chosen == found.chosen else None
+        ),
     }
     measured = {
         **material.compared(plan, say).to_json(),

@@ -108,7 +108,7 @@ class _Row:
         self._attention, self._mlp = sum(self._layout.attention), sum(self._layout.mlp)
         self._prices = engine.prices()
         self._seconds: Callable[[int, int, float], float] = cache(self._pass_seconds)
-        self._work: Callable[[int, int], tuple[int, int]] = cache(self._pass_work)
+        self._work: Callable[[int, int, int], tuple[int, int]] = cache(self._pass_work)
 
     def cost(self, sample: Sample) -> tuple[float, float, float]:
         """Return price, flops and bytes of reading a prompt and writing its answer."""
@@ -123,7 +123,7 @@ class _Row:
         writing = replayed(drafter, self.start(sample), sample.written, counted, sample.room)
         price, flops, read = self.reading(sample)
         held = held_entries(self._decision.cache, len(sample.prompt))
-        works = [self._work(n, held(context)) for n, context in passes]
+        works = [self._work(n, held(context), n) for n, context in passes]
         return (
             price + writing.price,
             flops + sum(work[0] for work in works),
@@ -139,7 +139,7 @@ class _Row:
         """Return price, flops and bytes of reading the prompt, and of what borders take."""
         read = len(sample.prompt)
         price = self._prices.seconds(read, 0, attention=self._attention, mlp=self._mlp, head_rows=1)
-        flops, bytes_read = self._work(read, 0)
+        flops, bytes_read = self._work(read, 0, 1)
         products = self._attention * compacting_products(
             self._decision.cache, self._engine.shape, read, read + len(sample.answer)
         )
@@ -159,8 +159,12 @@ class _Row:
         mlp = self._mlp * share
         return self._prices.seconds(n, context, attention=self._attention, mlp=mlp, head_rows=n)
 
-    def _pass_work(self, n: int, context: int) -> tuple[int, int]:
+    def _pass_work(self, n: int, context: int, head_rows: int) -> tuple[int, int]:
         work = self._engine.pass_work(
-            n, context=context, layout=self._layout, mlp_share=self._share
+            n,
+            context=context,
+            layout=self._layout,
+            head_rows=head_rows,
+            mlp_share=self._share,
         )
         return work.flops, work.bytes

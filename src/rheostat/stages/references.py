@@ -8,6 +8,7 @@ alone. Hindsight is the price of perfect draft lengths of the chosen sources (`d
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rheostat.catalog import method, methods
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.kernel.plan import Setting
-    from rheostat.kernel.seams import Seam
     from rheostat.stages.goal import Goal
     from rheostat.stages.joint import Joint
     from rheostat.stages.losses import Evaluate
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MEASURED = 4 * BATCH
 """Most items on which a control is measured."""
-FINE = tuple(i / 64 for i in range(1, 65))
+STEPS = 64
 """Dials among which a control's is found."""
 
 
@@ -59,8 +59,6 @@ def referred(
         seam = method(setting.name).card.seam
         for name in controls(joint.pricing.engine, seam):
             point = _control(joint, chosen, setting, name)
-            if point is None:
-                continue
             if seam != "draft" and evaluate is not None:
                 point = _measured(joint, goal, point, evaluate, journal)
             found.append(point)
@@ -68,25 +66,39 @@ def referred(
     return References(controls=tuple(found), oracle=oracle)
 
 
-def _control(joint: Joint, chosen: Point, setting: Setting, name: str) -> Point | None:
-    """Return the chosen point with a control in a method's place, nearest to its price."""
-    seam: Seam = method(setting.name).card.seam
+def _control(joint: Joint, chosen: Point, setting: Setting, name: str) -> Point:
+    """Return the chosen point with a control in a method's place, nearest to its price.
+
+    A draft control is taken at its cheapest.
+    """
     known = params_of(methods()[name]())
     params = {key: value for key, value in setting.params.items() if key in known}
+    own = replace(setting, name=name, params=params, fitted={})
+    priced = partial(_with_control, joint, chosen, setting, own)
+    if method(name).card.seam == "draft":
+        return min((priced(dial) for dial in DIALS["draft"]), key=lambda p: p.price_ratio)
+    low, high = 0, STEPS  # its price falls along its dial
+    while high - low > 1:
+        middle = (low + high) // 2
+        if priced(middle / STEPS).price_ratio > chosen.price_ratio:
+            low = middle
+        else:
+            high = middle
+    ends = [priced(at / STEPS) for at in (low, high) if at]
+    return min(ends, key=lambda p: abs(p.price_ratio - chosen.price_ratio))
+
+
+def _with_control(
+    joint: Joint, chosen: Point, setting: Setting, own: Setting, dial: float
+) -> Point:
+    """Return the chosen point with a control at a dial in a method's place."""
     pricing = joint.pricing
-    candidates: list[Point] = []
-    for dial in DIALS["draft"] if seam == "draft" else FINE:
-        own = replace(setting, name=name, dial=dial, params=params, fitted={})
-        settings = tuple(own if s is setting else s for s in chosen.settings)
-        priced = pricing.priced(settings, chosen.mlp_share if seam == "draft" else 1.0)
-        ratio = pricing.ratio(priced)
-        costs = shares(priced, pricing.base)
-        candidates.append(replace(chosen, settings=settings, price_ratio=ratio, costs=costs))
-        if seam != "draft" and ratio < chosen.price_ratio:
-            break
-    if seam == "draft":
-        return min(candidates, key=lambda p: p.price_ratio)
-    return min(candidates, key=lambda p: abs(p.price_ratio - chosen.price_ratio))
+    settings = tuple(replace(own, dial=dial) if s is setting else s for s in chosen.settings)
+    drafts = method(own.name).card.seam == "draft"
+    priced = pricing.priced(settings, chosen.mlp_share if drafts else 1.0)
+    costs = shares(priced, pricing.base)
+    ratio = pricing.ratio(priced)
+    return replace(chosen, settings=settings, price_ratio=ratio, costs=costs)
 
 
 def _measured(
