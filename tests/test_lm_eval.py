@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("lm_eval", reason="needs the `lm-eval` extra")
 
 import lm_eval
+from lm_eval.tasks import TaskManager
 
 from rheostat.engines.scripted_model import ScriptedSpec
 from rheostat.errors import UserError
@@ -154,7 +155,8 @@ def test_the_harness_scores_local_tasks_and_its_results_carry_the_cost(model_pat
     command = [sys.executable, "-m", "rheostat.lm_eval", "--model", "rheostat"]
     command += ["--model_args", f"pretrained={model_path}", "--tasks", "local_choice,local_text"]
     command += ["--include_path", str(tasks), "--output_path", str(out)]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     (written,) = tmp_path.glob("results_*.json")
     found = json.loads(written.read_text(encoding="utf-8"))
     assert found["results"]["local_choice"]["acc,none"] == RIGHT
@@ -167,7 +169,7 @@ def test_the_harness_scores_local_tasks_and_its_results_carry_the_cost(model_pat
 
 @pytest.mark.slow
 def test_in_python_importing_the_module_registers_the_model(model_path, tasks):
-    manager = lm_eval.tasks.TaskManager(include_path=str(tasks))
+    manager = TaskManager(include_path=str(tasks))
     found = lm_eval.simple_evaluate(
         model="rheostat",
         model_args={"pretrained": model_path},

@@ -174,7 +174,7 @@ class RheostatLM(LM):  # type: ignore[misc]  # the harness is not typed
 
     def _read(self, prompt: Sequence[int], continuation: Sequence[int]) -> tuple[Scored, list[int]]:
         """Read a continuation; what does not fit the context is cut off at the beginning."""
-        room = self.engine.shape.context
+        room = self.engine.shape.context + 1  # the last token is not read, only predicted
         tokens = [*prompt, *continuation][-room:]
         wanted = tokens[-min(len(continuation), len(tokens) - 1) :]
         scored = self.engine.score(

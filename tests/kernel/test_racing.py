@@ -36,6 +36,8 @@ def test_a_large_loss_is_found_out_at_once_and_a_small_one_is_found_harmless():
     assert surely_under(np.zeros(300), 0.05)
     assert not surely_under(np.zeros(8), 0.05)
     assert not surely_over(np.ones(8), 1.0)
+    assert surely_over(np.array([0.0, 0.01]), 0.0)
+    assert not surely_over(np.zeros(8), 0.0)
 
 
 def test_a_pair_is_told_apart_by_its_differences_not_by_its_spread():

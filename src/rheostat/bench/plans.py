@@ -10,7 +10,6 @@ keeps to the limit on the search's items.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from rheostat.bench.journal import Journal
     from rheostat.engines.base import Engine
-    from rheostat.stages.losses import LossKind
+    from rheostat.stages.losses import LossKind, Sample
 
 SEED = 500000
 LIMIT = 0.05
@@ -180,11 +179,9 @@ def plan_cell(
     compared = {}
     for name, settings in singles(plan).items():
         single = ready(Plan(model=engine.model, methods=settings), engine)
-        run = partial(side_by_side, engine, single, samples, material.sampling, say)
+        run = partial(_beside, engine, single, samples, material.sampling, say)
         key = ["single", workload, [s.to_json() for s in settings], test.digest]
-        compared[name] = material.journal.part(
-            key, lambda run=run: asdict(run()), about=f"{name} beside the base"
-        )
+        compared[name] = material.journal.part(key, run, about=f"{name} beside the base")
     return {
         "workload": workload,
         "formats": list(formats),
@@ -195,6 +192,16 @@ def plan_cell(
         "singles": compared,
         "tried": len(plan.predicted["tried"]),
     }
+
+
+def _beside(
+    engine: Engine,
+    plan: Plan,
+    samples: Sequence[Sample],
+    sampling: Sampling,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    return side_by_side(engine, plan, samples, sampling, say).to_json()
 
 
 def singles(plan: Plan) -> dict[str, tuple[Setting, ...]]:

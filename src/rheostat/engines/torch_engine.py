@@ -20,6 +20,7 @@ from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
+from rheostat.engines.torch_work import predicted_work
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.kv_cache import CachePlan
@@ -115,17 +116,8 @@ class TorchEngine:
         self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
     ) -> Cost:
         """Predict flops and bytes of a greedy pass over n new tokens after so many cached ones."""
-        attentions, mlps = sum(layout.attention), sum(layout.mlp) * mlp_share
-        weights = self.llama.weight_bytes(
-            Depth(layout), [n] * round(mlps), n, head_rows, choices=True
-        )
-        work = Work(
-            attention_tokens=attentions * n,
-            mlp_tokens=round(mlps * n),
-            head_tokens=head_rows,
-            scores=attentions * n * (context + n),
-            keys_read=attentions * (context + n),
-            weight_bytes=weights,
+        work = predicted_work(
+            self.llama, n, context, layout=layout, mlps=mlp_share, head_rows=head_rows
         )
         return self.cost(work, prompt_tokens=0, new_tokens=0)
 

@@ -24,10 +24,11 @@ from rheostat.stages.choice import search_dials
 from rheostat.stages.claim import check_size, claim_of
 from rheostat.stages.goal import NEUTRAL, checked_goal
 from rheostat.stages.intervals import mean_interval
-from rheostat.stages.losses import evaluator
+from rheostat.stages.losses import Loss, evaluator
 from rheostat.stages.material import Material
 from rheostat.stages.search import frontier
 from rheostat.stages.search_journal import SearchJournal
+from rheostat.workloads.load import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from rheostat.stages.goal import Goal
     from rheostat.stages.losses import LossKind, Sample
     from rheostat.stages.search import Point
-    from rheostat.workloads.load import Workload
 
 Say = Callable[[str], None]
 
@@ -123,11 +123,11 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
 
 def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
     """Measure the chosen point on the test part; give it up when it loses too much there."""
-    engine, test = material.engine(say), material.parts["test"]
+    engine = material.engine(say)
     chosen, why = found.chosen, list(found.why)
     samples = material.samples("test", say)
     plan = _plan(engine, chosen)
-    values = _losses(engine, goal, chosen, plan, test, samples)
+    values = _losses(material, goal, plan, samples)
     if goal.aim == "max_loss" and sum(values) / len(values) > goal.limit:
         why.append(
             f"gave {chosen.name} up: on held-out items it loses {sum(values) / len(values):.3f}, "
@@ -135,7 +135,7 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
         )
         chosen = found.lossless
         plan = _plan(engine, chosen)
-        values = _losses(engine, goal, chosen, plan, test, samples)
+        values = _losses(material, goal, plan, samples)
     plan = _described(material, goal, found, chosen, plan, say)
     return _with_losses(plan, goal, values, why)
 
@@ -205,19 +205,20 @@ def _plan(engine: Engine, point: Point) -> Plan:
     )
 
 
-def _losses(  # noqa: PLR0913  # what a loss is measured of, on and with
-    engine: Engine,
-    goal: Goal,
-    point: Point,
-    plan: Plan,
-    test: Workload,
-    samples: Sequence[Sample],
+def _losses(
+    material: Material, goal: Goal, plan: Plan, samples: Sequence[Sample]
 ) -> tuple[float, ...]:
     """Return the held-out losses; a setting without a lossy method loses nothing."""
-    if not any(_is_lossy(setting) for setting in point.settings):
+    if not any(_is_lossy(setting) for setting in plan.methods):
         return (NEUTRAL[goal.loss],) * len(samples)
-    decision = install(plan, engine.shape, engine.card.offers)
-    return evaluator(goal.loss, engine, test, samples, "test")(decision).values
+    engine, test = material.engine(_silent), material.parts["test"]
+    evaluate = evaluator(goal.loss, engine, test, samples, "test")
+    data = material.journal.part(
+        ["held out", goal.loss, [s.to_json() for s in plan.methods], digest_of(evaluate.items)],
+        lambda: evaluate(install(plan, engine.shape, engine.card.offers)).to_json(),
+        about=f"what the plan loses on {len(evaluate.items)} unseen items",
+    )
+    return Loss.from_json(data).values
 
 
 def _is_lossy(setting: Setting) -> bool:

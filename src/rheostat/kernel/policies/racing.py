@@ -35,6 +35,8 @@ def rounds(items: int, first: int) -> list[int]:
 
 def surely_over(losses: Floats, limit: float, alpha: float = LEVEL) -> bool:
     """Return whether the true mean of losses [n] is over a limit."""
+    if limit <= 0:
+        return bool((losses > 0).any())
     return limit < 1 and bool(refuted_after(losses, limit, alpha))
 
 
