@@ -86,9 +86,7 @@ def test_answers_come_in_the_order_of_their_requests_whatever_their_arguments(mo
     assert found == [["c"], ["d"], ["c", "d"], ["d"]]
 
 
-def test_what_cannot_be_used_is_refused(model_path, tmp_path):
-    with pytest.raises(UserError, match="device=cuda"):
-        RheostatLM(model_path, device="cuda")
+def test_a_plan_that_is_not_there_is_refused(model_path, tmp_path):
     with pytest.raises(UserError, match="there is no plan"):
         RheostatLM(model_path, plan=str(tmp_path / "none.json"))
 

@@ -70,18 +70,13 @@ class RheostatLM(LM):  # type: ignore[misc]  # the harness is not typed
             threads: of a forward pass; None = all cores.
             batch_size: answers that are written together; `auto` = one by one.
             max_gen_toks: longest answer where a task names none.
-            device: `cpu`, the only one there is.
+            device: not used: models run on the processor, whatever the harness's default says.
             max_batch_size: of `auto`, which takes no more than one.
 
         Raises:
             UserError: the model, the plan or an argument is none that can be used.
         """
         super().__init__()
-        if device not in (None, "cpu"):
-            raise UserError(
-                f"`device={device}` is not served: models run on the processor",
-                hint="leave `--device` out",
-            )
         base = Plan(model=pretrained, dtype=dtype or DTYPES[0])
         chosen = base if plan is None else read_plan(Path(plan))
         self.engine: Engine = load_engine(pretrained, dtype=dtype or chosen.dtype, threads=threads)

@@ -27,7 +27,7 @@ from rheostat.stages.plots import (
     styled,
 )
 from rheostat.stages.report_files import interval, number
-from rheostat.stages.report_html import counted
+from rheostat.stages.report_html import counted, loss_figure, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Entry = Mapping[str, Any]
 
-COSTS = {"price": "price (seconds predicted)", "flops": "FLOP", "bytes": "bytes read"}
+COSTS = {"price": "price (open mark: measured seconds)", "flops": "FLOP", "bytes": "bytes read"}
 COLOURS = (BLUE, GREEN, SKY, "#E69F00", "#F0E442")
 ROOM = 2.0
 """How far above the limit, or above the plan's loss, losses are shown, as a multiple."""
@@ -74,6 +74,7 @@ def frontier(plan: Plan, label: str, name: str) -> Plot | None:
     hidden = sum(1 for e in tried if (number(e, "loss") or 0.0) > top)
     axes.set_ylim(_floor(plan, kind, top), top)
     handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.suptitle(_verdict(plan), x=0.01, ha="left", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     above = f" {counted(hidden, 'setting')} that lose more are above the picture." if hidden else ""
     return Plot(
@@ -203,13 +204,30 @@ def _top(plan: Plan, tried: Sequence[Entry]) -> float:
     limit = plan.predicted.get("limit")
     span = max([*(s - neutral for s in shown), 0.0 if limit is None else limit - neutral, 0.01])
     largest = max((number(e, "loss") or 0.0) for e in tried) - neutral
-    return neutral + min(ROOM * span, max(1.1 * largest, 1.2 * span))
+    held = (plan.predicted.get("references") or {}).get("controls", [])
+    chance = [(number(e, "loss") or neutral) - neutral for e in held]
+    room = max([ROOM * span, *(1.15 * c for c in chance if c <= 2 * ROOM * span)])
+    return neutral + min(room, max(1.1 * largest, 1.2 * span, *(1.15 * c for c in chance), 0.0))
 
 
 def _floor(plan: Plan, kind: str, top: float) -> float:
     neutral = 0.5 if kind == "score" else 0.0
     low = (interval(plan.measured, "loss_interval") or (neutral, neutral))[0]
     return min(neutral, low) - 0.06 * (top - neutral)
+
+
+def _verdict(plan: Plan) -> str:
+    """Say in a line whether the plan is worth it, by what was measured on unseen items."""
+    ratio, loss = number(plan.measured, "seconds_ratio"), number(plan.measured, "loss")
+    if not plan.methods:
+        return "No dial was worth turning: the plan is the base"
+    if not ratio or loss is None:
+        return ""
+    low, high = interval(plan.measured, "seconds_interval") or (ratio, ratio)
+    lossy = loss_figure(loss, plan.measured.get("loss_kind"))
+    changed = f"loses {lossy}" if plan.predicted.get("loss") or loss else "loses nothing"
+    speed = f"{times(1 / ratio)} the base's speed ({1 / high:.2f} to {1 / low:.2f})"
+    return f"On unseen items the plan runs at {speed} and {changed}"
 
 
 def _alt(plan: Plan, tried: Sequence[Entry], label: str) -> str:
