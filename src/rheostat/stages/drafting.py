@@ -39,7 +39,6 @@ class Drafting:
         self._pricing = pricing
         self._names = names
         self.over_base = self.sweep((), 1.0)
-        self._usual = self._likely(self.over_base)
 
     def sweep(self, under: Settings, mlp_share: float) -> list[Drafted]:
         """Price every source at every dial over a setting, then sets of them."""
@@ -59,10 +58,13 @@ class Drafting:
             chosen = _cheapest([chosen, joined])
         return found
 
-    def likely(self, under: Settings, mlp_share: float) -> Drafted:
-        """Return the cheapest of no drafts, what pays best over the base, and each source alone."""
-        sets = ((), *self._usual)
-        return _cheapest(self._over(under, mlp_share, drafts) for drafts in sets)
+    def likely(self, under: Settings, mlp_share: float) -> tuple[Drafted, Drafted]:
+        """Return a setting without drafts, and with what pays best over the base if it pays."""
+        alone = self._over(under, mlp_share, ())
+        if not self.over_base:
+            return alone, alone
+        usual = self._over(under, mlp_share, _cheapest(self.over_base).drafts)
+        return alone, _cheapest([alone, usual])
 
     def _dials(self, name: str, under: Settings, mlp_share: float) -> list[Drafted]:
         found: dict[float, Drafted] = {}
@@ -74,14 +76,6 @@ class Drafting:
     def _over(self, under: Settings, mlp_share: float, drafts: Settings) -> Drafted:
         priced = self._pricing.priced((*under, *drafts), mlp_share)
         return Drafted(drafts=drafts, priced=priced, ratio=self._pricing.ratio(priced))
-
-    def _likely(self, found: Sequence[Drafted]) -> list[Settings]:
-        """Return the cheapest set over the base, and each source at its cheapest dial."""
-        if not found:
-            return []
-        alone = [[d for d in found if [s.name for s in d.drafts] == [n]] for n in self._names]
-        sets = [_cheapest(found).drafts, *(_cheapest(own).drafts for own in alone)]
-        return sets[1:] if sets[0] in sets[1:] else sets
 
 
 def _cheapest(drafted: Iterable[Drafted]) -> Drafted:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from rheostat.stages.drafting import Drafted
     from rheostat.stages.goal import Goal
     from rheostat.stages.losses import Evaluate, Sample
-    from rheostat.stages.pricing import Priced
     from rheostat.stages.search_journal import SearchJournal
     from rheostat.stages.space import Space
 
@@ -41,7 +40,7 @@ SCREENED = 2 * FIRST
 """Items on which settings run alone before they are put together."""
 PARTS = 6
 """Settings of one seam that are put together with others."""
-PRICED = 64
+PRICED = 32
 """Items that settings are priced on."""
 FINALISTS = 3
 """Settings under which every draft source is looked at, at every dial."""
@@ -112,7 +111,7 @@ class Joint:
         race.run(entrants, [end for end in ends if end <= SCREENED])
         together = self._together(entrants, goal)
         race.run([*entrants, *together], ends)
-        single = [self._point(entrant, entrant.alone, ()) for entrant in race.seen]
+        single = [self._point(entrant, entrant.alone) for entrant in race.seen]
         points, allowed = list(single), []
         for entrant, point in zip(race.seen, single, strict=True):
             best = self._with_drafts(point, entrant)
@@ -134,7 +133,7 @@ class Joint:
         found, idle = [], []
         for chain in self.space.chains:
             own = [self._entrant((option,)) for option in chain.options]
-            cheaper = [e for e in own if e.dynamic or self._saves(e.alone) >= LEAST]
+            cheaper = [e for e in own if e.dynamic or _saved(e) >= LEAST]
             for entrant in cheaper:
                 entrant.chain = setting_name(chain.options[0]).rpartition(" at ")[0]
             found += cheaper
@@ -144,9 +143,6 @@ class Joint:
         left = [n for n in idle if n not in {e.settings[0].name for e in found}]
         said = [f"left {name} out: it makes nothing cheaper here" for name in left]
         return found, said
-
-    def _saves(self, priced: Priced | None) -> float:
-        return 0.0 if priced is None else 1.0 - self.pricing.ratio(priced)
 
     def _entrant(self, settings: tuple[Setting, ...]) -> Entrant:
         entrant = Entrant(
@@ -158,9 +154,10 @@ class Joint:
         return entrant
 
     def _price(self, entrant: Entrant) -> None:
-        share = entrant.loss.mlp_share
-        entrant.drafted = self.drafting.likely(entrant.settings, share)
-        entrant.alone = self.pricing.priced(entrant.settings, share)
+        self._price_at(entrant, entrant.loss.mlp_share)
+
+    def _price_at(self, entrant: Entrant, mlp_share: float) -> None:
+        entrant.alone, entrant.drafted = self.drafting.likely(entrant.settings, mlp_share)
 
     def _together(self, entrants: Sequence[Entrant], goal: Goal) -> list[Entrant]:
         """Put settings of different seams together where every one of them is worth it."""
@@ -193,35 +190,31 @@ class Joint:
             return None
         dynamic = [part for part in parts if part.dynamic]
         if dynamic:  # what it lets run is taken from when it ran alone, until it is measured
-            share = dynamic[0].loss.mlp_share
-            made.drafted = self.drafting.likely(settings, share)
-            made.alone = self.pricing.priced(settings, share)
+            self._price_at(made, dynamic[0].loss.mlp_share)
         return made
 
-    def _point(self, entrant: Entrant, priced: Priced | None, drafts: tuple[Setting, ...]) -> Point:
-        assert priced is not None
+    def _point(self, entrant: Entrant, drafted: Drafted | None) -> Point:
+        assert drafted is not None
         return Point(
-            settings=(*entrant.settings, *drafts),
-            price_ratio=self.pricing.ratio(priced),
+            settings=(*entrant.settings, *drafted.drafts),
+            price_ratio=drafted.ratio,
             loss=entrant.loss.mean,
             losses=entrant.loss.values,
             mlp_share=entrant.loss.mlp_share,
-            costs=shares(priced, self.pricing.base),
+            costs=shares(drafted.priced, self.pricing.base),
             left=entrant.left,
         )
 
     def _with_drafts(self, point: Point, entrant: Entrant) -> Point:
         """Return the point with the drafts that pay best, where they are worth it."""
-        drafted = entrant.drafted
-        if drafted is None or drafted.ratio > point.price_ratio - WORTH:
-            return point
-        return self._point(entrant, drafted.priced, drafted.drafts)
+        worth = entrant.ratio <= point.price_ratio - WORTH
+        return self._point(entrant, entrant.drafted) if worth else point
 
     def _all_drafts(self, entrant: Entrant, best: Point) -> list[Point]:
         """Return a setting with each set of drafts that is cheaper than its best so far."""
         found = self.drafting.sweep(entrant.settings, entrant.loss.mlp_share)
         cheaper = [drafted for drafted in found if drafted.ratio < best.price_ratio]
-        return [self._point(entrant, d.priced, d.drafts) for d in cheaper]
+        return [self._point(entrant, drafted) for drafted in cheaper]
 
     def _drafted(self, base: Point, drafted: Drafted) -> Point:
         return Point(
@@ -231,6 +224,10 @@ class Joint:
             losses=base.losses,
             costs=shares(drafted.priced, self.pricing.base),
         )
+
+
+def _saved(entrant: Entrant) -> float:
+    return 0.0 if entrant.alone is None else 1.0 - entrant.alone.ratio
 
 
 def _lets_through(goal: Goal, loss: float) -> bool:

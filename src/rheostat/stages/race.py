@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rheostat.kernel.seams import Installed
     from rheostat.stages.drafting import Drafted
     from rheostat.stages.losses import Evaluate
-    from rheostat.stages.pricing import Priced
     from rheostat.stages.search_journal import SearchJournal
 
     Floats = NDArray[np.float64]
@@ -50,10 +49,10 @@ class Entrant:
     decision: Installed
     chain: str = ""
     """Entrants of one chain follow one another from gentle to cheap; empty = it is in none."""
-    alone: Priced | None = None
-    """Cost without drafts."""
+    alone: Drafted | None = None
+    """What it costs without drafts,"""
     drafted: Drafted | None = None
-    """With the drafts that pay best."""
+    """and with those that pay over the base, if they do."""
     loss: Loss = field(default_factory=lambda: Loss(values=()))
     left: str = ""
     """Why it left the race."""
@@ -131,10 +130,12 @@ class Race:
         done = len(entrant.loss.values)
         if done < end:
             items = self._evaluate.items[done:end]
+            about = f"{entrant.name} on items {done + 1} to {end}"
+            self._say(f"measuring what {about} loses")
             data = self._journal.part(
                 ["loss", self._kind, [s.to_json() for s in entrant.settings], digest_of(items)],
                 lambda: self._evaluate(entrant.decision, slice(done, end)).to_json(),
-                about=f"{entrant.name} on items {done + 1} to {end}",
+                about=about,
             )
             entrant.loss = entrant.loss.and_then(Loss.from_json(data))
             if entrant.dynamic:
