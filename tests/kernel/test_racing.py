@@ -13,7 +13,6 @@ from rheostat.kernel.policies.racing import (
     LEVEL,
     rounds,
     surely_over,
-    surely_under,
     surely_worse,
 )
 
@@ -30,11 +29,9 @@ def test_rounds_double():
     assert rounds(8, 8) == [8]
 
 
-def test_a_large_loss_is_found_out_at_once_and_a_small_one_is_found_harmless():
+def test_a_large_loss_is_found_out_at_once():
     assert surely_over(np.full(8, 0.5), 0.05)
     assert not surely_over(np.full(8, 0.05), 0.05)
-    assert surely_under(np.zeros(300), 0.05)
-    assert not surely_under(np.zeros(8), 0.05)
     assert not surely_over(np.ones(8), 1.0)
     assert surely_over(np.array([0.0, 0.01]), 0.0)
     assert not surely_over(np.zeros(8), 0.0)

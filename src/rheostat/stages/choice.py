@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rheostat.errors import PlanError
 from rheostat.stages.goal import NEUTRAL, WORTH
-from rheostat.stages.joint import Joint
+from rheostat.stages.joint import Joint, held
 from rheostat.stages.losses import evaluator
 from rheostat.stages.profile import cached_profile, make_profile
 from rheostat.stages.race import OVER
@@ -80,7 +80,7 @@ def search_dials(  # noqa: PLR0913  # what is searched, for what, on what, and w
     chosen, points = lossless, [base, *drafts]
     if lossy:
         evaluate = evaluator(goal.loss, engine, workload, samples, "calibration")
-        found = joint.run(goal, evaluate, lambda point: within(point, goal))
+        found = joint.run(goal, evaluate)
         chosen, reason = _chosen(goal, lossless, found.allowed)
         points += found.points
         why += [*_why_lossy(goal, found), *space.left_out, *found.left_out]
@@ -95,15 +95,6 @@ def search_dials(  # noqa: PLR0913  # what is searched, for what, on what, and w
         why=tuple(why),
         references=references,
     )
-
-
-def within(point: Point, goal: Goal) -> float:
-    """Return what of a point is held against the limit.
-
-    Without a certificate the mean loss plus a standard error; with one the mean alone, because
-    what the search lets through is tested on other data.
-    """
-    return point.loss if goal.confidence is not None else point.cautious
 
 
 def _chosen(goal: Goal, lossless: Point, allowed: Sequence[Point]) -> tuple[Point, str]:
@@ -168,7 +159,7 @@ def _why_together(goal: Goal, chosen: Point, points: Sequence[Point]) -> list[st
     """Hold a plan of several methods against the best single one that reaches the goal."""
     singles = [p for p in points if len(p.settings) == 1 and p.left != OVER]
     if goal.aim == "max_loss":
-        singles = [p for p in singles if p.kind == "draft" or within(p, goal) <= goal.limit]
+        singles = [p for p in singles if p.kind == "draft" or held(goal, p.losses) <= goal.limit]
     if len(chosen.settings) < 2 or not singles:
         return []
     best = min(singles, key=lambda p: p.price_ratio)

@@ -1,9 +1,9 @@
 """The joint search: dials of several seams together, their losses measured, never added up.
 
 First every setting with a loss runs alone, on a few items. Those that may keep to the limit are put
-together, one of each seam, where each part makes the others cheaper; their losses are measured as a
-whole. Then all race for the rest of the items. Draft sources change no loss: under each setting the
-set of them that pays best is taken, by its price.
+together, one of each seam, where each part makes the whole cheaper; their losses are measured as a
+whole. Then all race for the rest of the items, the cheapest first. Draft sources change no loss:
+under each setting the set of them that pays best is taken, by its price.
 
 What is given up for speed: a setting that is over the limit by itself is not tried in company, and
 of each seam at most `PARTS` settings are, the best trades of price for loss among them.
@@ -19,6 +19,7 @@ from rheostat.errors import MethodError
 from rheostat.kernel.policies.racing import rounds
 from rheostat.stages.drafting import Drafting
 from rheostat.stages.goal import NEUTRAL, RANGES, WORTH
+from rheostat.stages.intervals import standard_error
 from rheostat.stages.pricing import Pricing
 from rheostat.stages.race import FIRST, OVER, Entrant, Race
 from rheostat.stages.search import Point, setting_name, settings_key, shares
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 
 LEAST = 0.002
 """A setting that saves less of the price by itself is not measured."""
-SCREENED = 2 * FIRST
-"""Items on which settings run alone before they are put together."""
+DEAR = "it costs more than is allowed"
 PARTS = 6
 """Settings of one seam that are put together with others."""
 PRICED = 32
@@ -90,12 +90,8 @@ class Joint:
         """Return the draft sources over the base as points."""
         return [self._drafted(base, drafted) for drafted in self.drafting.over_base]
 
-    def run(self, goal: Goal, evaluate: Evaluate, within: Callable[[Point], float]) -> Outcome:
-        """Race settings with a loss for a goal.
-
-        Args:
-            within: what of a point is held against the limit.
-        """
+    def run(self, goal: Goal, evaluate: Evaluate) -> Outcome:
+        """Race settings with a loss for a goal."""
         race = Race(
             evaluate,
             self._journal,
@@ -103,20 +99,24 @@ class Joint:
             scale=RANGES[goal.loss],
             neutral=NEUTRAL[goal.loss],
             limit=goal.limit if goal.aim == "max_loss" else None,
+            held=lambda loss: held(goal, loss.values),
             price=self._price,
             say=self._say,
         )
         entrants, left_out = self._entrants()
         ends = rounds(len(evaluate.items), FIRST)
-        race.run(entrants, [end for end in ends if end <= SCREENED])
-        together = self._together(entrants, goal)
-        race.run([*entrants, *together], ends)
+        race.screen(entrants, ends[0])
+        everyone = [*entrants, *self._together(entrants, goal)]
+        if goal.aim == "max_cost":
+            for entrant in everyone:
+                entrant.left = entrant.left or (DEAR if entrant.ratio > goal.limit else "")
+        race.run(everyone, ends)
         single = [self._point(entrant, entrant.alone) for entrant in race.seen]
         points, allowed = list(single), []
         for entrant, point in zip(race.seen, single, strict=True):
             best = self._with_drafts(point, entrant)
             points += [best] if best is not point else []
-            if entrant.left != OVER and _lets_through(goal, within(point)):
+            if entrant.left != OVER and _lets_through(goal, held(goal, point.losses)):
                 allowed.append((entrant, best))
         allowed.sort(key=lambda pair: pair[1].price_ratio)
         finals = [point for pair in allowed[:FINALISTS] for point in self._all_drafts(*pair)]
@@ -228,6 +228,16 @@ class Joint:
 
 def _saved(entrant: Entrant) -> float:
     return 0.0 if entrant.alone is None else 1.0 - entrant.alone.ratio
+
+
+def held(goal: Goal, losses: Sequence[float]) -> float:
+    """Return what of losses is held against the limit.
+
+    Without a certificate the mean plus a standard error; with one the mean alone, because what the
+    search lets through is tested on other data.
+    """
+    mean = sum(losses) / len(losses)
+    return mean if goal.confidence is not None else mean + standard_error(losses)
 
 
 def _lets_through(goal: Goal, loss: float) -> bool:

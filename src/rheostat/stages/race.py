@@ -1,9 +1,9 @@
-"""A race: settings are measured on ever more items, and leave once they cannot be the plan.
+"""A race: settings are measured on ever more items, and only as long as they may be the plan.
 
-A setting leaves when its loss is surely over the limit, when one that costs no more surely loses
-less on the same items, or when a cheaper one is surely within the limit, so that this one can only
-be a step towards it. In a chain, nothing behind a dial that loses far too much is measured. What a
-setting lost on the items that it was measured on is kept; a measurement is never made twice.
+A setting leaves when its loss is surely over the limit, or when one that costs no more surely loses
+less on the same items. It waits while a cheaper one keeps to the limit on as many items, and goes
+on if that one fails: what is taken in the end is what measuring everything would have led to. In a
+chain, nothing behind a dial that loses far too much is measured. No measurement is made twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from rheostat.kernel.policies.racing import surely_over, surely_under, surely_worse
+from rheostat.kernel.policies.racing import surely_over, surely_worse
 from rheostat.stages.losses import BATCH, Loss
 from rheostat.workloads.load import digest_of
 
@@ -37,7 +37,7 @@ FAR_BEYOND = 3.0
 """A chain goes no further once the loss is over this multiple of the limit."""
 OVER = "its loss is over the limit"
 BEATEN = "another one costs no more and loses less"
-SETTLED = "a cheaper one is within the limit"
+WAITED = "a cheaper one keeps to the limit"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -82,6 +82,7 @@ class Race:
         scale: Range,
         neutral: float,
         limit: float | None,
+        held: Callable[[Loss], float],
         price: Callable[[Entrant], None],
         say: Callable[[str], None],
     ) -> None:
@@ -92,6 +93,7 @@ class Race:
             scale: their range.
             neutral: what the base loses against itself.
             limit: the loss that is allowed; None = none is stated, and losses are compared alone.
+            held: what of a loss is held against the limit.
             price: prices an entrant, as its losses tell.
         """
         self._evaluate = evaluate
@@ -100,30 +102,46 @@ class Race:
         self._scale = scale
         self._neutral = neutral
         self._limit = limit
+        self._held = held
         self._price = price
         self._say = say
         self.seen: list[Entrant] = []
         """All that were measured."""
 
+    def screen(self, entrants: Sequence[Entrant], end: int) -> None:
+        """Measure every entrant on the first items, along its chain."""
+        self._say(f"measuring {len(entrants)} settings on {end} items")
+        over: set[str] = set()
+        for entrant in entrants:
+            if entrant.chain in over:
+                entrant.left = OVER
+                continue
+            self.measure(entrant, end)
+            if self._far(entrant.loss.mean):
+                over.add(entrant.chain or entrant.name)
+        self._judge(entrants)
+
     def run(self, entrants: Sequence[Entrant], ends: Sequence[int]) -> None:
-        """Measure entrants up to each of `ends` items in turn, as long as they stay."""
+        """Measure entrants up to each of `ends` items in turn, from the cheapest on."""
         for end in ends:
-            live = [entrant for entrant in entrants if not entrant.left]
-            if not live:
-                return
+            live = sorted(_staying(entrants), key=lambda e: (e.ratio, e.name))
             self._say(
                 f"racing {len(live)} settings on {end} of {len(self._evaluate.items)} items; "
                 f"{len(entrants) - len(live)} have left"
             )
-            over: set[str] = set()
+            measured: list[Entrant] = []
             for entrant in live:
-                if entrant.chain in over:
-                    entrant.left = OVER
-                    continue
                 self.measure(entrant, end)
-                if self._far(entrant.loss.mean):
-                    over.add(entrant.chain or entrant.name)
-            self._judge([entrant for entrant in live if not entrant.left])
+                measured.append(entrant)
+                if any(self._keeps(other) for other in measured if other.ratio <= entrant.ratio):
+                    break
+            self._judge(measured)
+        for entrant in _staying(entrants):
+            if len(entrant.loss.values) < ends[-1]:
+                entrant.left = WAITED
+
+    def _keeps(self, entrant: Entrant) -> bool:
+        return self._limit is not None and self._held(entrant.loss) <= self._limit
 
     def measure(self, entrant: Entrant, end: int) -> None:
         """Measure an entrant on the items up to `end` that it was not measured on."""
@@ -148,18 +166,12 @@ class Race:
             return False
         return loss - self._neutral > FAR_BEYOND * (self._limit - self._neutral)
 
-    def _judge(self, live: Sequence[Entrant]) -> None:
+    def _judge(self, entrants: Sequence[Entrant]) -> None:
         """Say who leaves; each is judged by what all had lost before anyone left."""
         units = {id(entrant): self._unit(entrant) for entrant in self.seen}
-        limit = None if self._limit is None else self._scale.limit_to_unit(self._limit)
-        within = [
-            entrant
-            for entrant in self.seen
-            if limit is not None and surely_under(units[id(entrant)], limit)
-        ]
-        for entrant in live:
+        for entrant in _staying(entrants):
             own = units[id(entrant)]
-            if limit is not None and surely_over(own, limit):
+            if self._limit is not None and surely_over(own, self._scale.limit_to_unit(self._limit)):
                 entrant.left = OVER
             elif any(
                 other.ratio <= entrant.ratio and surely_worse(own, units[id(other)])
@@ -167,8 +179,10 @@ class Race:
                 if other is not entrant
             ):
                 entrant.left = BEATEN
-            elif any(other.ratio < entrant.ratio for other in within):
-                entrant.left = SETTLED
 
     def _unit(self, entrant: Entrant) -> Floats:
         return np.asarray(self._scale.to_unit(entrant.loss.values), dtype=np.float64)
+
+
+def _staying(entrants: Sequence[Entrant]) -> list[Entrant]:
+    return [entrant for entrant in entrants if not entrant.left]

@@ -40,11 +40,6 @@ def surely_over(losses: Floats, limit: float, alpha: float = LEVEL) -> bool:
     return limit < 1 and bool(refuted_after(losses, limit, alpha))
 
 
-def surely_under(losses: Floats, limit: float, alpha: float = LEVEL) -> bool:
-    """Return whether the true mean of losses [n] is under a limit."""
-    return surely_over(1.0 - losses, 1.0 - limit, alpha)
-
-
 def surely_worse(own: Floats, other: Floats, alpha: float = LEVEL) -> bool:
     """Return whether own true mean is over another's, item by item, as far as both are known."""
     known = min(len(own), len(other))
