@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from rheostat import catalog
 from rheostat.engines.base import Request, Sampling
-from rheostat.engines.load import load_engine, torch_extra
+from rheostat.engines.load import DTYPES, load_engine, load_live, torch_extra
 from rheostat.errors import WorkloadError
 from rheostat.kernel.plan import Plan
 from rheostat.stages.report_solve import are_solved, write_solve_report
@@ -64,9 +64,10 @@ class PlanOptions(TypedDict, total=False):
 
 
 def load(
-    model: str | Path,
+    model: str | Path | object,
     *,
-    dtype: str = "float32",
+    tokenizer: object = None,
+    dtype: str | None = None,
     threads: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Engine:
@@ -74,8 +75,11 @@ def load(
 
     Args:
         model: an embedded name such as `smollm2`, a .gguf file, `http(s)://HOST/v1#NAME`,
-            `llamacpp:FILE.gguf`, or `scripted:SPEC.json`.
-        dtype: `float32`, `bfloat16`, `gguf` for the four-bit weights of the file itself,
+            `llamacpp:FILE.gguf`, or `scripted:SPEC.json`; or a causal language model of
+            `transformers` that is in memory.
+        tokenizer: the fast tokenizer of a model in memory.
+        dtype: `float32` (None; of a model in memory its own), `bfloat16`, `gguf` for the
+            four-bit weights of the file itself,
             `layercast` for bfloat16 weights in float32 arithmetic, or `reproducible` for float32
             that gives the same tokens in every batch.
         threads: threads of one forward pass; None = the cores that this process may use.
@@ -85,7 +89,9 @@ def load(
         ModelError: the model is unknown, damaged or out of reach.
         UserError: the number format or the thread count is not one, or an extra is missing.
     """
-    return load_engine(str(model), dtype=dtype, threads=threads, progress=progress)
+    if not isinstance(model, str | Path):
+        return load_live(model, tokenizer, dtype=dtype, threads=threads, progress=progress)
+    return load_engine(str(model), dtype=dtype or DTYPES[0], threads=threads, progress=progress)
 
 
 def plan(  # noqa: PLR0913  # the three goals, of which exactly one is given

@@ -18,7 +18,15 @@ DAMAGED = "the file may be of another version or damaged: fetch it again"
 _ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
     {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 )
+ELSEWHERE = (
+    'install its own module, `pip install "rheostat[transformers]"`, or serve the model with '
+    "vLLM or llama.cpp and name it as `http://HOST/v1#NAME`"
+)
 _SLIDING = "sliding_attention"
+
+
+class UnsupportedShapeError(ModelError):
+    """A model whose forward pass the lean loop does not have."""
 
 
 class Described(NamedTuple):
@@ -59,11 +67,11 @@ class Config:
             raise ModelError(f"`{self.path}` holds `{name}` as {found}", hint=DAMAGED)
         return found
 
-    def unsupported(self, what: str) -> ModelError:
+    def unsupported(self, what: str) -> UnsupportedShapeError:
         """Return the error for a forward pass that the engine does not have."""
-        return ModelError(
+        return UnsupportedShapeError(
             f"`{self.path}` asks for {what}, which the `torch` engine does not run",
-            hint="serve the model with vLLM or llama.cpp and name it as `http://HOST/v1#NAME`",
+            hint=ELSEWHERE,
         )
 
 
@@ -76,10 +84,10 @@ def described(config: Config) -> Described:
     family = config.entry("model_type", str)
     if family not in FAMILIES:
         known = ", ".join(f"`{name}`" for name in FAMILIES)
-        raise ModelError(
+        raise UnsupportedShapeError(
             f"`{config.path}` is of the architecture `{family}`, which the `torch` engine does "
             f"not run; it runs {known}",
-            hint="serve the model with vLLM or llama.cpp and name it as `http://HOST/v1#NAME`",
+            hint=ELSEWHERE,
         )
     for name in ("attention_bias", "mlp_bias"):
         if config.values.get(name):

@@ -22,6 +22,7 @@ _PACKAGES = {
     "torch": frozenset({"torch", "gguf", "tokenizers", "safetensors", "jinja2"}),
     "endpoint": frozenset({"httpx"}),
     "llamacpp": frozenset({"httpx", "xllamacpp"}),
+    "transformers": frozenset({"transformers"}),
 }
 """Packages of the extras, which are called like what they are for."""
 
@@ -71,6 +72,23 @@ def load_engine(
             from rheostat.engines.endpoint_engine import load_endpoint
         return load_endpoint(name)
     return _load_torch(name, dtype, threads, progress)
+
+
+def load_live(
+    model: object,
+    tokenizer: object,
+    *,
+    dtype: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Engine:
+    """Return an engine for a model of `transformers` that is in memory.
+
+    Arguments and errors as of `load_hosted.load_live`.
+    """
+    with _extra("torch"), _extra("transformers"):
+        from rheostat.engines import load_hosted
+    return load_hosted.load_live(model, tokenizer, dtype=dtype, threads=threads, progress=progress)
 
 
 def torch_extra() -> AbstractContextManager[None]:

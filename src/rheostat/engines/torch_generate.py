@@ -19,7 +19,7 @@ from rheostat.engines.torch_prices import most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
-from rheostat.kernel.policies.token_tree import clipped
+from rheostat.kernel.policies.token_tree import clipped, first_branch
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
 from rheostat.kernel.trace import Trace
@@ -221,6 +221,8 @@ class Run:
             return ()
         start = time.perf_counter()
         draft = clipped(self.drafter.propose(row.drafting, limit), limit)
+        if not self.engine.decoder.branches:
+            draft = first_branch(draft)
         row.trace.seconds_deciding += time.perf_counter() - start
         return draft
 

@@ -95,9 +95,31 @@ class _Ran(NamedTuple):
     """For each MLP, for how many tokens it ran."""
 
 
+OFFERS = frozenset(
+    {
+        "cache.codes",
+        "cache.entries",
+        "cache.residuals",
+        "depth.mlp",
+        "depth.parts",
+        "depth.static",
+        "draft",
+        "draft.model",
+        "signal.attention",
+        "signal.mlp_cosine",
+        "stop",
+        "token",
+    }
+)
+"""What the lean loop offers to methods."""
+
+
 @final
 class Llama:
     """Weights in their chosen forms, and the forward pass."""
+
+    packs = True
+    branches = True
 
     def __init__(
         self,
@@ -145,6 +167,18 @@ class Llama:
         self._kinds = sorted(set(architecture.kinds))
         self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
         self.turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Capabilities that a method's `needs` may name."""
+        if any(self.architecture.windows):  # counted in tokens, not in the entries that are kept
+            return frozenset(offer for offer in OFFERS if not offer.startswith("cache"))
+        return OFFERS
+
+    @property
+    def score_scale(self) -> float:
+        """Factor of attention scores."""
+        return self.architecture.score_scale or self.shape.head_size**-0.5
 
     @torch.inference_mode()
     def forward(  # noqa: PLR0913  # what is read, what is wanted, and who looks on

@@ -68,7 +68,7 @@ def make_profile(
     start = time.perf_counter()
     rates = _copy_rates(inside, workload, seed, say)  # first, because it may refuse the workload
     measured = redundancy(
-        inside.llama,
+        inside.decoder,
         _documents(inside, "calibration", RANK_DOCUMENTS, seed),
         _documents(inside, "test", SCORE_DOCUMENTS, seed),
         say,

@@ -19,7 +19,7 @@ from rheostat.engines.torch_prices import empty_cache
 from rheostat.kernel.seams import Depth, Layout
 
 if TYPE_CHECKING:
-    from rheostat.engines.torch_model import Llama
+    from rheostat.engines.decoder import Decoder
 
 Progress = Callable[[str], None]
 HELD_OUT_DROPS = (1, 2, 3, 5, 8, 15)
@@ -40,9 +40,11 @@ class _Seen:
 
 
 def redundancy(
-    model: Llama, rank_on: Sequence[list[int]], score_on: Sequence[list[int]], progress: Progress
+    model: Decoder, rank_on: Sequence[list[int]], score_on: Sequence[list[int]], progress: Progress
 ) -> dict[str, Any]:
     """Return the profile's `redundancy` part, and the entropies of the ranking text.
+
+    Of a model whose layers cannot be taken apart nothing but the loss is known.
 
     Args:
         rank_on: documents as token ids, at least two each; the ranking is made on these.
@@ -53,6 +55,9 @@ def redundancy(
     seen = [_read(model, document) for document in rank_on]
     base = float(torch.cat([s.nats for s in seen]).mean())
     found: dict[str, Any] = {"tokens": sum(len(s.nats) for s in seen), "base_loss": base}
+    found["entropy"] = _entropy(torch.cat([s.logits for s in seen]))
+    if "depth.parts" not in model.offers:
+        return found
     for kind in KINDS:
         cosines = [_cosines(seen, kind, layer) for layer in range(layers)]
         drops = []
@@ -68,7 +73,6 @@ def redundancy(
         }
     found["ranking"] = ranking(found)
     found["held_out"] = _held_out(model, found["ranking"], score_on, progress)
-    found["entropy"] = _entropy(torch.cat([s.logits for s in seen]))
     return found
 
 
@@ -93,7 +97,7 @@ def without(layers: int, kind: str, dropped: Sequence[int]) -> Depth:
     )
 
 
-def _read(model: Llama, document: list[int]) -> _Seen:
+def _read(model: Decoder, document: list[int]) -> _Seen:
     before: dict[tuple[str, int], torch.Tensor] = {}
     after: dict[tuple[str, int], torch.Tensor] = {}
 
@@ -103,8 +107,9 @@ def _read(model: Llama, document: list[int]) -> _Seen:
     depth = Depth(Layout.full(model.shape.layers))
     cache = empty_cache(model, depth.layout, capacity=len(document))
     feed = Feed(cache, document, -len(document))
-    logits = model.forward([feed], depth, logit_rows=None, observer=observe).logits
-    for layer in range(model.shape.layers):
+    observer = observe if "depth.parts" in model.offers else None
+    logits = model.forward([feed], depth, logit_rows=None, observer=observer).logits
+    for layer in range(model.shape.layers if observer else 0):
         before["layer", layer] = before["attention", layer]
         after["layer", layer] = after["mlp", layer]
     return _Seen(document, before, after, _nats(logits, document), logits)
@@ -118,7 +123,7 @@ def _cosines(seen: Sequence[_Seen], kind: str, layer: int) -> np.ndarray[Any, An
     return torch.cat(parts).double().numpy()
 
 
-def _drop_loss(model: Llama, seen: Sequence[_Seen], kind: str, layer: int) -> float:
+def _drop_loss(model: Decoder, seen: Sequence[_Seen], kind: str, layer: int) -> float:
     depth = without(model.shape.layers, kind, [layer])
     losses = []
     for s in seen:
@@ -131,7 +136,7 @@ def _drop_loss(model: Llama, seen: Sequence[_Seen], kind: str, layer: int) -> fl
 
 
 def _held_out(
-    model: Llama, ranked: dict[str, Any], documents: Sequence[list[int]], progress: Progress
+    model: Decoder, ranked: dict[str, Any], documents: Sequence[list[int]], progress: Progress
 ) -> dict[str, Any]:
     layers = model.shape.layers
     drops = [k for k in HELD_OUT_DROPS if k <= layers]
@@ -151,7 +156,7 @@ def _held_out(
     return result
 
 
-def document_loss(model: Llama, documents: Sequence[list[int]], depth: Depth) -> float:
+def document_loss(model: Decoder, documents: Sequence[list[int]], depth: Depth) -> float:
     """Return the mean nats a token over documents, each read in one pass."""
     losses = []
     for document in documents:
