@@ -6,12 +6,12 @@ from __future__ import annotations
 import io
 import shlex
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 import rheostat
-from rheostat import api, catalog, cli_chat, cli_check, cli_solve
+from rheostat import api, catalog, cli_chat, cli_check, cli_heat, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
@@ -224,6 +224,7 @@ def generate(
     params: options.Param = None,
     raw: options.Raw = False,
     chat: options.Chat = False,
+    heat: options.Heat = False,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
@@ -263,15 +264,21 @@ def generate(
         engine = load_engine(model, dtype=dtype or chosen.dtype, threads=threads, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
+    if heat:
+        cli_heat.check_heat(engine, chat=chat, as_json=as_json, particles=particles)
     if chat:
         session = Session.under(chosen, engine, settled)
         cli_chat.talk(session, None if prompt == "-" else prompt, as_json=as_json)
         return
     installed = catalog.installed(chosen, engine.shape, engine.card.offers)
-    show = None if as_json else lambda _, piece: console.write(piece)
-    (output,) = engine.generate([request], settled, installed=installed, on_token=show)
+    shown: dict[str, Any] = {"on_token": None if as_json else lambda _, piece: console.write(piece)}
+    if heat:
+        shown = cli_heat.heated(engine, len(engine.encode(request)), console.write)
+    (output,) = engine.generate([request], settled, installed=installed, **shown)
     if not as_json:
         console.write("\n")
+    if heat:
+        console.note(cli_heat.legend(colours=cli_heat.has_colours()))
     console.note(tables.output_line(output))
     console.result(output.to_json(), [], as_json=as_json)
 

@@ -24,6 +24,9 @@ SomePrompt = Annotated[
 Chat = Annotated[
     bool, typer.Option("--chat", help="Talk line by line; what was said stays in the cache.")
 ]
+Heat = Annotated[
+    bool, typer.Option("--heat", help="Colour every token by the computation that it took.")
+]
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="The benchmark to run.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
 

@@ -71,6 +71,17 @@ SHAPES = {
         "Phi3Config",
         {"rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}},
     ),
+    "gemma2": (
+        "Gemma2Config",
+        {
+            "head_dim": 16,
+            "sliding_window": 24,
+            "query_pre_attn_scalar": 20,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 3.0,
+            "attn_implementation": "eager",  # the only one there that caps scores
+        },
+    ),
     "gemma3": (
         "Gemma3TextConfig",
         {
@@ -153,7 +164,7 @@ def test_greedy_tokens_are_those_of_transformers_over_200_steps(folders, name):
     assert written == whole[len(prompt) :]
 
 
-@pytest.mark.parametrize("name", ["mistral", "qwen2", "qwen3", "phi3", "gemma3"])
+@pytest.mark.parametrize("name", ["mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"])
 def test_batches_forks_and_truncations_change_nothing(folders, name):
     model = llama_of(load_model(str(folders(name)[0])))
     draw = np.random.default_rng(5)

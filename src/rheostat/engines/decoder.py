@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from rheostat.kernel.seams import Depth
 
 
+LEAN = frozenset(
+    {
+        "cache.codes",
+        "cache.entries",
+        "cache.residuals",
+        "depth.mlp",
+        "depth.parts",
+        "depth.static",
+        "draft",
+        "draft.model",
+        "signal.attention",
+        "signal.mlp_cosine",
+        "stop",
+        "token",
+    }
+)
+"""What the lean loop offers to methods."""
+
+
 class Decoder(Protocol):
     """A decoder-only language model, loaded."""
 

@@ -32,7 +32,7 @@ from rheostat.workloads.grammar_constraint import TokenTexts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rheostat.engines.base import OnToken, Output, Sampling
+    from rheostat.engines.base import OnStep, OnToken, Output, Sampling
     from rheostat.engines.decoder import Decoder
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_kept import Conversation
@@ -159,7 +159,7 @@ class TorchEngine:
                 hint="shorten the prompt",
             )
 
-    def generate(
+    def generate(  # noqa: PLR0913  # as of every engine, and who looks on
         self,
         requests: Sequence[Request],
         sampling: Sampling,
@@ -167,9 +167,10 @@ class TorchEngine:
         installed: Installed,
         ledger: Ledger | None = None,
         on_token: OnToken | None = None,
+        on_step: OnStep | None = None,
     ) -> Iterator[Output]:
         """Run the requests as one batch and yield each output when it is finished."""
-        run = Run(self, sampling, installed, ledger, on_token)
+        run = Run(self, sampling, installed, ledger, on_token, on_step)
         if sampling.particles:
             return particle_outputs(run, requests, installed)
         return run.outputs(requests)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rheostat.engines.torch_fixed_rows import one_by_one
+from rheostat.engines.decoder import LEAN
+from rheostat.engines.torch_attention import attention_of, capped
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_masks import mask_of
 from rheostat.engines.torch_observed import observed
@@ -30,6 +31,7 @@ from rheostat.engines.torch_weights import (
     fused_weights,
     head_weight,
     laid_out_layer,
+    layer_bytes,
 )
 
 if TYPE_CHECKING:
@@ -95,25 +97,6 @@ class _Ran(NamedTuple):
     """For each MLP, for how many tokens it ran."""
 
 
-OFFERS = frozenset(
-    {
-        "cache.codes",
-        "cache.entries",
-        "cache.residuals",
-        "depth.mlp",
-        "depth.parts",
-        "depth.static",
-        "draft",
-        "draft.model",
-        "signal.attention",
-        "signal.mlp_cosine",
-        "stop",
-        "token",
-    }
-)
-"""What the lean loop offers to methods."""
-
-
 @final
 class Llama:
     """Weights in their chosen forms, and the forward pass."""
@@ -146,7 +129,7 @@ class Llama:
         self._embedding = loaded.tensors["embed.weight"]
         self.fixed = forms.narrow == "fixed"
         """Whether a token's arithmetic is the same in every pass."""
-        self._attend = one_by_one(self.shape) if self.fixed else F.scaled_dot_product_attention
+        self._attend = attention_of(architecture, self.shape, fixed=self.fixed)
         self._norm = loaded.tensors["norm.weight"].to(dtype)
         self.layers = []
         for layer in range(self.shape.layers):
@@ -171,9 +154,9 @@ class Llama:
     @property
     def offers(self) -> frozenset[str]:
         """Capabilities that a method's `needs` may name."""
-        if any(self.architecture.windows):  # counted in tokens, not in the entries that are kept
-            return frozenset(offer for offer in OFFERS if not offer.startswith("cache"))
-        return OFFERS
+        # windows count tokens, not the entries that are kept, and caps are not seen there
+        special = any(self.architecture.windows) or self.architecture.score_cap
+        return frozenset(o for o in LEAN if not (special and o.startswith("cache")))
 
     @property
     def score_scale(self) -> float:
@@ -321,17 +304,7 @@ class Llama:
     def _layer_bytes(self, rows: int) -> tuple[float, float]:
         """Return the mean bytes of an attention's and of an MLP's weights at this width."""
         if rows not in self._bytes:
-            shape, layers = self.shape, self.layers
-            attention = sum(
-                layer.qkv.weight_bytes(rows) * shape.qkv_weights
-                + layer.out.weight_bytes(rows) * shape.out_weights
-                for layer in layers
-            )
-            mlp = sum(
-                (2 * layer.gate_up.weight_bytes(rows) + layer.down.weight_bytes(rows)) / 3
-                for layer in layers
-            )
-            self._bytes[rows] = attention / len(layers), mlp * shape.mlp_weights / len(layers)
+            self._bytes[rows] = layer_bytes(self.layers, self.shape, rows)
         return self._bytes[rows]
 
     def _views(self, feeds: Sequence[Feed]) -> list[View]:
@@ -348,7 +321,9 @@ class Llama:
             none = x.new_empty(0, self.shape.vocabulary)
             return (none[:, 0].long() if choices else none), 0
         x = self.normed(x, self._norm)
-        return self._head.choices(x) if choices else (self._head.logits(x), 0)
+        if choices:
+            return self._head.choices(x)
+        return capped(self._head.logits(x), self.architecture.logit_cap), 0
 
     def normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""

@@ -16,14 +16,18 @@ import torch.nn.functional as F
 
 from rheostat.engines.torch_model import Feed, Resume
 from rheostat.engines.torch_prices import empty_cache
+from rheostat.kernel.policies.voids import voids
 from rheostat.kernel.seams import Depth, Layout
 
 if TYPE_CHECKING:
     from rheostat.engines.decoder import Decoder
+    from rheostat.kernel.seams import Floats
 
 Progress = Callable[[str], None]
 HELD_OUT_DROPS = (1, 2, 3, 5, 8, 15)
 QUANTILES = 21
+ALPHAS = (0.0, 0.05, 0.2, 0.8)
+"""Shares at which void layers are traced (`kernel.policies.voids`)."""
 KINDS = ("attention", "mlp", "layer")
 
 
@@ -58,6 +62,7 @@ def redundancy(
     found["entropy"] = _entropy(torch.cat([s.logits for s in seen]))
     if "depth.parts" not in model.offers:
         return found
+    found["void"] = traced([_lengths(s) for s in seen])
     for kind in KINDS:
         cosines = [_cosines(seen, kind, layer) for layer in range(layers)]
         drops = []
@@ -86,6 +91,19 @@ def ranking(found: dict[str, Any]) -> dict[str, Any]:
     units = [(-value, kind, i) for kind in KINDS[:2] for i, value in enumerate(similarity[kind])]
     ranked["joint"] = [[kind, i] for _, kind, i in sorted(units)]
     return ranked
+
+
+def traced(lengths: Sequence[Floats]) -> dict[str, Any]:
+    """Return for each alpha the share of tokens for which each layer is void, [alpha][layer].
+
+    Args:
+        lengths: of each document's states, [tokens, layers + 1].
+    """
+    every = np.concatenate(lengths)
+    return {
+        "alpha": list(ALPHAS),
+        "share": [voids(every, alpha).mean(axis=0).tolist() for alpha in ALPHAS],
+    }
 
 
 def without(layers: int, kind: str, dropped: Sequence[int]) -> Depth:
@@ -121,6 +139,14 @@ def _cosines(seen: Sequence[_Seen], kind: str, layer: int) -> np.ndarray[Any, An
         for s in seen
     ]
     return torch.cat(parts).double().numpy()
+
+
+def _lengths(seen: _Seen) -> Floats:
+    """Return the lengths of each token's states around the layers, [tokens, layers + 1]."""
+    layers = sum(kind == "layer" for kind, _ in seen.before)
+    states = [seen.before["layer", 0], *(seen.after["layer", i] for i in range(layers))]
+    lengths: Floats = torch.stack([x.float().norm(dim=-1) for x in states], dim=1).double().numpy()
+    return lengths
 
 
 def _drop_loss(model: Decoder, seen: Sequence[_Seen], kind: str, layer: int) -> float:
