@@ -14,8 +14,6 @@ from rheostat.errors import UserError
 
 PIECE = st.tuples(st.integers(1, 9), st.floats(1e-6, 10), st.text(max_size=5))
 PIECES = st.lists(PIECE, max_size=6)
-    st.tuples(st.integers(1, 9), st.floats(1e-6, 10), st.text(max_size=5)), max_size=6
-)
 
 
 def written(pieces, *, colours):

@@ -63,12 +63,13 @@ class PlanOptions(TypedDict, total=False):
     progress: Callable[[str], None] | None
 
 
-def load(
+def load(  # noqa: PLR0913  # what a loaded model depends on
     model: str | Path | object,
     *,
     tokenizer: object = None,
     dtype: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Engine:
     """Load a model; the first time it is fetched, converted and measured, and that is cached.
@@ -79,10 +80,10 @@ def load(
             `transformers` that is in memory.
         tokenizer: the fast tokenizer of a model in memory.
         dtype: `float32` (None; of a model in memory its own), `bfloat16`, `gguf` for the
-            four-bit weights of the file itself,
-            `layercast` for bfloat16 weights in float32 arithmetic, or `reproducible` for float32
-            that gives the same tokens in every batch.
+            four-bit weights of the file itself, `layercast` for bfloat16 weights in float32
+            arithmetic, or `reproducible` for float32 that gives the same tokens in every batch.
         threads: threads of one forward pass; None = the cores that this process may use.
+        device: `cpu` (None), `cuda`, `cuda:1` or `mps`; a model in memory runs where it is.
         progress: called with a line of text when something takes a while.
 
     Raises:
@@ -91,7 +92,9 @@ def load(
     """
     if not isinstance(model, str | Path):
         return load_live(model, tokenizer, dtype=dtype, threads=threads, progress=progress)
-    return load_engine(str(model), dtype=dtype or DTYPES[0], threads=threads, progress=progress)
+    return load_engine(
+        str(model), dtype=dtype or DTYPES[0], threads=threads, device=device, progress=progress
+    )
 
 
 def plan(  # noqa: PLR0913  # the three goals, of which exactly one is given

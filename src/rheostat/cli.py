@@ -83,6 +83,7 @@ def profile(
     workload: options.SomeWorkload = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     acceptance: options.Acceptance = False,
     as_json: options.Json = False,
@@ -93,7 +94,9 @@ def profile(
     if workload is not None:
         load_workload(workload, part="calibration", limit=1)  # fails before minutes of measuring
     with console.progress() as say:
-        engine = load_engine(model, dtype=dtype or DTYPES[0], threads=threads, progress=say)
+        engine = load_engine(
+            model, dtype=dtype or DTYPES[0], threads=threads, device=device, progress=say
+        )
         with torch_extra():
             from rheostat.stages.profile import make_profile
         made = make_profile(
@@ -120,6 +123,7 @@ def plan(
     confidence: options.Confidence = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     items: options.Items = None,
@@ -130,14 +134,17 @@ def plan(
     Sampling(max_new_tokens=max_new_tokens)
     console.writable(out)
     with console.progress() as say:
+        asked = dtype or DTYPES[0]
         made = api.plan(
-            model,
+            load_engine(model, dtype=asked, threads=threads, device=device, progress=say)
+            if device
+            else model,
             workload,
             lossless=lossless,
             max_loss=max_loss,
             loss=cast("LossKind | None", loss),  # checked there
             max_cost=max_cost,
-            dtype=dtype or DTYPES[0],
+            dtype=asked,
             threads=threads,
             seed=seed,
             max_new_tokens=max_new_tokens,
@@ -165,6 +172,7 @@ def run(
     shadow: options.Shadow = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -196,7 +204,11 @@ def run(
     chosen = changed(named if plan_file is None else _other_plan(plan, plan_file), changes)
     with console.progress() as say:
         engine = load_engine(
-            named.model, dtype=dtype or chosen.dtype, threads=threads, progress=say
+            named.model,
+            dtype=dtype or chosen.dtype,
+            threads=threads,
+            device=device,
+            progress=say,
         )
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
@@ -227,6 +239,7 @@ def generate(
     heat: options.Heat = False,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -261,7 +274,9 @@ def generate(
     base = Plan(model=model, dtype=dtype or DTYPES[0])
     chosen = changed(base if plan_file is None else read_plan(plan_file), changes)
     with console.progress() as say:
-        engine = load_engine(model, dtype=dtype or chosen.dtype, threads=threads, progress=say)
+        engine = load_engine(
+            model, dtype=dtype or chosen.dtype, threads=threads, device=device, progress=say
+        )
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
     if heat:

@@ -63,6 +63,10 @@ Dtype = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")
 ]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda or mps, of the torch engine. [default: cpu]"),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")]
 Items = Annotated[

@@ -14,6 +14,7 @@ from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.draft import bench_draft
 from rheostat.bench.journal import Journal
+from rheostat.bench.models import bench_models
 from rheostat.bench.numerics import bench_numerics
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
@@ -41,6 +42,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "decode": bench_decode,
         "depth": bench_depth,
         "draft": bench_draft,
+        "models": bench_models,
         "numerics": bench_numerics,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,

@@ -43,6 +43,8 @@ class Decoder(Protocol):
     shape: ModelShape
     dtype: torch.dtype
     """Format of activations and cache."""
+    device: torch.device
+    """Where weights, activations and cache are."""
     fixed: bool
     """Whether a token's arithmetic is the same in every pass."""
 

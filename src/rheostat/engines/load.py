@@ -32,6 +32,7 @@ def load_engine(
     *,
     dtype: str = "float32",
     threads: int | None = None,
+    device: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Engine:
     """Load a model by name or path.
@@ -45,6 +46,7 @@ def load_engine(
             that gives the same tokens in every batch; an endpoint has a format of its own and the
             scripted engine float64, whatever is asked.
         threads: threads of one forward pass; None = the cores this process may use.
+        device: `cpu` (None), `cuda`, `cuda:1` or `mps`; for models in this process alone.
         progress: called with a line of text when something takes a while.
 
     Raises:
@@ -54,6 +56,11 @@ def load_engine(
     if not name.strip():
         raise ModelError("the model's name is empty", hint="give a name such as `smollm2`")
     prefix, colon, rest = name.partition(":")
+    if device is not None and colon and prefix in ("scripted", "llamacpp", "http", "https"):
+        raise UserError(
+            f"`--device` is for models on the `torch` engine, and `{name}` is not one",
+            hint="leave it out",
+        )
     if colon and prefix == "replay":
         raise ModelError(
             f"`{name}` holds recorded samples and answers nothing else",
@@ -71,7 +78,7 @@ def load_engine(
         with _extra("endpoint"):
             from rheostat.engines.endpoint_engine import load_endpoint
         return load_endpoint(name)
-    return _load_torch(name, dtype, threads, progress)
+    return _load_torch(name, dtype, threads, device, progress)
 
 
 def load_live(
@@ -120,10 +127,14 @@ def _check_dtype(dtype: str) -> None:
 
 
 def _load_torch(
-    name: str, dtype: str, threads: int | None, progress: Callable[[str], None] | None
+    name: str,
+    dtype: str,
+    threads: int | None,
+    device: str | None,
+    progress: Callable[[str], None] | None,
 ) -> Engine:
     if progress is not None:
         progress(f"loading {name}")
     with torch_extra():
         from rheostat.engines.torch_load import load_torch
-    return load_torch(name, dtype=dtype, threads=threads, progress=progress)
+    return load_torch(name, dtype=dtype, threads=threads, device=device, progress=progress)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from rheostat.engines.device import CPU
 from rheostat.engines.hf_config import ELSEWHERE, Config, UnsupportedShapeError, described
 from rheostat.engines.hf_folder import (
     NAMED,
@@ -71,7 +72,12 @@ class _HostedModel:
 
 
 def load_hosted(
-    name: str, why: UnsupportedShapeError, *, dtype: str, progress: Say = None
+    name: str,
+    why: UnsupportedShapeError,
+    *,
+    dtype: str,
+    device: torch.device = CPU,
+    progress: Say = None,
 ) -> TorchEngine:
     """Load a folder or hub id whose shape the lean loop does not know.
 
@@ -101,7 +107,7 @@ def load_hosted(
             f"{why.message}; nor does `transformers`: {first}", hint=ELSEWHERE
         ) from error
     check_numbers(str(opened.folder), module.state_dict(), opened.digest, progress)
-    return _hosted_engine(module, name, opened.digest, words_of(opened), progress)
+    return _hosted_engine(module.to(device), name, opened.digest, words_of(opened), progress)
 
 
 def load_live(
@@ -164,7 +170,7 @@ def load_live(
 
 def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: Say) -> TorchEngine:
     hosted, dtype = Hosted(module, name), _NAMES[module.dtype]
-    path = measurements_path(digest, f"{dtype}, hosted")
+    path = measurements_path(digest, f"{dtype}, hosted", module.device)
     known = read_known(path, {"plain"})
     if known is None:
         known = Known(Forms(), measured_prices(hosted, progress=progress))

@@ -36,6 +36,27 @@ def attention_of(architecture: Architecture, shape: ModelShape, *, fixed: bool) 
     return partial(attended_one_by_one, attend, group=shape.heads // shape.kv_heads)
 
 
+def by_key_heads(q: torch.Tensor, shape: ModelShape) -> torch.Tensor:
+    """Return queries [n, heads * head_size] as [1, kv_heads, group * n, head_size].
+
+    The queries that share a key-value head are queries of one attention: no copy of K and V.
+    """
+    n, group = len(q), shape.heads // shape.kv_heads
+    if n > 1:
+        q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
+    return q.reshape(1, shape.kv_heads, group * n, shape.head_size)
+
+
+def by_tokens(out: torch.Tensor, shape: ModelShape) -> torch.Tensor:
+    """Return what `by_key_heads` asked for as [n, heads * head_size]."""
+    group = shape.heads // shape.kv_heads
+    n = out.shape[2] // group
+    if n == 1:
+        return out.view(1, -1)
+    out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
+    return out.reshape(n, -1)
+
+
 def attended_capped(  # noqa: PLR0913  # the arguments of torch's own function
     queries: torch.Tensor,
     keys: torch.Tensor,

@@ -336,8 +336,9 @@ class TorchEngine:
             if feed.cache.rebuild:
                 work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
             trace.mlp_skipped += mlps * n - runs
-        check_numbers(passed.logits)
-        return passed.logits
+        logits = passed.logits.cpu()  # the one transfer of a pass
+        check_numbers(logits)
+        return logits
 
 
 def _check_length(prompt: int, tokens: int, context: int) -> None:

@@ -19,8 +19,8 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from rheostat.engines.hosted_layers import HostedLayers, found_layers
-from rheostat.engines.torch_cache import RowCache
 from rheostat.engines.torch_model import Feed, Passed
+from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_tree import tree_mask
 from rheostat.errors import ModelError
 from rheostat.kernel.model_cost import ModelShape
@@ -29,6 +29,7 @@ from rheostat.kernel.seams import Depth, Layout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_model import Observer, Resume
 
 OFFERS = frozenset({"draft", "stop", "token"})
@@ -214,7 +215,7 @@ class Hosted:
         return bool((one - other).abs().max() <= limit)
 
     def _cache(self) -> RowCache:
-        return RowCache(self.shape, self.shape.layers, capacity=TRIED, dtype=self.dtype)
+        return empty_cache(self, Layout.full(self.shape.layers), capacity=TRIED)
 
     def _tried(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from rheostat.engines.device import CPU, checked_device
 from rheostat.engines.hf_config import UnsupportedShapeError
 from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
@@ -46,11 +47,12 @@ FORMS = {
 """Layouts that are part of the format; those of the others are chosen by measurement."""
 
 
-def load_torch(
+def load_torch(  # noqa: PLR0913  # what a loaded model depends on
     name: str,
     *,
     dtype: str = "float32",
     threads: int | None = None,
+    device: str | None = None,
     progress: Callable[[str], None] | None = None,
     remeasure: bool = False,
 ) -> TorchEngine:
@@ -61,34 +63,46 @@ def load_torch(
             Face keeps it or of a `.safetensors` file in one, or a hub id.
         dtype: one of `DTYPES`.
         threads: threads of one forward pass; None = the cores this process may use.
+        device: `cpu` (None), `cuda`, `cuda:1` or `mps`.
         progress: called with a line of text when something takes a while.
         remeasure: measure forms and prices again even when this machine's are cached.
 
     Raises:
         ModelError: the model is unknown, damaged or out of reach.
-        UserError: the number format or the thread count is not one.
+        UserError: the number format, the thread count or the device is not one.
     """
     check_format(dtype, threads)
+    place = checked_device(device)
+    if dtype == "gguf" and place != CPU:
+        raise UserError(
+            f"`--dtype gguf` multiplies on the processor alone, not on `{place}`",
+            hint="leave one of `--dtype` and `--device` out",
+        )
     try:
         loaded = load_model(name, progress=progress)
     except UnsupportedShapeError as error:
         with hosting(error):
             from rheostat.engines.load_hosted import load_hosted
-        return load_hosted(name, error, dtype=dtype, progress=progress)
-    opener = functools.partial(load_torch, dtype=dtype, threads=threads, progress=progress)
-    return lean_engine(loaded, dtype, opener=opener, progress=progress, remeasure=remeasure)
+        return load_hosted(name, error, dtype=dtype, device=place, progress=progress)
+    opener = functools.partial(
+        load_torch, dtype=dtype, threads=threads, device=device, progress=progress
+    )
+    return lean_engine(
+        loaded, dtype, device=place, opener=opener, progress=progress, remeasure=remeasure
+    )
 
 
-def lean_engine(
+def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     loaded: LoadedModel,
     dtype: str,
     *,
+    device: torch.device = CPU,
     opener: Callable[[str], TorchEngine] | None = None,
     progress: Callable[[str], None] | None = None,
     remeasure: bool = False,
 ) -> TorchEngine:
     """Return the engine of loaded weights, its forms and prices measured once a machine."""
-    source = _Source(loaded, dtype, measurements_path(loaded.digest, dtype))
+    source = _Source(loaded, dtype, measurements_path(loaded.digest, dtype, device), device)
     known = None if remeasure else source.known()
     model = source.model(known, progress)
     if model.fused_reason and progress is not None:
@@ -145,6 +159,7 @@ class _Source(NamedTuple):
     dtype: str
     measurements: Path
     """Where this machine's measurements of this model, format and thread count are kept."""
+    device: torch.device = CPU
 
     def known(self) -> Known | None:
         usable = {FORMS[self.dtype].narrow} if self.dtype in FORMS else None
@@ -154,8 +169,10 @@ class _Source(NamedTuple):
         dtype = DTYPES[self.dtype]
         levels = load_levels(self.loaded) if self.dtype == "gguf" else {}
         forms = FORMS.get(self.dtype) or (known.forms if known else None)
+        if self.device != CPU:
+            forms = forms or Forms()
         forms = forms or _chosen(self.loaded, dtype, levels, progress)
-        return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels)
+        return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels, device=self.device)
 
 
 def _chosen(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from rheostat.engines.cache_folder import cache_folder, whole_file
+from rheostat.engines.device import CPU
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_matrix import Forms
@@ -32,10 +33,12 @@ class Known(NamedTuple):
     prices: PriceTable
 
 
-def measurements_path(digest: str, dtype: str) -> Path:
+def measurements_path(digest: str, dtype: str, device: torch.device = CPU) -> Path:
     """Return where this machine's measurements of a model, format and thread count are kept."""
     key = [FORMAT, machine().name, torch.__version__, torch.get_num_threads(), digest, dtype]
     key.append(fused_library().library is not None)
+    if device != CPU:
+        key.append(str(device))
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     return cache_folder() / "measurements" / f"{name}.json"
 

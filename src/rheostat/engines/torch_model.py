@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.decoder import LEAN
-from rheostat.engines.torch_attention import attention_of, capped
+from rheostat.engines.device import CPU, OFFERED
+from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_masks import mask_of
 from rheostat.engines.torch_observed import observed
@@ -104,7 +105,7 @@ class Llama:
     packs = True
     branches = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # how the weights are held, and where
         self,
         loaded: LoadedModel,
         *,
@@ -112,6 +113,7 @@ class Llama:
         forms: Forms,
         levels: Mapping[str, Levels] | None = None,
         fused: bool = True,
+        device: torch.device = CPU,
     ) -> None:
         """Lay out the weights; the embedding stays in the memory-mapped file.
 
@@ -120,43 +122,50 @@ class Llama:
             forms: how those are laid out.
             levels: the matrices that are multiplied in four bits.
             fused: whether compiled operations are used where they can be had.
+            device: where everything is; on another than the processor nothing stays in the file.
         """
+        self.device = device
         self.shape = loaded.shape
         self.dtype = dtype
         self.forms = forms
         self._eps = loaded.architecture.eps
         self.architecture = architecture = loaded.architecture
-        self._embedding = loaded.tensors["embed.weight"]
+        self._embedding = loaded.tensors["embed.weight"].to(device)
         self.fixed = forms.narrow == "fixed"
         """Whether a token's arithmetic is the same in every pass."""
         self._attend = attention_of(architecture, self.shape, fixed=self.fixed)
-        self._norm = loaded.tensors["norm.weight"].to(dtype)
+        self._norm = loaded.tensors["norm.weight"].to(dtype).to(device)
         self.layers = []
         for layer in range(self.shape.layers):
             held = fused_levels(levels or {}, layer)
             weights = fused_weights(loaded, layer, dtype, without=held)
+            weights = {name: weight.to(device) for name, weight in weights.items()}
             self.layers.append(laid_out_layer(weights, forms, held))
         stacked = Stacked(None, "they are not asked for")
         if self.fixed:
             stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
+        elif device != CPU:
+            stacked = Stacked(None, "the compiled ones are those of a processor")
         elif fused and not architecture.is_plain(self.shape.head_size):
             stacked = Stacked(None, "the compiled ones are those of the llama shape alone")
         elif fused:
             stacked = fused_stack(self.shape, self.layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
-        self._head = Head(head_weight(loaded), dtype, forms)
+        self._head = Head(head_weight(loaded).to(device), dtype, forms)
         self._bytes: dict[int, tuple[float, float]] = {}
         self._kinds = sorted(set(architecture.kinds))
         self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
-        self.turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
+        turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
+        self.turns = [turn.to(device) for turn in turns]
 
     @property
     def offers(self) -> frozenset[str]:
         """Capabilities that a method's `needs` may name."""
         # windows count tokens, not the entries that are kept, and caps are not seen there
         special = any(self.architecture.windows) or self.architecture.score_cap
-        return frozenset(o for o in LEAN if not (special and o.startswith("cache")))
+        offers = LEAN if self.device == CPU else OFFERED
+        return frozenset(o for o in offers if not (special and o.startswith("cache")))
 
     @property
     def score_scale(self) -> float:
@@ -273,7 +282,8 @@ class Llama:
     def embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
         held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
-        x = F.embedding(torch.tensor(tokens), self._embedding).to(held).to(self.dtype)
+        ids = torch.tensor(tokens, device=self.device)
+        x = F.embedding(ids, self._embedding).to(held).to(self.dtype)
         scale = self.architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 
@@ -327,7 +337,7 @@ class Llama:
 
     def normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
-        if len(x) > 1 or x.dtype != torch.float32 or self.fixed:
+        if len(x) > 1 or x.dtype != torch.float32 or self.fixed or self.device != CPU:
             return F.rms_norm(x, (self.shape.width,), weight, self._eps)
         row = x[0]
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
@@ -340,7 +350,7 @@ class Llama:
             n = len(feed.tokens)
             held = feed.cache.entries + feed.ahead
             mask = mask_of(feed.parents, n, held=held, window=window, dtype=self.dtype)
-            mask = None if mask is None else mask.repeat(group, 1)
+            mask = None if mask is None else mask.repeat(group, 1).to(self.device)
             rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead))
             start += n
         return rows
@@ -360,35 +370,21 @@ class Llama:
         for row in rows:
             row.note(slot, x)
             held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
-            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row, slot))
+            asked = by_key_heads(qkv[row.start : row.end, :q_size], shape)
+            keys, values = held.permute(1, 2, 0, 3)[:, None]
+            mask, scale = row.mask_of(slot, asked), self.architecture.score_scale
+            got = self._attend(asked, keys, values, attn_mask=mask, scale=scale)
+            outs.append(by_tokens(got, shape))
         out = layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
         after = layer.attention_post_norm
         return out if after is None else self.normed(out, after)
-
-    def _attended(
-        self, q: torch.Tensor, held: torch.Tensor, row: PackedRow, slot: int
-    ) -> torch.Tensor:
-        """Attend from q [n, heads * head_size] to held [T, 2, kv_heads, head_size]."""
-        n, shape = q.shape[0], self.shape
-        group = shape.heads // shape.kv_heads
-        # the queries that share a key-value head are queries of one attention: no copy of K and V
-        if n > 1:
-            q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
-        q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
-        keys, values = held.permute(1, 2, 0, 3)[:, None]
-        mask, scale = row.mask_of(slot, q), self.architecture.score_scale
-        out = self._attend(q, keys, values, attn_mask=mask, scale=scale)
-        if n == 1:
-            return out.view(1, -1)
-        out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
-        return out.reshape(n, -1)
 
     def _mlp(self, layer: Layer, x: torch.Tensor, ran: Bools | None) -> torch.Tensor:
         if ran is not None and not ran.any():
             return x
         if ran is None or ran.all():
             return x + self._gated(layer, x)
-        chosen = torch.from_numpy(np.flatnonzero(ran))
+        chosen = torch.from_numpy(np.flatnonzero(ran)).to(x.device)
         return x.index_add(0, chosen, self._gated(layer, x[chosen]))
 
     def _gated(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import time
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from rheostat.engines.device import settle
 from rheostat.engines.torch_cache import RowCache
 from rheostat.engines.torch_model import Feed
 from rheostat.kernel.model_cost import PriceTable, interpolated
@@ -133,6 +134,7 @@ class TimedPass:
             feed = Feed(self._cache, (self._read * n)[:n], 0)
             start = time.perf_counter()
             self._model.forward([feed], self._depth, logit_rows=self._logit_rows, choices=True)
+            settle(self._model.device)
             seconds = time.perf_counter() - start
             gain = max(gain, 1 - seconds / self.seconds[i])
             self.seconds[i] = min(self.seconds[i], seconds)
@@ -142,7 +144,13 @@ class TimedPass:
 
 def empty_cache(model: Decoder, layout: Layout, *, capacity: int) -> RowCache:
     """Return a cache with a slot for every attention that the layout keeps."""
-    return RowCache(model.shape, sum(layout.attention), capacity=capacity, dtype=model.dtype)
+    return RowCache(
+        model.shape,
+        sum(layout.attention),
+        capacity=capacity,
+        dtype=model.dtype,
+        device=model.device,
+    )
 
 
 def _difference(longer: Sequence[float], shorter: Sequence[float], units: int) -> tuple[float, ...]:

@@ -138,14 +138,15 @@ def _cosines(seen: Sequence[_Seen], kind: str, layer: int) -> np.ndarray[Any, An
         F.cosine_similarity(s.before[kind, layer].float(), s.after[kind, layer].float(), dim=-1)
         for s in seen
     ]
-    return torch.cat(parts).double().numpy()
+    return torch.cat(parts).cpu().double().numpy()
 
 
 def _lengths(seen: _Seen) -> Floats:
     """Return the lengths of each token's states around the layers, [tokens, layers + 1]."""
     layers = sum(kind == "layer" for kind, _ in seen.before)
     states = [seen.before["layer", 0], *(seen.after["layer", i] for i in range(layers))]
-    lengths: Floats = torch.stack([x.float().norm(dim=-1) for x in states], dim=1).double().numpy()
+    norms = torch.stack([x.float().norm(dim=-1) for x in states], dim=1)
+    lengths: Floats = norms.cpu().double().numpy()
     return lengths
 
 
@@ -193,11 +194,11 @@ def document_loss(model: Decoder, documents: Sequence[list[int]], depth: Depth) 
 
 
 def _nats(logits: torch.Tensor, document: list[int]) -> torch.Tensor:
-    return F.cross_entropy(logits[:-1].float(), torch.tensor(document[1:]), reduction="none")
+    return F.cross_entropy(logits[:-1].float().cpu(), torch.tensor(document[1:]), reduction="none")
 
 
 def _entropy(logits: torch.Tensor) -> dict[str, Any]:
-    logp = F.log_softmax(logits.float(), dim=-1)
+    logp = F.log_softmax(logits.float().cpu(), dim=-1)
     nats = -(logp.exp() * logp).sum(dim=-1).double().numpy()
     return {
         "mean": float(nats.mean()),
