@@ -322,6 +322,17 @@ def test_a_full_disk_under_stdout_is_named():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_a_full_disk_refuses_is_shown(capsys):
+    from rheostat.cli_console import write_json
+    from rheostat.errors import OutputError
+
+    with pytest.raises(OutputError, match="No space left on device") as error:
+        write_json(Path("/dev/full"), {"plan": 1})
+    assert "standard output" in error.value.hint
+    assert json.loads(capsys.readouterr().out) == {"plan": 1}
+
+
 @pytest.mark.slow
 def test_a_profile_is_written_with_its_plots_and_methods_are_fitted_to_it(
     tiny_gguf, folder, monkeypatch

@@ -71,12 +71,9 @@ def test_a_pass_stays_on_its_device(tiny_loaded, feeds, dtype, choices):
         model.forward([Feed(cache, [5], 0)], full(model), logit_rows=None)
 
 
-@pytest.mark.parametrize("form", ["cast", "fixed"])
-def test_the_other_formats_stay_there_too(tiny_loaded, form):
-    model = elsewhere(tiny_loaded, forms=Forms(narrow=form, wide=form))
+def test_weights_in_sixteen_bits_are_widened_there(tiny_loaded):
+    model = elsewhere(tiny_loaded, forms=Forms(narrow="cast", wide="cast"))
     cache = empty_cache(model, full(model).layout, capacity=2)
-    if form == "fixed":
-        pytest.skip("which entries a token sees is a value, read for every token")
     model.forward([Feed(cache, [7, 8], 0)], full(model), logit_rows=None)
 
 

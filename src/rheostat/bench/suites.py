@@ -14,6 +14,7 @@ from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.draft import bench_draft
 from rheostat.bench.journal import Journal
+from rheostat.bench.memory import bench_memory
 from rheostat.bench.models import bench_models
 from rheostat.bench.numerics import bench_numerics
 from rheostat.bench.prove import bench_prove
@@ -42,6 +43,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "decode": bench_decode,
         "depth": bench_depth,
         "draft": bench_draft,
+        "memory": bench_memory,
         "models": bench_models,
         "numerics": bench_numerics,
         "prove": bench_prove,

@@ -174,7 +174,7 @@ def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: 
     known = read_known(path, {"plain"})
     if known is None:
         known = Known(Forms(), measured_prices(hosted, progress=progress))
-        keep_known(path, known)
+        keep_known(path, known, progress)
     model = _HostedModel(name=name, digest=digest, shape=hosted.shape, words=words)
     tokenizer = Tokenizer(
         tokenizer_json=words.tokenizer_json,

@@ -113,7 +113,7 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
         prices = known.prices
     else:
         prices = measured_prices(model, progress=progress)
-        keep_known(source.measurements, Known(model.forms, prices))
+        keep_known(source.measurements, Known(model.forms, prices), progress)
     return TorchEngine(loaded, model, Tokenizer.of(loaded), prices, dtype=dtype, opener=opener)
 
 

@@ -14,10 +14,11 @@ from rheostat.engines.device import CPU
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_matrix import Forms
+from rheostat.errors import OutputError
 from rheostat.kernel.model_cost import PriceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from rheostat.engines.torch_matrix import FormName
@@ -43,11 +44,15 @@ def measurements_path(digest: str, dtype: str, device: torch.device = CPU) -> Pa
     return cache_folder() / "measurements" / f"{name}.json"
 
 
-def keep_known(path: Path, known: Known) -> None:
-    """Write measurements."""
+def keep_known(path: Path, known: Known, progress: Callable[[str], None] | None) -> None:
+    """Write measurements; where the disk is full the model runs all the same, and that is said."""
     measured = {"forms": known.forms.to_json(), "prices": known.prices.to_json()}
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(measured), encoding="utf-8")
+    try:
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(measured), encoding="utf-8")
+    except OutputError as error:
+        if progress is not None:
+            progress(f"{error.message}: what was measured is measured again next time")
 
 
 def read_known(path: Path, forms: Collection[FormName]) -> Known | None:

@@ -15,7 +15,7 @@ from rheostat.engines.base import Sampling
 from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_engine import TorchEngine
-from rheostat.errors import ModelError, WorkloadError
+from rheostat.errors import ModelError, OutputError, WorkloadError
 from rheostat.kernel.cost_laws import fitted
 from rheostat.kernel.seams import Installed
 from rheostat.kernel.signals import copy_rate
@@ -101,8 +101,11 @@ def make_profile(
         profile["acceptance"] = head
     profile["seconds"] = time.perf_counter() - start
     text = json.dumps(profile)
-    with whole_file(_path(inside)) as partial:
-        partial.write_text(text, encoding="utf-8")
+    try:
+        with whole_file(_path(inside)) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OutputError as error:  # a full disk loses no measurement
+        say(f"{error.message}: plans will measure a profile of their own")
     kept: dict[str, Any] = json.loads(text)
     return kept
 
