@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from rheostat.engines.decoder import LEAN
 from rheostat.engines.device import CPU, OFFERED
+from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_masks import mask_of
@@ -138,9 +139,12 @@ class Llama:
         self.layers = []
         for layer in range(self.shape.layers):
             held = fused_levels(levels or {}, layer)
-            weights = fused_weights(loaded, layer, dtype, without=held)
-            weights = {name: weight.to(device) for name, weight in weights.items()}
+            parts = fused_weights(loaded, layer, dtype, without=held)
+            weights = {name: weight.to(device) for name, weight in parts.items()}
             self.layers.append(laid_out_layer(weights, forms, held))
+            give_back(
+                t for name, t in loaded.tensors.items() if name.startswith(f"layers.{layer}.")
+            )
         stacked = Stacked(None, "they are not asked for")
         if self.fixed:
             stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
@@ -153,11 +157,12 @@ class Llama:
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
         self._head = Head(head_weight(loaded).to(device), dtype, forms)
+        give_back(loaded.tensors.values())
         self._bytes: dict[int, tuple[float, float]] = {}
         self._kinds = sorted(set(architecture.kinds))
         self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
-        turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
-        self.turns = [turn.to(device) for turn in turns]
+        ropes = architecture.ropes
+        self.turns = [rotations(self.shape.context, rope).to(device) for rope in ropes]
 
     @property
     def offers(self) -> frozenset[str]:
