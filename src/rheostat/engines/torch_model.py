@@ -142,9 +142,7 @@ class Llama:
             parts = fused_weights(loaded, layer, dtype, without=held)
             weights = {name: weight.to(device) for name, weight in parts.items()}
             self.layers.append(laid_out_layer(weights, forms, held))
-            give_back(
-                t for name, t in loaded.tensors.items() if name.startswith(f"layers.{layer}.")
-            )
+            give_back(loaded.of_layer(layer))
         stacked = Stacked(None, "they are not asked for")
         if self.fixed:
             stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
