@@ -530,6 +530,26 @@ def memory_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def void_table() -> str:
+    """Whole layers left out in the orders of LAC and of others."""
+    data = result("void")
+    alphas = [found["alpha"] for found in data["cells"][0]["lac"]]
+    heads = " | ".join(f"`lac`, alpha {alpha:g}" for alpha in alphas)
+    lines = [
+        f"| layers left out | {heads} | `llm_drop` | random (mean of 3) | first | last | spread |",
+        "|---|" + "---|" * (len(alphas) + 5),
+    ]
+    for cell in data["cells"]:
+        own = " | ".join(signed(found["loss"]) for found in cell["lac"])
+        others = ("llm_drop", "random", "constant_first", "constant_last", "constant_spread")
+        lines.append(
+            f"| {cell['dropped']} | {own} | {' | '.join(signed(cell[n]) for n in others)} |"
+        )
+    shares = ", ".join(f"{a['share']:.0%} at {a['alpha']:g}" for a in data["active"])
+    note = f"\nExcess nats a token on held-out text. Layers that are not void: {shares}.\n"
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
 def told(value: float | None) -> str:
     """A number, where there is one."""
     return "none" if value is None else f"{value:.3g}"
@@ -635,6 +655,7 @@ PARTS = {
     "startup": startup_line,
     "step": step_table,
     "trees": trees_table,
+    "void": void_table,
     "wide": wide_table,
 }
 

@@ -24,6 +24,7 @@ from rheostat.bench.solve import bench_solve
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
+from rheostat.bench.void import bench_void
 from rheostat.bench.wide import bench_wide
 from rheostat.errors import UserError
 
@@ -52,6 +53,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,
+        "void": bench_void,
         "wide": bench_wide,
     }
 )

@@ -97,11 +97,16 @@ def make_profile(
     if head is not None:
         profile["acceptance"] = head
     profile["seconds"] = time.perf_counter() - start
+    return _kept(_path(inside), profile, say)
+
+
+def _kept(path: Path, profile: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the profile as JSON gives it back, and cache it; a full disk loses no measurement."""
     text = json.dumps(profile)
     try:
-        with whole_file(_path(inside)) as partial:
+        with whole_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
-    except OutputError as error:  # a full disk loses no measurement
+    except OutputError as error:
         say(f"{error.message}: plans will measure a profile of their own")
     kept: dict[str, Any] = json.loads(text)
     return kept
