@@ -62,7 +62,8 @@ def random_module(name: str, dtype: torch.dtype) -> Any:
     torch.manual_seed(0)
     config, entries = SHAPES[name]
     made = getattr(transformers, config)(**{**_COMMON, **entries})
-    return transformers.AutoModelForCausalLM.from_config(made).to(dtype).eval()
+    causal: Any = transformers.AutoModelForCausalLM
+    return causal.from_config(made).to(dtype).eval()
 
 
 def byte_tokenizer() -> Any:
@@ -77,4 +78,5 @@ def byte_tokenizer() -> Any:
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
     backend.add_special_tokens(control)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    fast: Any = transformers.PreTrainedTokenizerFast
+    return fast(tokenizer_object=backend, eos_token="</s>")

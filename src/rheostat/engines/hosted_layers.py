@@ -212,7 +212,7 @@ def _are_sums(parted: HostedLayers, run: Run) -> bool:
 
 
 def _passing(layer: _Part) -> Any:
-    return replaced(layer.module, lambda *args, **kwargs: layer.result(_stream(args, kwargs)))  # type: ignore[arg-type]  # a layer's stream was seen
+    return replaced(layer.module, lambda *args, **kwargs: layer.result(_stream(args, kwargs)))
 
 
 def _adding_nothing(part: _Part) -> Any:

@@ -97,6 +97,7 @@ def load_hosted(
     opened = open_folder(folder_of(name, progress))
     if progress is not None:
         progress(f"{why.message}: running it on transformers' own module")
+    module: Any
     try:
         module = AutoModelForCausalLM.from_pretrained(
             opened.folder, dtype=DTYPES[dtype], local_files_only=True
@@ -130,7 +131,7 @@ def load_live(
         ModelError: it is no such model, has no such tokenizer, or holds weights that are none.
         UserError: the number format is not one.
     """
-    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
+    if not isinstance(model, PreTrainedModel) or not _has_head(model):
         raise ModelError(
             f"a `{type(model).__name__}` is no causal language model of `transformers`",
             hint="give a name, a path, or what `AutoModelForCausalLM.from_pretrained` returns",
@@ -182,6 +183,10 @@ def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: 
         named_tokens=words.named_tokens,
     )
     return TorchEngine(model, hosted, tokenizer, known.prices, dtype=dtype)
+
+
+def _has_head(model: Any) -> bool:
+    return model.get_output_embeddings() is not None
 
 
 def _words(model: PreTrainedModel, tokenizer: object) -> Words:

@@ -87,7 +87,7 @@ class Hosted:
     @property
     def score_scale(self) -> float:
         """Factor of attention scores, which the module applies itself."""
-        return self.shape.head_size**-0.5
+        return float(self.shape.head_size**-0.5)
 
     @torch.inference_mode()
     def forward(  # noqa: PLR0913  # as of the lean loop
@@ -248,13 +248,13 @@ def _row(feed: Feed, layout: Layout, asked: list[int] | None) -> Cache:
     return Cache(layers=[_Slot(feed, slot, asked) for slot in slots])
 
 
-class _Slot(CacheLayerMixin):  # type: ignore[misc]  # transformers' own
+class _Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' own
     """One attention's part of a row's cache, as `transformers` asks for it."""
 
     is_sliding = False
 
     def __init__(self, feed: Feed, slot: int, asked: list[int] | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers' own
         self.is_initialized = True
         self._feed = feed
         self._slot = slot
