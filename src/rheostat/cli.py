@@ -40,6 +40,7 @@ from rheostat.workloads.load import load_workload
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rheostat.engines.base import Engine, Request
     from rheostat.stages.losses import LossKind
 
 app = typer.Typer(
@@ -203,13 +204,8 @@ def run(
     named = plan_of(plan, dtype=dtype)
     chosen = changed(named if plan_file is None else _other_plan(plan, plan_file), changes)
     with console.progress() as say:
-        engine = load_engine(
-            named.model,
-            dtype=dtype or chosen.dtype,
-            threads=threads,
-            device=device,
-            progress=say,
-        )
+        own = dtype or chosen.dtype
+        engine = load_engine(named.model, dtype=own, threads=threads, device=device, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
         summary = run_requests(
@@ -274,9 +270,8 @@ def generate(
     base = Plan(model=model, dtype=dtype or DTYPES[0])
     chosen = changed(base if plan_file is None else read_plan(plan_file), changes)
     with console.progress() as say:
-        engine = load_engine(
-            model, dtype=dtype or chosen.dtype, threads=threads, device=device, progress=say
-        )
+        own = dtype or chosen.dtype
+        engine = load_engine(model, dtype=own, threads=threads, device=device, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
     if heat:
@@ -285,11 +280,18 @@ def generate(
         session = Session.under(chosen, engine, settled)
         cli_chat.talk(session, None if prompt == "-" else prompt, as_json=as_json)
         return
-    installed = catalog.installed(chosen, engine.shape, engine.card.offers)
+    _answer(engine, request, settled, chosen, heat=heat, as_json=as_json)
+
+
+def _answer(
+    engine: Engine, request: Request, sampling: Sampling, plan: Plan, *, heat: bool, as_json: bool
+) -> None:
+    """Answer one request and show it while it is written."""
+    installed = catalog.installed(plan, engine.shape, engine.card.offers)
     shown: dict[str, Any] = {"on_token": None if as_json else lambda _, piece: console.write(piece)}
     if heat:
         shown = cli_heat.heated(engine, len(engine.encode(request)), console.write)
-    (output,) = engine.generate([request], settled, installed=installed, **shown)
+    (output,) = engine.generate([request], sampling, installed=installed, **shown)
     if not as_json:
         console.write("\n")
     if heat:

@@ -136,5 +136,15 @@ def _load_torch(
     if progress is not None:
         progress(f"loading {name}")
     with torch_extra():
+        from rheostat.engines.hf_config import UnsupportedShapeError
         from rheostat.engines.torch_load import load_torch
-    return load_torch(name, dtype=dtype, threads=threads, device=device, progress=progress)
+    try:
+        return load_torch(name, dtype=dtype, threads=threads, device=device, progress=progress)
+    except UnsupportedShapeError as error:
+        try:
+            from rheostat.engines.load_hosted import load_hosted
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").partition(".")[0] != "transformers":
+                raise
+            raise error from missing
+        return load_hosted(name, error, dtype=dtype, device=device, progress=progress)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from rheostat.engines.device import CPU
+from rheostat.engines.device import checked_device
 from rheostat.engines.hf_config import ELSEWHERE, Config, UnsupportedShapeError, described
 from rheostat.engines.hf_folder import (
     NAMED,
@@ -76,7 +76,7 @@ def load_hosted(
     why: UnsupportedShapeError,
     *,
     dtype: str,
-    device: torch.device = CPU,
+    device: str | None = None,
     progress: Say = None,
 ) -> TorchEngine:
     """Load a folder or hub id whose shape the lean loop does not know.
@@ -108,7 +108,9 @@ def load_hosted(
             f"{why.message}; nor does `transformers`: {first}", hint=ELSEWHERE
         ) from error
     check_numbers(str(opened.folder), module.state_dict(), opened.digest, progress)
-    return _hosted_engine(module.to(device), name, opened.digest, words_of(opened), progress)
+    return _hosted_engine(
+        module.to(checked_device(device)), name, opened.digest, words_of(opened), progress
+    )
 
 
 def load_live(

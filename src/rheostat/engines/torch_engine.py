@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, final
 
 import numpy as np
@@ -297,8 +297,8 @@ class TorchEngine:
         """
         if len(feeds) > 1 and not self.decoder.packs:
             each = zip(feeds, wanted, works, traces, strict=True)
-            alone = [self.passed([f], depth, [i], [w], [t], choices=choices) for f, i, w, t in each]
-            return torch.cat(alone)
+            one = partial(self.passed, choices=choices)
+            return torch.cat([one([f], depth, [i], [w], [t]) for f, i, w, t in each])
         rows, start = [], 0
         for feed, indices in zip(feeds, wanted, strict=True):
             rows += [start + i for i in indices]
@@ -308,8 +308,8 @@ class TorchEngine:
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
         widths, fixed, heads = passed.mlp_widths, self.decoder.fixed, len(rows)
-        price = self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
-        price += self._prices.mlp_seconds(widths)
+        price = self._prices.mlp_seconds(widths)
+        price += self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
         again = others = passed.head_again * self.shape.width
         weight_bytes = self.decoder.weight_bytes(depth, widths, total, heads, choices=choices)
         if fixed:
@@ -336,8 +336,7 @@ class TorchEngine:
             if feed.cache.rebuild:
                 work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
             trace.mlp_skipped += mlps * n - runs
-        logits = passed.logits.cpu()  # the one transfer of a pass
-        check_numbers(logits)
+        check_numbers(logits := passed.logits.cpu())  # the one transfer of a pass
         return logits
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from rheostat.engines.device import CPU, checked_device
-from rheostat.engines.hf_config import UnsupportedShapeError
 from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
@@ -24,7 +22,7 @@ from rheostat.engines.torch_weights import fused_levels, fused_weights, head_wei
 from rheostat.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from rheostat.engines.torch_levels import Levels
@@ -68,7 +66,7 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
         remeasure: measure forms and prices again even when this machine's are cached.
 
     Raises:
-        ModelError: the model is unknown, damaged or out of reach.
+        ModelError: the model is unknown, damaged or out of reach, or of another shape.
         UserError: the number format, the thread count or the device is not one.
     """
     check_format(dtype, threads)
@@ -78,12 +76,7 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
             f"`--dtype gguf` multiplies on the processor alone, not on `{place}`",
             hint="leave one of `--dtype` and `--device` out",
         )
-    try:
-        loaded = load_model(name, progress=progress)
-    except UnsupportedShapeError as error:
-        with hosting(error):
-            from rheostat.engines.load_hosted import load_hosted
-        return load_hosted(name, error, dtype=dtype, device=place, progress=progress)
+    loaded = load_model(name, progress=progress)
     opener = functools.partial(
         load_torch, dtype=dtype, threads=threads, device=device, progress=progress
     )
@@ -141,17 +134,6 @@ def check_format(dtype: str, threads: int | None) -> None:
             hint=f"leave it out for {cores}",
         )
     torch.set_num_threads(threads or cores)
-
-
-@contextmanager
-def hosting(error: UnsupportedShapeError) -> Iterator[None]:
-    """Import what runs other modules; raise the error that asks for it where it is not there."""
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != "transformers":
-            raise
-        raise error from missing
 
 
 class _Source(NamedTuple):
