@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from rheostat.engines.device import CPU, checked_device
+from rheostat.engines.enough_memory import check_memory
 from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
@@ -95,6 +96,9 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     remeasure: bool = False,
 ) -> TorchEngine:
     """Return the engine of loaded weights, its forms and prices measured once a machine."""
+    if device == CPU and dtype != "gguf":
+        size = 2 if dtype in ("bfloat16", "layercast") else 4
+        check_memory(loaded.name, loaded.shape, dtype, size)
     source = _Source(loaded, dtype, measurements_path(loaded.digest, dtype, device), device)
     known = None if remeasure else source.known()
     model = source.model(known, progress)
