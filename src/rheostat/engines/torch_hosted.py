@@ -158,7 +158,8 @@ class Hosted:
         """Return the shape, from the configuration and from the module's own cache."""
         config, module = self.config, self._module
         with torch.inference_mode():
-            own = module(torch.tensor([[0, 0]], device=self.device), use_cache=True).past_key_values
+            out = module(torch.tensor([[0, 0]], device=self.device), use_cache=True)
+        own = getattr(out, "past_key_values", None)
         held = [getattr(layer, "keys", None) for layer in getattr(own, "layers", ())]
         values = [getattr(layer, "values", None) for layer in getattr(own, "layers", ())]
         sizes = {None if t is None else (t.shape[1], t.shape[3]) for t in (*held, *values)}
