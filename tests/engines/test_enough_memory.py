@@ -45,7 +45,6 @@ def test_the_narrower_format_is_named_where_it_fits(monkeypatch):
         ModelError, match=r"needs about 0\.6 GB .* in float32, and 0\.4 GB"
     ) as error:
         check_memory("m", SHAPE, "float32", 4)
-    assert "`--dtype bfloat16`" not in str(error.value)
     assert "--dtype bfloat16` it needs about 0.3 GB" in error.value.hint
 
 
