@@ -98,11 +98,10 @@ def test_a_timed_pass_leaves_its_cache_as_it_was(tiny_model):
     assert all(0 < b <= a for a, b in zip(first, timed.seconds, strict=True))
 
 
-def test_a_model_that_is_run_as_a_whole_is_priced_as_a_whole(tiny_model, monkeypatch):
-    clock = Clock(tiny_model)
+def test_a_model_that_is_run_as_a_whole_is_priced_as_a_whole(clocked):
+    clock = clocked()
     clock.offers = frozenset({"draft"})
-    monkeypatch.setattr("rheostat.engines.torch_prices.time.perf_counter", lambda: clock.now)
-    prices, layers = measured_prices(clock), tiny_model.shape.layers
+    prices, layers = measured_prices(clock), clock.shape.layers
     for n in (1, 8, 32):
         whole = prices.seconds(n, 32, attention=layers, mlp=layers, head_rows=n)
         seconds = FIXED + (ATTENTION + MLP) * layers + HEAD * (1 + n / 64)
