@@ -15,7 +15,10 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{n}.md"
-        for n in ("cache", "certificates", "decoding", "log", "numerics", "solve", "step")
+        for n in (
+            *("cache", "certificates", "decoding", "guides/my-model", "log", "numerics"),
+            *("solve", "step"),
+        )
     ),
 )
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -486,6 +489,67 @@ def numerics_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def models_table() -> str:
+    """Every shape against transformers on the same weights."""
+    data = result("models")
+    lines = [
+        "| shape | runs on | format | Rheostat base, tokens/s | `transformers`, tokens/s | ratio (smallest to largest) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        ratio = cell["ratio"]
+        lines.append(
+            f"| {cell['model']} | {cell['runs_on']} | {cell['dtype']} "
+            f"| {cell['engine_tokens_per_second']['median']:.1f} "
+            f"| {cell['transformers_tokens_per_second']['median']:.1f} "
+            f"| {ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f}) |"
+        )
+    own = data["identity"]
+    note = (
+        f"\n`{own['model']}` in {own['dtype']} writes the {own['new_tokens']} tokens of `transformers` "
+        f"after {own['identical']} of {own['prompts']} prompts. All others are random models of 8 "
+        "layers and width 512.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def memory_table() -> str:
+    """Peak memory above the imports against weights and cache."""
+    data = result("memory")
+    lines = [
+        "| format | batch | weights and cache, MB | peak above the imports, MB | over what is needed | mapped files left out |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        needed = cell["weights_bytes"] + cell["cache_bytes"]
+        above = cell["peak_bytes"] - cell["imports_bytes"]
+        lines.append(
+            f"| {cell['dtype']} | {cell['batch']} | {needed / 1e6:.0f} | {above / 1e6:.0f} "
+            f"| {cell['above_needed']:+.0%} | {cell['own_above_needed']:+.0%} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def void_table() -> str:
+    """Whole layers left out in the orders of LAC and of others."""
+    data = result("void")
+    alphas = [found["alpha"] for found in data["cells"][0]["lac"]]
+    heads = " | ".join(f"`lac`, alpha {alpha:g}" for alpha in alphas)
+    lines = [
+        f"| layers left out | {heads} | `llm_drop` | random (mean of 3) | first | last | spread |",
+        "|---|" + "---|" * (len(alphas) + 5),
+    ]
+    for cell in data["cells"]:
+        own = " | ".join(signed(found["loss"]) for found in cell["lac"])
+        others = ("llm_drop", "random", "constant_first", "constant_last", "constant_spread")
+        lines.append(
+            f"| {cell['dropped']} | {own} | {' | '.join(signed(cell[n]) for n in others)} |"
+        )
+    shares = ", ".join(f"{a['share']:.0%} at {a['alpha']:g}" for a in data["active"])
+    note = f"\nExcess nats a token on held-out text. Layers that are not void: {shares}.\n"
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
 def told(value: float | None) -> str:
     """A number, where there is one."""
     return "none" if value is None else f"{value:.3g}"
@@ -580,6 +644,8 @@ PARTS = {
     "depth": depth_table,
     "draft": draft_table,
     "hindsight": hindsight_table,
+    "memory": memory_table,
+    "models": models_table,
     "numerics": numerics_table,
     "peers": peers_table,
     "prove": prove_table,
@@ -589,6 +655,7 @@ PARTS = {
     "startup": startup_line,
     "step": step_table,
     "trees": trees_table,
+    "void": void_table,
     "wide": wide_table,
 }
 

@@ -14,6 +14,8 @@ from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.draft import bench_draft
 from rheostat.bench.journal import Journal
+from rheostat.bench.memory import bench_memory
+from rheostat.bench.models import bench_models
 from rheostat.bench.numerics import bench_numerics
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
@@ -22,6 +24,7 @@ from rheostat.bench.solve import bench_solve
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
+from rheostat.bench.void import bench_void
 from rheostat.bench.wide import bench_wide
 from rheostat.errors import UserError
 
@@ -41,6 +44,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "decode": bench_decode,
         "depth": bench_depth,
         "draft": bench_draft,
+        "memory": bench_memory,
+        "models": bench_models,
         "numerics": bench_numerics,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
@@ -48,6 +53,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,
+        "void": bench_void,
         "wide": bench_wide,
     }
 )
