@@ -65,6 +65,14 @@ def effective_flops(
     return flops + intensity * memory
 
 
+def reading_flops(shape: ModelShape, tokens: int, context: int) -> float:
+    """Return the FLOPs of reading tokens behind a context in one pass, one row of the head."""
+    weights = shape.layers * (shape.attention_weights + shape.mlp_weights)
+    pairs = tokens * (context + tokens / 2)
+    queries = shape.heads * shape.head_size * shape.layers
+    return 2 * weights * tokens + 4 * pairs * queries + 2 * shape.head_weights
+
+
 def attended_tokens(made: Generation) -> float:
     """Return the sum over new tokens of the cached tokens that each attends to.
 
