@@ -148,5 +148,7 @@ def fitted(
     steps = np.array([seconds(1, context) / unit for context in contexts])
     design = np.stack([np.ones_like(at), at], axis=1)
     (step, slope), *_ = np.linalg.lstsq(design, steps, rcond=None)
-    error = float(np.max(np.abs(design @ np.array([step, slope]) / steps - 1)))
-    return PrefillEquivalents(step=float(step), context=float(max(slope, 0.0))), error
+    if slope < 0:  # a longer context is never cheaper
+        step, slope = steps.mean(), 0.0
+    error = float(np.max(np.abs((step + slope * at) / steps - 1)))
+    return PrefillEquivalents(step=float(step), context=float(slope)), error
