@@ -100,6 +100,22 @@ def test_a_shadow_spends_nothing_over_a_cap(tiny, certified, corpora, tmp_path):
     assert found["cost"]["prompt_tokens"] + found["cost"]["new_tokens"] <= caps.tokens
 
 
+def test_what_a_shadow_did_is_on_the_books_even_where_the_budget_ends_it(
+    tiny, certified, corpora, tmp_path
+):
+    needed = answer(certified, corpora[1], tmp_path / "free", tiny)["cost"]
+    for extra in (5, 12, 25, 40):
+        caps = Caps(tokens=needed["prompt_tokens"] + needed["new_tokens"] + extra)
+        out = tmp_path / f"run {extra}"
+        found = answer(certified, corpora[1], out, tiny, shadow=1.0, budget=caps)
+        assert found["cost"]["prompt_tokens"] + found["cost"]["new_tokens"] <= caps.tokens
+        lines = [Cost.from_json(o["cost"]) for o in read(out, "outputs.jsonl")]
+        whole = total([*lines, *(Cost.from_json(line["cost"]) for line in read(out, SHADOW))])
+        assert found["cost"]["prompt_tokens"] == whole.prompt_tokens
+        assert found["cost"]["new_tokens"] == whole.new_tokens
+        assert found["cost"]["price"] == pytest.approx(whole.price)
+
+
 def test_what_is_shadowed_is_known_beforehand_and_has_the_share(certified, corpora):
     requests = load_requests(corpora[1])
     watched = [

@@ -117,7 +117,8 @@ def power_tasks(table: Floats) -> Iterator[tuple[Task, dict[str, Any]]]:
     for losses, limit, useless in product(LAWS, LIMITS, USELESS):
         base, highest = to_unit(losses, 0.0), to_unit(losses, limit)
         good, bad = base + (highest - base) / 4, base + 2.25 * (highest - base)
-        at = {"losses": losses, "limit": limit, "useless": useless, "good": useless // 2}
+        at: dict[str, Any] = {"losses": losses, "limit": limit, "useless": useless}
+        at["good"] = useless // 2
         truths = [bad] * at["good"] + [good] + [bad] * (useless - at["good"])
         yield drawn(losses, limit, truths), at
     for column in table.T:

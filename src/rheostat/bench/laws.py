@@ -113,7 +113,7 @@ def timed(engine: TorchEngine, one: Trajectory) -> dict[str, float]:
     """Run a trajectory; return its measured seconds and its predicted price."""
     depth = Depth(Layout.full(engine.shape.layers))
     room = one.rounds[-1].context + one.rounds[-1].written
-    tokens = np.random.default_rng(SEED).integers(100, 1000, room).tolist()
+    tokens = np.random.default_rng(SEED).integers(0, engine.shape.vocabulary, room).tolist()
     work, trace = Work(), Trace()
     start = time.perf_counter()
     cache = empty_cache(engine.llama, depth.layout, capacity=room)

@@ -111,23 +111,22 @@ def mask_part(
     engine: TorchEngine, samples: Sequence[Sample], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Look back on every mask of a window of MLPs, for decisions a token and a few of them."""
-    say(f"reading {len(samples)} answers under {2**MASKED} masks each")
     masks = masks_of(engine.shape.layers)
+    say(f"reading {len(samples)} answers under {len(masks)} masks each")
     lost = []
     for sample in samples:
         chosen = mask_choices(engine, sample.prompt, sample.answer, masks)
         lost.append(changed(chosen, chosen[:, 0]))
     step = partial(step_seconds, engine, context_of(samples))
     prices = [step(mlps=sum(mask.mlp)) for mask in masks]
+    tables = {size: np.concatenate([windowed(one, size) for one in lost]) for size in WINDOWS}
     return {
         "masks": len(masks),
         "windows": [
-            {"tokens": size, "limit": limit}
-            | hindsight(
-                np.concatenate([windowed(one, size) for one in lost]), prices, limit
-            ).to_json()
-            for size in WINDOWS
+            {"tokens": size, "limit": limit} | hindsight(table, prices, limit).to_json()
+            for size, table in tables.items()
             for limit in LIMITS
+            if len(table)
         ],
     }
 

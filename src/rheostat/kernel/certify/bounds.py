@@ -32,7 +32,7 @@ class PValue(Protocol):
     """The evidence of losses [..., n] against a mean over a limit, [...]."""
 
     def __call__(
-        self, losses: Floats, limit: float, alpha: float, *, items: int | None = None
+        self, losses: Floats, limit: float, alpha: float, /, *, items: int | None = None
     ) -> Floats:
         """Return it; with `items`, of the beginning of a sample of so many."""
 
@@ -40,7 +40,7 @@ class PValue(Protocol):
 class Upper(Protocol):
     """The upper bound that losses [n] give at a level."""
 
-    def __call__(self, losses: Floats, alpha: float, *, items: int | None = None) -> float:
+    def __call__(self, losses: Floats, alpha: float, /, *, items: int | None = None) -> float:
         """Return it; with `items`, from the beginning of a sample of so many."""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rheostat.kernel.policies.draft_control import Controlled
     from rheostat.kernel.policies.replay import StepPrice
-    from rheostat.kernel.seams import DraftSource, DraftStart
+    from rheostat.kernel.seams import Drafter, DraftSource, DraftStart
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24)
 BASE, CONTROLLER, BY_LOT, ORACLE = "base", "controller", "by lot", "oracle"
@@ -94,7 +94,7 @@ def ways_priced(
         for length in LENGTHS
     }
     lot = ByLot(sources=tuple(sources.values()), lengths=LENGTHS)
-    ways = {BASE: None, CONTROLLER: controller, BY_LOT: lot, **fixed}
+    ways: dict[str, Drafter | None] = {BASE: None, CONTROLLER: controller, BY_LOT: lot, **fixed}
     return {
         ORACLE: oracle_price(controller.sources, start, answer, step),
         **{name: replayed(way, start, answer, step).price for name, way in ways.items()},
