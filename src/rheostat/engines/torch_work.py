@@ -8,17 +8,17 @@ from rheostat.kernel.model_cost import Work
 from rheostat.kernel.seams import Depth
 
 if TYPE_CHECKING:
-    from rheostat.engines.torch_model import Llama
+    from rheostat.engines.decoder import Decoder
     from rheostat.kernel.seams import Layout
 
 
 def predicted_work(  # noqa: PLR0913  # a pass has many sizes
-    llama: Llama, n: int, context: int, *, layout: Layout, mlps: float, head_rows: int
+    model: Decoder, n: int, context: int, *, layout: Layout, mlps: float, head_rows: int
 ) -> Work:
     """Return the work of a greedy pass.
 
     Args:
-        llama: the weights.
+        model: what runs the pass.
         n: new tokens.
         context: cached entries before them.
         layout: the sub-layers that exist.
@@ -33,5 +33,5 @@ def predicted_work(  # noqa: PLR0913  # a pass has many sizes
         head_tokens=head_rows,
         scores=attentions * n * (context + n),
         keys_read=attentions * (context + n),
-        weight_bytes=llama.weight_bytes(Depth(layout), widths, n, head_rows, choices=True),
+        weight_bytes=model.weight_bytes(Depth(layout), widths, n, head_rows, choices=True),
     )

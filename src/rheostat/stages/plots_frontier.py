@@ -107,6 +107,10 @@ def _panel(axes: Axes, plan: Plan, tried: Sequence[Entry], cost: str) -> None:
     if cost == "price" and oracle is not None and kept:
         y = number(kept[0], "loss") or 0.0
         axes.plot([oracle], [y], "*", color="black", ms=10, label="perfect draft lengths", zorder=6)
+    texts = (plan.predicted.get("oracle") or {}).get("texts") or {}
+    best = number(texts, "oracle")
+    if cost == "price" and best is not None and limit is not None:
+        axes.plot([best], [limit], "*", color=GREY, ms=10, label="best setting of each text")
     measured = _measured(plan, cost)
     _marks(axes, measured, "^", ORANGE, "the plan, measured on unseen items", size=8, filled=False)
     axes.set_xlim(left=0, right=max(1.08, min(1.6, axes.get_xlim()[1])))

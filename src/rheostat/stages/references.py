@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.kernel.plan import Setting
+    from rheostat.kernel.seams import Seam
     from rheostat.stages.goal import Goal
     from rheostat.stages.joint import Joint
     from rheostat.stages.losses import Evaluate
@@ -55,9 +56,12 @@ def referred(
 ) -> References:
     """Price and measure what a chosen point is held against."""
     found: list[Point] = []
+    seams: set[Seam] = set()
     for setting in chosen.settings:
         seam = method(setting.name).card.seam
-        for name in controls(joint.pricing.engine, seam):
+        names = controls(joint.pricing.engine, seam) if seam not in seams else []
+        seams.add(seam)
+        for name in names:
             point = _control(joint, chosen, setting, name)
             if seam != "draft" and evaluate is not None:
                 point = _measured(joint, goal, point, evaluate, journal)
@@ -69,7 +73,7 @@ def referred(
 def _control(joint: Joint, chosen: Point, setting: Setting, name: str) -> Point:
     """Return the chosen point with a control in a method's place, nearest to its price.
 
-    A draft control is taken at its cheapest.
+    A draft control takes the place of all sources, and is taken at its cheapest.
     """
     known = params_of(methods()[name]())
     params = {key: value for key, value in setting.params.items() if key in known}
@@ -93,8 +97,9 @@ def _with_control(
 ) -> Point:
     """Return the chosen point with a control at a dial in a method's place."""
     pricing = joint.pricing
-    settings = tuple(replace(own, dial=dial) if s is setting else s for s in chosen.settings)
     drafts = method(own.name).card.seam == "draft"
+    others = _without_drafts(chosen.settings) if drafts else chosen.settings
+    settings = (*(s for s in others if s is not setting), replace(own, dial=dial))
     priced = pricing.priced(settings, chosen.mlp_share if drafts else 1.0)
     costs = shares(priced, pricing.base)
     ratio = pricing.ratio(priced)

@@ -89,8 +89,9 @@ def space_of(
                 try:
                     chain = _chain(engine, card, variant, profile)
                 except UserError as error:  # such as a model with too few layers for it
-                    left_out.append(f"left {card.name} out: {error.message}")
-                    break
+                    sentence = f"left {card.name} out: {error.message}"
+                    left_out += [sentence] if sentence not in left_out else []
+                    continue
                 chains += [chain] if chain.options else []
     return Space(chains=tuple(chains), drafts=drafts, unpriced=unpriced, left_out=tuple(left_out))
 
