@@ -75,38 +75,72 @@ static void round_for(const Step *step, Member *m, const float *x, long in) {
   round_rows(x, &m->rounded, step->n);
 }
 
-enum { PIECE = 64 };
+enum { SIDE = 4, PAIR = 2, PIECE = 64 };
 static const float HIDDEN = -1e30f; /* relaxed arithmetic knows no infinity */
+#define INLINE static inline __attribute__((always_inline))
 
-/* One query against `count` keys; the values lie `values` numbers behind them. */
-static inline __attribute__((always_inline)) void attend(const float *query, const float *held,
-                                                         const float *mask, float *scores,
-                                                         float *out, long count, long stride,
-                                                         long values, long size) {
-  float largest = HIDDEN, total = 0, scale = 1.0f / sqrtf((float)size);
-  for (long t = 0; t < count; t++) {
-    float score = 0;
-    for (long i = 0; i < size; i++) score += query[i] * held[t * stride + i];
-    scores[t] = mask && mask[t] < -1e20f ? HIDDEN : score * scale;
+/* Scores [many, room] of queries [many, size] against `count` keys. */
+INLINE void score(const float *queries, const float *keys, float *scores, long many, long count,
+                  long room, long stride, long size) {
+  float scale = 1.0f / sqrtf((float)size);
+  for (long t = 0; t < count; t++, keys += stride) {
+    float sum[SIDE] = {0}; /* held in registers */
+    for (long i = 0; i < size; i++)
+      for (long q = 0; q < many; q++) sum[q] += queries[q * size + i] * keys[i];
+    for (long q = 0; q < many; q++) scores[q * room + t] = sum[q] * scale;
   }
+}
+
+/* Scores to weights, in place; returns their sum. */
+static float weights(float *scores, const float *mask, long count) {
+  float largest = HIDDEN, total = 0;
+  for (long t = 0; mask && t < count; t++) scores[t] = mask[t] < -1e20f ? HIDDEN : scores[t];
   for (long t = 0; t < count; t++) largest = scores[t] > largest ? scores[t] : largest;
   for (long t = 0; t < count; t++) {
     float shown = scores[t] > 0.5f * HIDDEN ? 1.0f : 0.0f;
     scores[t] = shown * expf(fmaxf(scores[t] - largest, -87.0f));
     total += scores[t];
   }
-  for (long at = 0; at < size; at += PIECE) {
-    float sum[PIECE] = {0}; /* held in registers */
-    long piece = size - at < PIECE ? size - at : PIECE;
-    const float *value = held + values + at;
-    if (piece == PIECE)
-      for (long t = 0; t < count; t++)
-        for (long i = 0; i < PIECE; i++) sum[i] += scores[t] * value[t * stride + i];
-    else
-      for (long t = 0; t < count; t++)
-        for (long i = 0; i < piece; i++) sum[i] += scores[t] * value[t * stride + i];
-    for (long i = 0; i < piece; i++) out[at + i] = sum[i] / total;
-  }
+  return total;
+}
+
+/* Mean values of `many` queries, a piece of `width` numbers; out [many] as wide as they lie. */
+INLINE void mean(const float *scores, const float *values, const float *totals, float *const *out,
+                 long many, long count, long room, long stride, long width) {
+  float sum[PAIR][PIECE] = {{0}}; /* held in registers */
+  for (long t = 0; t < count; t++, values += stride)
+    for (long q = 0; q < many; q++)
+      for (long i = 0; i < width; i++) sum[q][i] += scores[q * room + t] * values[i];
+  for (long q = 0; q < many; q++)
+    for (long i = 0; i < width; i++) out[q][i] = sum[q][i] / totals[q];
+}
+
+/* Queries [many, size] of one key-value head, SIDE of them at most: a key is read once for all. */
+INLINE void attend(const float *queries, const float *keys, const float *const *mask,
+                   float *scores, float *const *out, long many, long count, long room, long stride,
+                   long values, long size) {
+  float totals[SIDE];
+  if (many == SIDE)
+    score(queries, keys, scores, SIDE, count, room, stride, size);
+  else if (many == 3)
+    score(queries, keys, scores, 3, count, room, stride, size);
+  else if (many == 2)
+    score(queries, keys, scores, 2, count, room, stride, size);
+  else
+    score(queries, keys, scores, 1, count, room, stride, size);
+  for (long q = 0; q < many; q++) totals[q] = weights(scores + q * room, mask[q], count);
+  for (long q = 0; q < many; q += PAIR)
+    for (long at = 0; at < size; at += PIECE) {
+      float *to[PAIR] = {out[q] + at, q + 1 < many ? out[q + 1] + at : 0};
+      const float *from = keys + values + at, *weight = scores + q * room;
+      long width = size - at < PIECE ? size - at : PIECE, now = many - q < PAIR ? 1 : PAIR;
+      if (width == PIECE && now == PAIR)
+        mean(weight, from, totals + q, to, PAIR, count, room, stride, PIECE);
+      else if (width == PIECE)
+        mean(weight, from, totals + q, to, 1, count, room, stride, PIECE);
+      else
+        mean(weight, from, totals + q, to, now, count, room, stride, width);
+    }
 }
 
 /* Asks for keys and values of some heads ahead of their use: in the order in which they lie. */
@@ -122,23 +156,30 @@ static void fetch(const float *held, long count, long stride, long values, Share
 static void attend_row(const Step *step, const Member *m, const Row *row, const float *keys) {
   const Shape *s = step->shape;
   long n = row->end - row->start, heads = s->kv * s->group, stride = 2 * s->kv * s->size;
-  long count = row->held + n, values = s->kv * s->size;
-  const float *queries = step->queries + row->start * heads * s->size;
+  long count = row->held + n, values = s->kv * s->size, size = s->size;
+  const float *queries = step->queries + row->start * heads * size;
   Share part = share_of(heads, m->rank, m->size);
   if (part.from == part.to) return;
-  Share read = {part.from / s->group * s->size, ((part.to - 1) / s->group + 1) * s->size};
+  Share read = {part.from / s->group * size, ((part.to - 1) / s->group + 1) * size};
   fetch(keys, count, stride, values, read);
-  for (long head = part.from; head < part.to; head++)
-    for (long r = 0; r < n; r++) {
-      const float *query = queries + (head * n + r) * s->size;
-      const float *held = keys + head / s->group * s->size;
-      const float *mask = row->mask ? row->mask + r * count : 0;
-      float *out = step->inner + ((row->start + r) * heads + head) * s->size;
-      if (s->size == 64)
-        attend(query, held, mask, m->scores, out, count, stride, values, 64);
-      else
-        attend(query, held, mask, m->scores, out, count, stride, values, s->size);
+  for (long at = part.from * n, many; at < part.to * n; at += many) {
+    long kv = at / n / s->group, end = (kv + 1) * s->group * n; /* where the next head's begin */
+    end = end < part.to * n ? end : part.to * n;
+    many = end - at < SIDE ? end - at : SIDE;
+    const float *mask[SIDE], *held = keys + kv * size;
+    float *out[SIDE];
+    for (long q = 0; q < many; q++) {
+      long head = (at + q) / n, r = (at + q) % n;
+      mask[q] = row->mask ? row->mask + r * count : 0;
+      out[q] = step->inner + ((row->start + r) * heads + head) * size;
     }
+    if (size == 64)
+      attend(queries + at * size, held, mask, m->scores, out, many, count, step->longest, stride,
+             values, 64);
+    else
+      attend(queries + at * size, held, mask, m->scores, out, many, count, step->longest, stride,
+             values, size);
+  }
 }
 
 /* The attention of a layer: x normed [n, width] to update [n, width]. */
@@ -181,7 +222,7 @@ static void perceptron(const Step *step, Member *m, const Layer *layer) {
 }
 
 static long own_bytes(const Step *step) {
-  return padded(step->n * step->shape->width) * 2 + padded(step->longest) +
+  return padded(step->n * step->shape->width) * 2 + padded(SIDE * step->longest) +
          2 * padded(step->n * step->most / 4) + 2 * padded(step->n * step->most / GROUP);
 }
 
@@ -194,7 +235,7 @@ static void layers_part(void *shared, long rank, long size) {
   Member m = {.rank = rank, .size = size};
   m.x = cut(&at, floats);
   m.normed = cut(&at, floats);
-  m.scores = cut(&at, step->longest);
+  m.scores = cut(&at, SIDE * step->longest);
   m.rounded = (Rounded){.high = (int8_t *)cut(&at, step->n * step->most / 4),
                         .low = (int8_t *)cut(&at, step->n * step->most / 4),
                         .unit = cut(&at, step->n * step->most / GROUP),
