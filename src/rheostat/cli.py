@@ -34,6 +34,7 @@ from rheostat.stages.settings import (
     ready,
     with_choice,
 )
+from rheostat.stages.shadow import watch
 from rheostat.workloads.compiled_constraint import checked
 from rheostat.workloads.load import load_workload
 
@@ -208,6 +209,8 @@ def run(
         engine = load_engine(named.model, dtype=own, threads=threads, device=device, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
+        if shadow is not None:
+            console.note(watch(chosen, shadow, settled).expectation())
         summary = run_requests(
             chosen,
             requests,
