@@ -68,7 +68,7 @@ HELD = 50_000_000
 def bench_certify(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     """Judge every bound in every world."""
     result = envelope("certify", "do certified plans hold what they say?", seed=SEED)
-    table = journal.part("recorded losses", partial(recorded_losses, say))
+    table = journal.part("recorded losses", partial(recorded_losses, say, journal))
     losses = np.asarray(table["losses"])
     cells = []
     for task, at in tasks(losses):
