@@ -71,8 +71,8 @@ class Budget:
     """Bound on the price of a pass that reads so many of a row's tokens."""
     drafting: MostDrafting | None = None
     """Bounds on drafts that take forward passes, if there are any."""
-    compacting: Callable[[int, int], float] = lambda prompt, new: 0.0
-    """Bound on the price of what is done to a row's cache between passes: (prompt, new tokens)."""
+    compacting: Callable[[int, int, int], float] = lambda prompt, new, passes: 0.0
+    """Bound on the price of what is done to a row's cache: (prompt, new tokens, passes)."""
 
     def grant(self, name: str, *, prompt: int, wanted: int) -> Grant:
         """Reserve what the budget still holds of the wanted new tokens."""
@@ -114,7 +114,8 @@ class Budget:
         if math.isinf(ledger.remaining("price")):
             return 0.0
         parts = [min(self.chunk, prompt - at) for at in range(0, prompt, self.chunk)]
-        reading = sum(self.most_seconds(n) for n in parts) + self.compacting(prompt, new)
+        passes = new + self._draft_calls(prompt, new)
+        reading = sum(self.most_seconds(n) for n in parts) + self.compacting(prompt, new, passes)
         if self.drafting is not None:
             return reading + self.drafting.price(prompt, new)
         steps = range(1, new) if self.drafts else [1] * (new - 1)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_kept import Conversation
     from rheostat.engines.torch_model import Llama
+    from rheostat.engines.torch_shared import SharedPrefix
     from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.ledger import Ledger
@@ -147,7 +148,7 @@ class TorchEngine:
                 hint="shorten the prompt",
             )
 
-    def generate(
+    def generate(  # noqa: PLR0913  # as the protocol has it, and what is shared
         self,
         requests: Sequence[Request],
         sampling: Sampling,
@@ -155,11 +156,20 @@ class TorchEngine:
         installed: Installed,
         ledger: Ledger | None = None,
         on_token: OnToken | None = None,
+        shared: SharedPrefix | None = None,
     ) -> Iterator[Output]:
-        """Run the requests as one batch and yield each output when it is finished."""
+        """Run the requests as one batch and yield each output when it is finished.
+
+        Args:
+            shared: what they may begin with alike, which is read once for all calls that are given
+                it; a plan that decides about the cache or the sub-layers while it runs, and
+                particles, read every prompt whole.
+        """
         run = Run(self, sampling, installed, ledger, on_token)
         if sampling.particles:
             return particle_outputs(run, requests, installed)
+        if installed.cache is None and run.depth.policy is None:
+            run.shared = shared
         return run.outputs(requests)
 
     def turn(  # noqa: PLR0913  # as `generate`, with what is held
