@@ -171,7 +171,7 @@ def test_a_forked_row_goes_on_as_the_whole(loaded):
     caches.append(caches[0].fork())
     found = [own.forward([Feed(c, [8], 0)], depth, logit_rows=None).logits for c in caches]
     for forked in (found[0], found[2]):
-        torch.testing.assert_close(forked, found[1], rtol=1e-4, atol=1e-4)
+        assert (forked - found[1]).abs().max() < 1e-3 * found[1].abs().max()
 
 
 @needs_compiler
