@@ -42,7 +42,7 @@ class Versions(NamedTuple):
 
 def installed(python: str) -> Versions | None:
     """Return the versions in an environment; None where the package cannot be imported there."""
-    asked = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False)
+    asked = subprocess.run([python, "-I", "-c", _ASK], capture_output=True, text=True, check=False)
     found = asked.stdout.split()
     return Versions(*found) if asked.returncode == 0 and len(found) == 2 else None
 
@@ -110,7 +110,7 @@ def kvpress_of(model: str, say: Callable[[str], None]) -> Iterator[KvPress | Non
         yield None
         return
     file = embedded_file(EMBEDDED[model], progress=say)
-    peer = KvPress((python, str(WORKER)), file, versions)
+    peer = KvPress((python, "-I", str(WORKER)), file, versions)
     try:
         yield peer
     finally:
