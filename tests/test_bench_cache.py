@@ -219,7 +219,7 @@ class Presses:
     def __init__(self):
         self.asked = []
 
-    def read(self, text, kept, *, draw):
+    def read(self, text, kept):
         self.asked.append((text, kept))
         n = len(text.prompt)
         base = {"nats": 1.0, "right": True, "bytes": n}
@@ -247,10 +247,10 @@ def test_a_worker_answers_line_by_line_and_its_end_is_told(tmp_path):
     echo = "import json,sys\nsys.stdin.readline()\nprint(sys.stdin.readline(), end='')\n"
     peer = KvPress((sys.executable, "-c", echo), tmp_path, Versions("0", "1"))
     text = Long("needle 0", [1, 2], [3])
-    told = {"prompt": [1, 2], "continuation": [3], "kept": {"0.5": 1}, "draw": 7}
-    assert peer.read(text, {"0.5": 1}, draw=7) == told
+    told = {"prompt": [1, 2], "continuation": [3], "kept": {"0.5": 1}}
+    assert peer.read(text, {"0.5": 1}) == told
     with pytest.raises(PeerError, match="ended without an answer"):
-        peer.read(text, {"0.5": 1}, draw=7)
+        peer.read(text, {"0.5": 1})
     peer.close()
 
 

@@ -71,14 +71,14 @@ class Wrapping(Newest):
         super().__init__(press.ratio)
 
 
-NAMES = ("StreamingLLM", "SnapKV", "TOVA", "ExpectedAttention", "KeyDiff", "Knorm", "Random")
+NAMES = ("StreamingLLM", "SnapKV", "TOVA", "ExpectedAttention", "Knorm")
 PACKAGE = SimpleNamespace(
     BasePress=Press, MergingPress=Wrapping, **{f"{name}Press": Newest for name in NAMES}
 )
 
 
 def answered(llama, kept):
-    order = {"prompt": PROMPT, "continuation": TOLD, "kept": {"0.5": kept}, "draw": 1}
+    order = {"prompt": PROMPT, "continuation": TOLD, "kept": {"0.5": kept}}
     return kvpress_worker.answered(PACKAGE, llama, order)
 
 
@@ -88,7 +88,7 @@ def test_where_everything_stays_a_continuation_is_read_as_ever(llama):
     whole = llama(torch.tensor([PROMPT + TOLD[:-1]])).logits[0, len(PROMPT) - 1 :]
     nats = torch.nn.functional.cross_entropy(whole, torch.tensor(TOLD))
     assert made["base"]["nats"] == pytest.approx(float(nats), abs=1e-5)
-    assert len(made) == 1 + 8
+    assert len(made) == 1 + 6
 
 
 @torch.inference_mode()

@@ -40,8 +40,10 @@ CODES = ((8, 32), (4, 32), (4, 16))
 """Bits of a key's mantissa, and channels that share an exponent."""
 CODINGS = ("plain integers", "as they are", "in order")
 """Plain integers of as many bits, and block floating point without and with the channels' order."""
-TURNS = 64
+TURNS = 96
 """Tokens that are written over rebuilt keys and values."""
+EVERY = 32
+"""Of these, tokens between two borders: some of them are rebuilt, too."""
 
 
 def measured_forms(
@@ -167,7 +169,7 @@ def _read(engine: TorchEngine, cache: RowCache, tokens: Sequence[int]) -> RowCac
 def _rebuilt(engine: TorchEngine, text: Long) -> dict[str, Any]:
     """Write on with the whole cache and with one whose older part is rebuilt at every step."""
     shape, prompt = engine.shape, text.prompt
-    plan = KvDirect().at(1.0, {}, shape)
+    plan = KvDirect(every=EVERY).at(1.0, {}, shape)
     assert plan is not None
     made = Compaction(engine.llama, engine.prices(), None, None, plan.checkpoints)
     whole = empty_cache_of(engine, len(prompt) + TURNS)

@@ -46,9 +46,7 @@ def measured_presses(  # noqa: PLR0913  # what is read under which shares, and w
         say(f"kvpress reads {text.name} ({i + 1} of {len(texts)})")
         short = text._replace(continuation=text.continuation[:every])
         sizes = {share: entries(len(text.prompt)) for share, entries in kept.items()}
-        read[text.name] = journal.part(
-            f"kvpress {text.name}", partial(peer.read, short, sizes, draw=i)
-        )
+        read[text.name] = journal.part(f"kvpress {text.name}", partial(peer.read, short, sizes))
     names = [name for name in next(iter(read.values())) if name != "base"]
     return {
         "compared": True,

@@ -58,13 +58,12 @@ class KvPress:
         self._file = file
         self._process: subprocess.Popen[str] | None = None
 
-    def read(self, text: Long, kept: Mapping[str, int], *, draw: int) -> dict[str, Any]:
+    def read(self, text: Long, kept: Mapping[str, int]) -> dict[str, Any]:
         """Return what each press makes of a text, by its name and the share.
 
         Args:
             text: its prompt is read whole, and its continuation after what is kept.
             kept: by share, how many of the prompt's tokens a press keeps.
-            draw: seed of the press that draws.
 
         Raises:
             PeerError: the process ended.
@@ -76,7 +75,7 @@ class KvPress:
             named = {"folder": str(self._file.parent), "file": self._file.name}
             self._send(named | {"threads": torch.get_num_threads()})
         told, prompt = text.continuation, text.prompt
-        self._send({"prompt": prompt, "continuation": told, "kept": kept, "draw": draw})
+        self._send({"prompt": prompt, "continuation": told, "kept": kept})
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -88,7 +87,7 @@ class KvPress:
         """End the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()  # closes its pipes, too
 
     def _send(self, order: Mapping[str, Any]) -> None:
         assert self._process is not None

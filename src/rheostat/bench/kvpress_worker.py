@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def presses(kvpress: Any, kept: int, tokens: int, draw: int) -> dict[str, Any]:
+def presses(kvpress: Any, kept: int, tokens: int) -> dict[str, Any]:
     """Return presses that keep so many of a text's tokens."""
     ratio = 1 - (kept + 0.5) / tokens  # the package rounds down
-    names = ("StreamingLLM", "SnapKV", "TOVA", "ExpectedAttention", "KeyDiff", "Knorm")
+    names = ("StreamingLLM", "SnapKV", "TOVA", "ExpectedAttention", "Knorm")
     made = {name: getattr(kvpress, f"{name}Press")(compression_ratio=ratio) for name in names}
     merging = kvpress.MergingPress(press=kvpress.SnapKVPress(compression_ratio=ratio))
-    drawn = kvpress.RandomPress(compression_ratio=ratio, seed=draw)
-    return made | {"Merging of SnapKV": merging, "Random": drawn}
+    return made | {"Merging of SnapKV": merging}
 
 
 def every_press(kvpress: Any, all_presses: Mapping[str, Any]) -> Any:
@@ -54,7 +53,7 @@ def answered(kvpress: Any, model: Any, order: Mapping[str, Any]) -> dict[str, An
     all_presses = {
         f"{name} {share}": press
         for share, kept in order["kept"].items()
-        for name, press in presses(kvpress, kept, len(prompt), order["draw"]).items()
+        for name, press in presses(kvpress, kept, len(prompt)).items()
     }
     every = every_press(kvpress, all_presses)
     cache = transformers.DynamicCache()
@@ -94,6 +93,7 @@ def main() -> None:
 
     order = json.loads(sys.stdin.readline())
     torch.set_num_threads(order["threads"])
+    transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(
         order["folder"], gguf_file=order["file"], dtype=torch.float32
     ).eval()  # type: ignore[no-untyped-call]  # transformers' own
