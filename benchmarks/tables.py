@@ -509,7 +509,9 @@ def cache_forms_table() -> str:
     same = "the same" if found["identical"] else "not the same"
     lines.append(
         f"\n`kv_direct` after {found['tokens']} tokens: {found['written']} tokens written, {same} as "
-        f"with the whole cache; keys and values differ by {found['largest_difference']:.0e} at most. "
+        f"with the whole cache. What is rebuilt differs from what was held by "
+        f"{found['difference_of_rebuilding']:.1e} at most, where the largest number is "
+        f"{found['largest_number']:.0f}. "
         f"It keeps {numbers['residual stream']} numbers a token and layer for "
         f"{numbers['keys and values']} of keys and values, {found['bytes'] / 1e6:.1f} MB for "
         f"{found['whole_bytes'] / 1e6:.1f} MB, and a step takes "

@@ -167,28 +167,33 @@ def _read(engine: TorchEngine, cache: RowCache, tokens: Sequence[int]) -> RowCac
 
 
 def _rebuilt(engine: TorchEngine, text: Long) -> dict[str, Any]:
-    """Write on with the whole cache and with one whose older part is rebuilt at every step."""
+    """Write on with the whole cache and with one whose older part is rebuilt at every step.
+
+    A third cache lets nothing go, and is rebuilt once at the end: that shows what rebuilding alone
+    changes, where the two runs may have drifted apart before.
+    """
     shape, prompt = engine.shape, text.prompt
     plan = KvDirect(every=EVERY).at(1.0, {}, shape)
     assert plan is not None
     made = Compaction(engine.llama, engine.prices(), None, None, plan.checkpoints)
     whole = empty_cache_of(engine, len(prompt) + TURNS)
-    part = made.cache(Layout.full(shape.layers), prompt=len(prompt), capacity=0)
+    layout = Layout.full(shape.layers)
+    part, kept = (made.cache(layout, prompt=len(prompt), capacity=0) for _ in range(2))
     tokens: dict[str, list[int]] = {}
     seconds: dict[str, float] = {}
     for name, cache in (("whole", whole), ("rebuilt", part)):
         _read(engine, cache, prompt[:-1])
-        tokens[name], seconds[name] = _written(engine, made, cache, prompt[-1])
-    off = max(
-        float((part.held(slot, 0) - whole.held(slot, 0)).abs().max())
-        for slot in range(shape.layers)
-    )
+        compaction = made if cache is part else None
+        tokens[name], seconds[name] = _written(engine, compaction, cache, prompt[-1])
+    _read(engine, kept, prompt[:-1])
+    _written(engine, None, kept, prompt[-1])
     entry = 2 * shape.kv_heads * shape.head_size
     return {
         "tokens": len(prompt),
         "written": TURNS,
         "identical": tokens["whole"] == tokens["rebuilt"],
-        "largest_difference": off,
+        "difference_of_runs": _apart(part, whole, shape.layers),
+        **_rebuilding(kept, shape.layers),
         "whole_bytes": bytes_a_token(shape) * whole.length,
         "bytes": part.bytes,
         "numbers_a_token_and_layer": {"keys and values": entry, "residual stream": shape.width},
@@ -197,14 +202,35 @@ def _rebuilt(engine: TorchEngine, text: Long) -> dict[str, Any]:
     }
 
 
+def _apart(one: RowCache, other: RowCache, slots: int) -> float:
+    """Return the largest difference of two caches' numbers."""
+    return max(
+        float((one.held(slot, 0) - other.held(slot, 0)).abs().max()) for slot in range(slots)
+    )
+
+
+def _rebuilding(kept: RowCache, slots: int) -> dict[str, float]:
+    """Return how far what is rebuilt is from what a cache holds, and how large that is."""
+    rebuild, residuals = kept.rebuild, kept.residuals
+    assert rebuild is not None
+    assert residuals is not None
+    off = largest = 0.0
+    for slot in range(slots):
+        held = kept.held(slot, 0)
+        rebuilt = rebuild(slot, residuals.first(slot, kept.length))
+        off = max(off, float((rebuilt - held).abs().max()))
+        largest = max(largest, float(held.abs().max()))
+    return {"difference_of_rebuilding": off, "largest_number": largest}
+
+
 def _written(
-    engine: TorchEngine, made: Compaction, cache: RowCache, token: int
+    engine: TorchEngine, made: Compaction | None, cache: RowCache, token: int
 ) -> tuple[list[int], float]:
     depth, written = Depth(Layout.full(engine.shape.layers)), []
     start = time.perf_counter()
     with torch.inference_mode():
         for _ in range(TURNS):
-            if cache.borders is not None:
+            if made is not None:
                 made.settle([cache], [Work()], [Trace()])
             feed = Feed(cache, [token], 0)
             passed = engine.llama.forward([feed], depth, logit_rows=None, choices=True)
