@@ -130,7 +130,9 @@ def test_a_decision_about_the_cache_reads_every_prompt_whole(engine):
     assert [output.trace.reused for output in made] == [0] * 4
 
 
-@pytest.mark.parametrize("cap", [Caps(tokens=180), Caps(price=4.0), Caps(new_tokens=9)])
+@pytest.mark.parametrize(
+    "cap", [Caps(tokens=180), Caps(price=4.0), Caps(new_tokens=9), Caps(calls=7)]
+)
 @pytest.mark.parametrize("batch", [1, 4])
 def test_no_cap_is_passed(engine, cap, batch):
     ledger = Ledger(cap)
@@ -139,6 +141,7 @@ def test_no_cap_is_passed(engine, cap, batch):
     assert spent.prompt_tokens + spent.new_tokens <= (cap.tokens or 10**9)
     assert spent.new_tokens <= (cap.new_tokens or 10**9)
     assert spent.price <= (cap.price or 10**9)
+    assert spent.calls <= (cap.calls or 10**9)
     assert not [record for record in ledger.records if record.kind == "overrun"]
 
 
@@ -152,7 +155,7 @@ def test_a_run_tells_what_was_saved_and_a_resumed_one_says_the_same(engine, tmp_
     assert whole["shared"]["saved"]["prompt_tokens"] == 3 * n
     assert whole["shared"]["saved"]["price"] > whole["cost"]["price"] / 2
 
-    passed, left = engine.passed, [12]
+    passed, left = engine.passed, [5]
 
     def stopping(*args, **kwargs):
         left[0] -= 1

@@ -112,7 +112,13 @@ class Run:
             cache = self._copied(prompt)
         kept = 0 if cache is None else cache.length
         full: StopReason = "length" if wanted <= fits else "context"
-        grant = self.budget.grant(request.id, prompt=len(prompt) - kept, wanted=min(wanted, fits))
+        shared = self.shared
+        grant = self.budget.grant(
+            request.id,
+            prompt=len(prompt) - kept,
+            wanted=min(wanted, fits),
+            first=len(shared.ids) if shared and not kept and shared.begins(prompt) else 0,
+        )
         if grant.new_tokens < min(wanted, fits):
             full = "budget"
         row = Row(
