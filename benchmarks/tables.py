@@ -11,13 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (
-    ROOT / "README.md",
-    *(
-        ROOT / "docs" / f"{n}.md"
-        for n in ("cache", "certificates", "decoding", "log", "numerics", "solve", "step")
-    ),
-)
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -381,11 +375,16 @@ def certify_power_table() -> str:
     """How often a good setting is certified."""
     data = result("certify")
     names = ("binomial", "hoeffding_bentkus", "betting")
-    lines = ["| losses | " + " | ".join(f"`{n}`" for n in names) + " |", "|" + "---|" * 4]
+    heads = " | ".join(f"`{n}`" for n in names)
+    lines = [f"| losses | limit | useless settings beside it | {heads} |", "|" + "---|" * 6]
+    groups: dict[tuple, list[dict]] = {}
     for cell in data["power"]:
-        shares = (cell["certified"].get(name) for name in names)
-        own = " | ".join("–" if share is None else f"{share:.1%}" for share in shares)
-        lines.append(f"| {cell['losses']} | {own} |")
+        limit = "four times its own" if cell["losses"] == "recorded" else f"{cell['limit']:g}"
+        groups.setdefault((cell["losses"], limit, cell["useless"]), []).append(cell["certified"])
+    for (losses, limit, useless), cells in groups.items():
+        shares = [[cell[name] for cell in cells if name in cell] for name in names]
+        own = " | ".join(f"{min(found):.1%}" if found else "–" for found in shares)
+        lines.append(f"| {losses} | {limit} | {useless} | {own} |")
     return "\n".join(lines) + "\n" + source(data)
 
 
@@ -403,6 +402,92 @@ def certify_looks_table() -> str:
             f"| {name} | {found['sequence']:.3f} | {found['width']:.3f} | {found['repeated_intervals']:.3f} |"
         )
     return "\n".join(lines) + "\n" + source(data)
+
+
+def oracle_table() -> str:
+    """Exits and masks in hindsight: mean price of a token as a share of the base's."""
+    data = result("oracle")
+    lines = [
+        "| text | decision | changed tokens allowed | oracle | chance | best single choice | best lottery "
+        "| rule of certainty, looks free | rule of certainty |",
+        "|" + "---|" * 9,
+    ]
+    for cell in data["cells"]:
+        for row in cell["exits"]["limits"]:
+            rule = row["certainty"]
+            tail = [f"{rule[name] / row['base']:.2f}" for name in ("price_if_free", "price")]
+            lines.append(oracle_row(f"`{cell['workload']}`", "exit, a token", row, tail))
+        for row in cell["masks"]["windows"]:
+            unit = "a token" if row["tokens"] == 1 else f"{row['tokens']} tokens"
+            lines.append(oracle_row(f"`{cell['workload']}`", f"mask, {unit}", row, ["–", "–"]))
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def oracle_row(text: str, decision: str, row: dict, tail: list[str]) -> str:
+    """One decision at one limit."""
+    shown = [f"{row[n] / row['base']:.2f}" for n in ("oracle", "chance", "static", "random")]
+    return f"| {text} | {decision} | {row['limit']:.0%} | {' | '.join([*shown, *tail])} |"
+
+
+def oracle_drafts_table() -> str:
+    """Drafts in hindsight: shares of the oracle's saving."""
+    data = result("oracle")
+    lines = [
+        "| text | oracle: steps cheaper by | share: controller | best single source and length | by lot |",
+        "|" + "---|" * 5,
+    ]
+    for cell in data["cells"]:
+        found = cell["drafts"]
+        lines.append(
+            f"| `{cell['workload']}` | {found['oracle_ratio']:.2f}× | {found['oracle_share']:.0%} "
+            f"| {found['best_fixed_share']:.0%} ({found['best_fixed']}) | {found['by_lot_share']:.0%} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def difficulty_table() -> str:
+    """Tables by difficulty against fixed numbers of samples at equal tokens."""
+    data = result("difficulty")
+    lines = [
+        "| answers by | difficulty from | budget, share of all samples' tokens | samples a question | accuracy "
+        "| against fixed numbers (95 % interval) |",
+        "|" + "---|" * 6,
+    ]
+    for row in data["tables"]:
+        gain, (low, high) = row["against_fixed"]["right"], row["against_fixed"]["right_interval"]
+        lines.append(
+            f"| {row['answer_by']} | {row['difficulty']} | {row['budget']:.0%} "
+            f"| {row['samples_per_question']:.1f} | {row['accuracy']:.3f} "
+            f"| {gain:+.3f} ({low:+.3f} to {high:+.3f}) |"
+        )
+    return "\n".join(lines) + f"\n\n{sentence(data)}\n" + source(data)
+
+
+def laws_table() -> str:
+    """Every law of cost against measured seconds."""
+    data = result("laws")
+    lines = [
+        "| law | correlation with seconds | median error | median absolute error | largest | pairs in the wrong order |",
+        "|" + "---|" * 6,
+    ]
+    lines += [
+        f"| {row['law']} | {row['correlation']:.3f} | {row['median_error']:+.0%} "
+        f"| {row['median_absolute_error']:.0%} | {row['largest_absolute_error']:.0%} "
+        f"| {row['pairs_in_the_wrong_order']:.0%} |"
+        for row in data["laws"]
+    ]
+    law = data["prefill_equivalents"]
+    fit = (
+        f"A written token is worth {law['step']:.1f} + {law['context']:.4f} × context tokens read, "
+        f"within {law['largest_error']:.1%} of the price table."
+    )
+    return "\n".join(lines) + f"\n\n{fit} {sentence(data)}\n" + source(data)
+
+
+def sentence(data: dict) -> str:
+    """The evidence of a suite's verdict as a sentence."""
+    evidence = data["verdict"]["evidence"]
+    return f"{evidence[0].upper()}{evidence[1:]}."
 
 
 def peers_table() -> str:
@@ -484,6 +569,67 @@ def numerics_table() -> str:
             f"| {told(base['largest_margin'])} |"
         )
     return "\n".join(lines) + "\n" + source(data)
+
+
+def models_table() -> str:
+    """Every shape against transformers on the same weights."""
+    data = result("models")
+    lines = [
+        "| shape | runs on | format | Rheostat base, tokens/s | `transformers`, tokens/s | ratio (smallest to largest) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        ratio = cell["ratio"]
+        lines.append(
+            f"| {cell['model']} | {cell['runs_on']} | {cell['dtype']} "
+            f"| {cell['engine_tokens_per_second']['median']:.1f} "
+            f"| {cell['transformers_tokens_per_second']['median']:.1f} "
+            f"| {ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f}) |"
+        )
+    own = data["identity"]
+    note = (
+        f"\n`{own['model']}` in {own['dtype']} writes the {own['new_tokens']} tokens of `transformers` "
+        f"after {own['identical']} of {own['prompts']} prompts. All others are random models of 8 "
+        "layers and width 512.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def memory_table() -> str:
+    """Peak memory above the imports against weights and cache."""
+    data = result("memory")
+    lines = [
+        "| format | batch | weights and cache, MB | peak above the imports, MB | over what is needed | mapped files left out |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        needed = cell["weights_bytes"] + cell["cache_bytes"]
+        above = cell["peak_bytes"] - cell["imports_bytes"]
+        lines.append(
+            f"| {cell['dtype']} | {cell['batch']} | {needed / 1e6:.0f} | {above / 1e6:.0f} "
+            f"| {cell['above_needed']:+.0%} | {cell['own_above_needed']:+.0%} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def void_table() -> str:
+    """Whole layers left out in the orders of LAC and of others."""
+    data = result("void")
+    alphas = [found["alpha"] for found in data["cells"][0]["lac"]]
+    heads = " | ".join(f"`lac`, alpha {alpha:g}" for alpha in alphas)
+    lines = [
+        f"| layers left out | {heads} | `llm_drop` | random (mean of 3) | first | last | spread |",
+        "|---|" + "---|" * (len(alphas) + 5),
+    ]
+    for cell in data["cells"]:
+        own = " | ".join(signed(found["loss"]) for found in cell["lac"])
+        others = ("llm_drop", "random", "constant_first", "constant_last", "constant_spread")
+        lines.append(
+            f"| {cell['dropped']} | {own} | {' | '.join(signed(cell[n]) for n in others)} |"
+        )
+    shares = ", ".join(f"{a['share']:.0%} at {a['alpha']:g}" for a in data["active"])
+    note = f"\nExcess nats a token on held-out text. Layers that are not void: {shares}.\n"
+    return "\n".join(lines) + "\n" + note + source(data)
 
 
 def told(value: float | None) -> str:
@@ -619,9 +765,15 @@ PARTS = {
     "constrain": constrain_table,
     "decode": decode_table,
     "depth": depth_table,
+    "difficulty": difficulty_table,
     "draft": draft_table,
     "hindsight": hindsight_table,
+    "memory": memory_table,
+    "models": models_table,
+    "laws": laws_table,
     "numerics": numerics_table,
+    "oracle": oracle_table,
+    "oracle-drafts": oracle_drafts_table,
     "peers": peers_table,
     "prove": prove_table,
     "selfdraft": selfdraft_table,
@@ -630,6 +782,7 @@ PARTS = {
     "startup": startup_line,
     "step": step_table,
     "trees": trees_table,
+    "void": void_table,
     "wide": wide_table,
 }
 

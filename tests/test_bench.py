@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat import catalog
-from rheostat.bench import cache, depth, draft, prove, selfdraft, step, trees
+from rheostat.bench import cache, depth, draft, prove, selfdraft, step, trees, void
 from rheostat.bench.journal import Journal
 from rheostat.bench.result import envelope, spread, write_result
 from rheostat.bench.startup import bench_startup
@@ -127,6 +127,26 @@ def test_depth_cells_compare_equal_numbers_of_units(measured):
     for cell in measured["static"]:
         draws = cell["random"]["draws"]
         assert cell["random"]["loss"] == pytest.approx(sum(draws) / len(draws))
+
+
+def test_layers_by_their_voids_are_compared_at_equal_numbers(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(depth, "DOCUMENTS", 1)
+    monkeypatch.setattr(void, "DROPPED", (1, 2))
+    profile = cached_profile(tiny) or make_profile(tiny)
+    found = void.measured_void(tiny, profile, nothing_said, Journal(tmp_path / "void.json"))
+    assert [cell["dropped"] for cell in found["cells"]] == [1, 2]
+    shares = [active["share"] for active in found["active"]]
+    assert shares == sorted(shares, reverse=True)
+    assert set(found["verdicts"]["lac"]) == {"beats_controls", "evidence"}
+
+
+def test_lac_holds_where_every_control_loses_more():
+    def cell(own):
+        controls = {f"constant_{order}": 0.3 for order in void.ORDERS}
+        return {"lac": [{"loss": 9.0}, {"loss": own}], "random": 0.2, **controls}
+
+    assert void.verdict([cell(0.1)] * 5)["beats_controls"]
+    assert not void.verdict([cell(0.1)] * 3 + [cell(0.25)] * 2)["beats_controls"]
 
 
 def test_intervals_hold_the_mean_loss(measured):

@@ -24,6 +24,9 @@ SomePrompt = Annotated[
 Chat = Annotated[
     bool, typer.Option("--chat", help="Talk line by line; what was said stays in the cache.")
 ]
+Heat = Annotated[
+    bool, typer.Option("--heat", help="Colour every token by the computation that it took.")
+]
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="The benchmark to run.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
 
@@ -59,6 +62,10 @@ Dtype = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda or mps, of the torch engine. [default: cpu]"),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")]

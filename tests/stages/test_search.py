@@ -84,7 +84,7 @@ def test_drafts_are_priced_with_the_end_of_the_answer(copying, tokens):
 def test_a_sweep_holds_no_decision_twice(depths):
     names = [point.name for point in depths]
     assert len(set(names)) == len(names)
-    assert {s.name for point in depths for s in point.settings} == {"llm_drop", "ffn_skip"}
+    assert {s.name for p in depths for s in p.settings} == {"lac", "llm_drop", "ffn_skip"}
 
 
 def test_no_control_is_searched(search, depths):
@@ -113,7 +113,7 @@ def test_a_method_that_a_small_model_cannot_have_is_left_out_in_words(shallow, q
     evaluate = evaluator("disagree", shallow, workload, search.samples, "calibration")
     profile = cached_profile(shallow) or make_profile(shallow)
     points = list(search.depth_points(evaluate, profile, 1.0))
-    assert {s.name for p in points for s in p.settings} == {"llm_drop"}
+    assert {s.name for p in points for s in p.settings} == {"lac", "llm_drop"}
     assert search.left_out == [
         "left ffn_skip out: `ffn_skip` has nothing to omit in 2 layers: the first 2 and the last "
         "5 always run"

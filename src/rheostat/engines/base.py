@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 StopReason = Literal["eos", "length", "stop", "context", "budget", "cancelled"]
 OnToken = Callable[[str, str], None]
 """Called with (request id, new text) while a request is generated."""
+OnStep = Callable[[str, int, float], None]
+"""Called with (request id, tokens that a step writes, its predicted seconds) before the text of
+these tokens; reading the prompt is no step."""
 
 
 @dataclass(frozen=True, kw_only=True)

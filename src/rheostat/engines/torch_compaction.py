@@ -16,6 +16,7 @@ import torch
 
 from rheostat.engines.torch_cache import Borders
 from rheostat.engines.torch_coded import nothing_coded
+from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_queries import Queries
 from rheostat.engines.torch_rebuild import Rebuilder, rebuilding
@@ -26,8 +27,8 @@ from rheostat.kernel.model_cost import Work
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rheostat.engines.decoder import Decoder
     from rheostat.engines.torch_cache import RowCache
-    from rheostat.engines.torch_model import Llama
     from rheostat.kernel.kv_cache import Checkpoints, Coder, Eviction, Kept, Singles
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.seams import Layout
@@ -40,7 +41,7 @@ class Compaction:
 
     def __init__(
         self,
-        llama: Llama,
+        llama: Decoder,
         prices: PriceTable,
         eviction: Eviction | None,
         coder: Coder | None = None,
@@ -54,7 +55,7 @@ class Compaction:
         decider = eviction or coder or checkpoints
         self._every = None if decider is None else decider.every
         self._rate = seconds_a_product(prices, llama.shape)
-        self._scale = llama.architecture.score_scale or llama.shape.head_size**-0.5
+        self._scale = llama.score_scale
 
     def cache(self, layout: Layout, *, prompt: int, capacity: int) -> RowCache:
         """Return a row's empty cache.
@@ -81,6 +82,7 @@ class Compaction:
         layers = tuple(layer for layer, kept in enumerate(layout.attention) if kept)
         stream = replace(llama.shape, heads=1, kv_heads=1, head_size=llama.shape.width)
         cache.residuals = Queries(stream, len(layers), room=prompt, dtype=llama.dtype)
+        assert isinstance(llama, Llama)  # no other offers its residuals
         cache.rebuild = Rebuilder(llama, layers, self._rate)
 
     def parts(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, final
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Protocol, final
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from rheostat.engines.torch_draft_model import check_drafts_for
 from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_kept import reading_cost
-from rheostat.engines.torch_model import Feed
+from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
 from rheostat.errors import MethodError, WorkloadError
@@ -32,46 +32,48 @@ from rheostat.workloads.grammar_constraint import TokenTexts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rheostat.engines.base import OnToken, Output, Sampling
+    from rheostat.engines.base import OnStep, OnToken, Output, Sampling
+    from rheostat.engines.decoder import Decoder
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_kept import Conversation
-    from rheostat.engines.torch_model import Llama
     from rheostat.engines.torch_shared import SharedPrefix
-    from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.ledger import Ledger
-    from rheostat.kernel.model_cost import PriceTable
+    from rheostat.kernel.model_cost import ModelShape, PriceTable
 
-CARD = EngineCard(
-    name="torch",
-    offers=frozenset(
-        {
-            "cache.codes",
-            "cache.entries",
-            "cache.residuals",
-            "depth.mlp",
-            "depth.static",
-            "draft",
-            "draft.model",
-            "signal.attention",
-            "signal.mlp_cosine",
-            "stop",
-            "token",
-        }
-    ),
-)
+
+class Named(Protocol):
+    """What an engine knows of a model beside its weights."""
+
+    @property
+    def name(self) -> str:
+        """The name or path that the user gave."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what the model was loaded from."""
+
+    @property
+    def shape(self) -> ModelShape:
+        """The numbers that decide its cost."""
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """All control tokens."""
 
 
 @final
 class TorchEngine:
     """A model in this process."""
 
-    card = CARD
-
     def __init__(  # noqa: PLR0913  # the parts of an engine
         self,
-        loaded: LoadedModel,
-        model: Llama,
+        loaded: Named,
+        model: Decoder,
         tokenizer: Tokenizer,
         prices: PriceTable,
         *,
@@ -86,17 +88,27 @@ class TorchEngine:
         self.digest = loaded.digest
         self.dtype = dtype or str(model.dtype).removeprefix("torch.")
         self.shape = loaded.shape
-        self.llama = model
+        self.decoder = model
+        self.card = EngineCard(name="torch", offers=model.offers)
         self.tokenizer = tokenizer
         self.eos = loaded.eos_ids
         self.special = loaded.special_ids
-        if any(loaded.architecture.windows):  # windows are counted in tokens, not in entries kept
-            kept = frozenset(o for o in CARD.offers if not o.startswith("cache"))
-            self.card = replace(CARD, offers=kept)
         self._prices = prices
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
         self._drafting: dict[str, TorchEngine] = {}
+
+    @property
+    def llama(self) -> Llama:
+        """The lean loop over the weights; raise `MethodError` where another module runs them."""
+        if not isinstance(self.decoder, Llama):
+            raise MethodError(f"`{self.model}` runs on a module of its own, not on the lean loop")
+        return self.decoder
+
+    @property
+    def reloads(self) -> bool:
+        """Whether the model's name is enough to load its weights once more in another format."""
+        return self._opener is not None
 
     def prices(self) -> PriceTable:
         """Return the price table measured for this machine, model, format and thread count."""
@@ -148,7 +160,7 @@ class TorchEngine:
                 hint="shorten the prompt",
             )
 
-    def generate(  # noqa: PLR0913  # as the protocol has it, and what is shared
+    def generate(  # noqa: PLR0913  # as of every engine, who looks on, and what is shared
         self,
         requests: Sequence[Request],
         sampling: Sampling,
@@ -156,6 +168,7 @@ class TorchEngine:
         installed: Installed,
         ledger: Ledger | None = None,
         on_token: OnToken | None = None,
+        on_step: OnStep | None = None,
         shared: SharedPrefix | None = None,
     ) -> Iterator[Output]:
         """Run the requests as one batch and yield each output when it is finished.
@@ -165,7 +178,7 @@ class TorchEngine:
                 it; a plan that decides about the cache or the sub-layers while it runs, and
                 particles, read every prompt whole.
         """
-        run = Run(self, sampling, installed, ledger, on_token)
+        run = Run(self, sampling, installed, ledger, on_token, on_step)
         if sampling.particles:
             return particle_outputs(run, requests, installed)
         if installed.cache is None and run.depth.policy is None:
@@ -267,11 +280,11 @@ class TorchEngine:
     def compaction(self, installed: Installed) -> Compaction:
         """Return what carries out the plan's cache decision."""
         plan = installed.cache or CachePlan()
-        return Compaction(self.llama, self._prices, plan.eviction, plan.coder, plan.checkpoints)
+        return Compaction(self.decoder, self._prices, plan.eviction, plan.coder, plan.checkpoints)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
-        size = torch.empty(0, dtype=self.llama.dtype).element_size()
+        size = torch.empty(0, dtype=self.decoder.dtype).element_size()
         counted = work_cost(self.shape, work, cache_bytes=size)
         return replace(counted, prompt_tokens=prompt_tokens, new_tokens=new_tokens)
 
@@ -292,19 +305,23 @@ class TorchEngine:
             works, traces: the counts of each feed's row, added to in place.
             choices: return the indices of the largest logits in their place.
         """
+        if len(feeds) > 1 and not self.decoder.packs:
+            each = zip(feeds, wanted, works, traces, strict=True)
+            one = partial(self.passed, choices=choices)
+            return torch.cat([one([f], depth, [i], [w], [t]) for f, i, w, t in each])
         rows, start = [], 0
         for feed, indices in zip(feeds, wanted, strict=True):
             rows += [start + i for i in indices]
             start += len(feed.tokens)
         held = sum(feed.cache.entries for feed in feeds) // len(feeds)
-        passed = self.llama.forward(feeds, depth, logit_rows=rows, choices=choices)
+        passed = self.decoder.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
-        widths, fixed, heads = passed.mlp_widths, self.llama.fixed, len(rows)
-        price = self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
-        price += self._prices.mlp_seconds(widths)
+        widths, fixed, heads = passed.mlp_widths, self.decoder.fixed, len(rows)
+        price = self._prices.mlp_seconds(widths)
+        price += self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
         again = others = passed.head_again * self.shape.width
-        weight_bytes = self.llama.weight_bytes(depth, widths, total, heads, choices=choices)
+        weight_bytes = self.decoder.weight_bytes(depth, widths, total, heads, choices=choices)
         if fixed:
             others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
         start = 0
@@ -329,8 +346,8 @@ class TorchEngine:
             if feed.cache.rebuild:
                 work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
             trace.mlp_skipped += mlps * n - runs
-        check_numbers(passed.logits)
-        return passed.logits
+        check_numbers(logits := passed.logits.cpu())  # the one transfer of a pass
+        return logits
 
 
 def _check_length(prompt: int, tokens: int, context: int) -> None:

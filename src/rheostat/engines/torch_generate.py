@@ -19,7 +19,7 @@ from rheostat.engines.torch_prices import most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
-from rheostat.kernel.policies.token_tree import clipped
+from rheostat.kernel.policies.token_tree import clipped, first_branch
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
 from rheostat.kernel.trace import Trace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from rheostat.engines.base import OnToken, Output, Request, Sampling, StopReason
+    from rheostat.engines.base import OnStep, OnToken, Output, Request, Sampling, StopReason
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.engines.torch_shared import SharedPrefix
@@ -45,13 +45,14 @@ CHUNK = 256
 class Run:
     """One call of `generate`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # as of `generate`
         self,
         engine: TorchEngine,
         sampling: Sampling,
         installed: Installed,
         ledger: Ledger | None,
         on_token: OnToken | None,
+        on_step: OnStep | None = None,
     ) -> None:
         self.engine = engine
         self.sampling = sampling
@@ -61,6 +62,7 @@ class Run:
         self.limits = engine.constrained(sampling, installed.token)
         self.stop = installed.stop
         self.on_token = on_token
+        self.on_step = on_step
         self.shared: SharedPrefix | None = None
         """What requests may begin with alike."""
         self.held: dict[str, tuple[list[int], RowCache]] = {}
@@ -257,6 +259,8 @@ class Run:
             return ()
         start = time.perf_counter()
         draft = clipped(self.drafter.propose(row.drafting, limit), limit)
+        if not self.engine.decoder.branches:
+            draft = first_branch(draft)
         row.trace.seconds_deciding += time.perf_counter() - start
         return draft
 
@@ -299,6 +303,9 @@ class Run:
         return verify_sampled(laws, draft, row.rng, laws_of(made))
 
     def _written(self, row: Row, draft: Sequence[int], tokens: tuple[int, ...]) -> None:
+        if self.on_step is not None and row.new:
+            self.on_step(row.id, len(tokens), row.work.price - row.priced)
+        row.priced = row.work.price
         if row.new:
             row.trace.drafted(len(draft), len(tokens) - 1)
         row.take(tokens, self.engine.eos)

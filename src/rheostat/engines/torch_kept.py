@@ -66,7 +66,7 @@ class Conversation:
             self.cache = brought_back(self.resting, engine, depth.layout)
         self.resting = None
         if self.cache is None or self.layout != depth.layout:
-            self.cache = empty_cache(engine.llama, depth.layout, capacity=len(prompt) + 64)
+            self.cache = empty_cache(engine.decoder, depth.layout, capacity=len(prompt) + 64)
             self.layout = depth.layout
         most = min(self.cache.length, len(self.ids), len(prompt) - 1)
         same = next((i for i in range(most) if self.ids[i] != prompt[i]), most)
@@ -105,7 +105,7 @@ def reading_cost(engine: TorchEngine, depth: Depth, tokens: int, chunk: int) -> 
                 mlp_tokens=mlps * n,
                 scores=attentions * n * held,
                 keys_read=attentions * held,
-                weight_bytes=engine.llama.weight_bytes(depth, [n] * mlps, n, 0, choices=False),
+                weight_bytes=engine.decoder.weight_bytes(depth, [n] * mlps, n, 0, choices=False),
                 calls=1,
                 price=prices.seconds(n, at, attention=attentions, mlp=mlps, head_rows=0),
             )

@@ -67,7 +67,7 @@ def brought_back(held: Offloaded, engine: TorchEngine, layout: Layout) -> RowCac
     Raises:
         ModelError: it is gone, damaged or another one's.
     """
-    cache = empty_cache(engine.llama, layout, capacity=held.tokens + _ROOM)
+    cache = empty_cache(engine.decoder, layout, capacity=held.tokens + _ROOM)
     try:
         with safe_open(held.path, framework="pt") as file:
             same = (file.metadata() or {}).get(_MARK) == held.mark
@@ -91,6 +91,6 @@ def _unusable(path: Path, why: str) -> ModelError:
 
 def _mark(engine: TorchEngine, ids: Sequence[int], layout: Layout) -> str:
     """Return a digest of what a cache was computed from."""
-    made_of = [engine.digest, str(engine.llama.dtype), engine.llama.forms.narrow, list(ids)]
+    made_of = [engine.digest, str(engine.decoder.dtype), engine.decoder.fixed, list(ids)]
     written = json.dumps([*made_of, list(layout.attention), list(layout.mlp)])
     return hashlib.sha256(written.encode()).hexdigest()

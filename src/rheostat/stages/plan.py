@@ -26,6 +26,7 @@ from rheostat.stages.goal import NEUTRAL, checked_goal
 from rheostat.stages.intervals import mean_interval
 from rheostat.stages.losses import evaluator
 from rheostat.stages.material import Material
+from rheostat.stages.oracle import in_hindsight, sentences
 from rheostat.stages.search import frontier
 
 if TYPE_CHECKING:
@@ -155,6 +156,13 @@ def _described(  # noqa: PLR0913  # a plan, what it was chosen from, and by what
         "loss_kind": goal.loss,
         "frontier": [p.to_json(kept=p == chosen) for p in frontier_and_chosen(kept, chosen)],
         "tried": [p.to_json(kept=p == chosen) for p in found.points],
+        "oracle": in_hindsight(
+            material.engine(say),
+            material.samples("calibration", say),
+            goal,
+            chosen,
+            found.points,
+        ),
     }
     measured = {
         **material.compared(plan, say).to_json(),
@@ -171,7 +179,8 @@ def _with_losses(plan: Plan, goal: Goal, values: Sequence[float], why: Sequence[
         "loss": sum(values) / len(values),
         "loss_interval": list(mean_interval(values)),
     }
-    return replace(plan, measured={**losses, **plan.measured}, why=tuple(why))
+    said = (*why, *sentences(plan.predicted["oracle"]))
+    return replace(plan, measured={**losses, **plan.measured}, why=said)
 
 
 def frontier_and_chosen(kept: Sequence[Point], chosen: Point) -> list[Point]:

@@ -92,7 +92,7 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
     }
     with open_run(path, header, [request.id for request in requests]) as folder:
         left = [request for request in requests if request.id not in folder.finished]
-        shade = None if watched is None else Shadow(watched, path, progress)
+        shade = None if watched is None else Shadow(watched, path)
         ledger = _ledger(budget, folder, shade)
         job = _Job(engine, sampling, installed, ledger, shade, common)
         job.look([request for request in requests if request.id in folder.finished])

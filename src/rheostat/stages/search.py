@@ -120,7 +120,11 @@ class Search:
         """Measure every depth method along its dial until the loss is far beyond the limit."""
         for name in self._searched("depth"):
             for variant in methods()[name].card.variants:
-                fitted = with_params(methods()[name], variant).fit(profile)
+                try:
+                    fitted = with_params(methods()[name], variant).fit(profile)
+                except MethodError as error:  # the profile holds no ranking of such parts
+                    self.left_out.append(f"left {name} out: {error.message}")
+                    continue
                 of = Setting(name=name, dial=1.0, params=variant, fitted=fitted)
                 yield from self._sweep(of, evaluate, limit)
 
