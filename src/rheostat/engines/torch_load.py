@@ -91,7 +91,7 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     dtype: str,
     *,
     device: torch.device = CPU,
-    opener: Callable[[str], TorchEngine] | None = None,
+    opener: Opener | None = None,
     progress: Callable[[str], None] | None = None,
     remeasure: bool = False,
 ) -> TorchEngine:
