@@ -45,7 +45,7 @@ def recorded_losses(say: Callable[[str], None], journal: Journal) -> dict[str, A
     def evaluate(decision: Installed) -> Loss:
         name = f"recorded losses, setting {next(numbers)}"
         kept = journal.part(name, lambda: asdict(measured(decision)))
-        return Loss(values=tuple(kept["values"]), mlp_share=kept["mlp_share"])
+        return Loss(**kept | {"values": tuple(kept["values"])})
 
     profile = cached_profile(engine) or make_profile(engine, progress=say)
     points = _depth_points(Pricing(engine, samples), evaluate, space_of(engine, profile), say)

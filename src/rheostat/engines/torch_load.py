@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rheostat.engines.torch_levels import Levels
+    from rheostat.engines.torch_named import Opener
     from rheostat.engines.weights_cache import LoadedModel
 
 DTYPES = {

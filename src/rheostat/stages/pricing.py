@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from rheostat.kernel.oracle.drafts import oracle_price
 from rheostat.kernel.policies.draft_control import Controlled
-from rheostat.kernel.policies.draft_oracle import oracle_price
 from rheostat.kernel.policies.replay import replayed
 from rheostat.kernel.seams import DraftStart, Layout
 from rheostat.stages.held_entries import compacting_products, held_entries
