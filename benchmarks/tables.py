@@ -642,11 +642,11 @@ def cache_forms_table() -> str:
     data = result("cache")
     forms = data["forms"]
     lines = [
-        "| bits a key | block | channels in order | error of the keys | excess nats a token | bytes |",
+        "| bits a key | block | coding | error of the keys | excess nats a token | bytes |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {cell['bits_a_key']:g} | {cell['block']} | {'yes' if cell['rearranged'] else 'no'} "
+        f"| {cell['bits_a_key']:g} | {coded_in(cell)} "
         f"| {cell['key_error']:.2%} | {signed(cell['excess_nats'])} | {cell['byte_share']:.0%} |"
         for cell in forms["bfp"]
     ]
@@ -655,7 +655,9 @@ def cache_forms_table() -> str:
     same = "the same" if found["identical"] else "not the same"
     lines.append(
         f"\n`kv_direct` after {found['tokens']} tokens: {found['written']} tokens written, {same} as "
-        f"with the whole cache; keys and values differ by {found['largest_difference']:.0e} at most. "
+        f"with the whole cache. What is rebuilt differs from what was held by "
+        f"{found['difference_of_rebuilding']:.1e} at most, where the largest number is "
+        f"{found['largest_number']:.0f}. "
         f"It keeps {numbers['residual stream']} numbers a token and layer for "
         f"{numbers['keys and values']} of keys and values, {found['bytes'] / 1e6:.1f} MB for "
         f"{found['whole_bytes'] / 1e6:.1f} MB, and a step takes "
@@ -663,6 +665,44 @@ def cache_forms_table() -> str:
         f"would be {found['one_vector_share']:.1%} of the cache, for reading the text again."
     )
     return "\n".join(lines) + "\n" + source(data)
+
+
+def coded_in(cell: dict) -> str:
+    """Numbers that share a scale or an exponent, and what they are."""
+    if cell["coding"] == "plain integers":
+        return f"{2 * cell['block']} | plain integers"
+    return f"{cell['block']} | `bfp`, channels {cell['coding']}"
+
+
+def cache_presses_table() -> str:
+    """kvpress's own methods beside ours, up to the second border, at equal bytes."""
+    data = result("cache")
+    found = data["kvpress"]
+    if not found["compared"]:
+        return f"Not compared: {found['reason']}.\n" + source(data)
+    lines = [
+        "| bytes | method | excess nats a token | numbers found | nats a token of the answers "
+        "| bytes measured |",
+        "|---|---|---|---|---|---|",
+    ]
+    for share in sorted({cell["share"] for cell in data["cells"]}, reverse=True):
+        own = [(f"`{cell['method']}`", cell) for cell in data["cells"] if cell["share"] == share]
+        other = [
+            (f"kvpress {cell['method']}", cell) for cell in found["cells"] if cell["share"] == share
+        ]
+        lines += [
+            f"| {share:.1%} | {name} | {signed(cell['first_excess_nats'])} "
+            f"| {cell['found']} of {cell['asked']} | {cell['answer_nats']:.2f} "
+            f"| {cell['byte_share']:.1%} |"
+            for name, cell in sorted([*own, *other], key=lambda one: one[1]["first_excess_nats"])
+        ]
+    versions = found["versions"]
+    note = (
+        f"\nThe first {found['tokens']} tokens after the prompt, before anyone lets go again; kvpress "
+        f"{versions['kvpress']} with transformers {versions['transformers']}, in an environment of "
+        "its own.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
 
 
 def cache_speed_line() -> str:
@@ -771,6 +811,7 @@ PARTS = {
     "budget": budget_table,
     "cache": cache_table,
     "cache-forms": cache_forms_table,
+    "cache-presses": cache_presses_table,
     "cache-speed": cache_speed_line,
     "certify": certify_table,
     "certify-looks": certify_looks_table,

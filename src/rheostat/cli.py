@@ -205,8 +205,7 @@ def run(
         constraint=None if constraint is None else checked(constraint),
         particles=particles,
     )
-    changes = parse_changes(sets or [], params or [])
-    named = plan_of(plan, dtype=dtype)
+    changes, named = parse_changes(sets or [], params or []), plan_of(plan, dtype=dtype)
     chosen = changed(named if plan_file is None else _other_plan(plan, plan_file), changes)
     with console.progress() as say:
         own = dtype or chosen.dtype

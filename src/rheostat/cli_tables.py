@@ -93,9 +93,21 @@ def run_lines(summary: Mapping[str, Any]) -> list[str | Table]:
         f"{summary['model']} in {summary['dtype']}, {_methods(summary['methods'])}",
         f"{summary['requests']} requests answered{resumed}: {reasons}",
         _cost(cost),
+        *([_shared(summary["shared"])] if "shared" in summary else []),
         *([_shadow(summary["shadow"])] if "shadow" in summary else []),
         f"wrote {summary['out']}/outputs.jsonl and trace.jsonl",
     ]
+
+
+def _shared(shared: Mapping[str, Any]) -> str:
+    """Show what the requests begin with alike, and what reading it once saved."""
+    alike = f"all prompts begin with the same {shared['tokens']} tokens"
+    if not shared["reused"]:
+        return f"{alike}, which this plan reads for each"
+    return (
+        f"{alike}: {shared['reused']} requests did not read them again, "
+        f"which would have taken {shared['saved']['price']:.2f} s"
+    )
 
 
 def output_line(output: Output) -> str:

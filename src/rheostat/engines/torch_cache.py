@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, final
 
+import numpy as np
 import torch
 
 from rheostat.engines.torch_coded import CodedPart
@@ -102,7 +103,7 @@ class RowCache:
         parts = [t.numel() * t.element_size() for t in (self._own, self._bias) if t is not None]
         coded = sum(part.bytes for part in self._prefix if isinstance(part, CodedPart))
         beside = sum(kept.bytes for kept in (self.queries, self.residuals) if kept)
-        return sum(parts) + coded + beside
+        return sum(parts) + coded + beside + sum(map(_state_bytes, self.states))
 
     @property
     def room_to_border(self) -> int | None:
@@ -285,3 +286,10 @@ class RowCache:
         shape = self._shape
         size = (self._slots, capacity, 2, shape.kv_heads, shape.head_size)
         return torch.empty(size, dtype=self._dtype, device=self._device)
+
+
+def _state_bytes(state: object) -> int:
+    """Return the bytes of the arrays in what a decision knows of a slot."""
+    if isinstance(state, np.ndarray):
+        return state.nbytes
+    return sum(map(_state_bytes, state)) if isinstance(state, (tuple, list)) else 0

@@ -19,7 +19,7 @@ from rheostat.engines.torch_coded import nothing_coded
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_queries import Queries
-from rheostat.engines.torch_rebuild import Rebuilder
+from rheostat.engines.torch_rebuild import Rebuilder, rebuilding
 from rheostat.errors import MethodError
 from rheostat.kernel.kv_cache import Border, Held
 from rheostat.kernel.model_cost import Work
@@ -123,15 +123,25 @@ class Compaction:
                 _code(cache, self._coder)
             if due and self._checkpoints is not None:
                 _let_go(cache, self._checkpoints)
-            if eviction and (due or cache.length < (borders.first if borders else 0)):
+            reading = cache.length < (borders.first if borders else 0)
+            if eviction and (due or reading):
                 _Settling(cache, eviction, work, self._rate, self._scale).run(due=due)
+            if due or (eviction and reading):
                 trace.seconds_deciding += time.perf_counter() - start
 
-    def most_seconds(self, prompt: int, new: int, slots: int) -> float:
-        """Bound the price of settling a row."""
+    def most_seconds(self, prompt: int, new: int, passes: int, *, slots: int) -> float:
+        """Bound the price of what is done to a row's cache beside its passes.
+
+        Args:
+            prompt, new: tokens of the row.
+            passes: those after the prompt, drafting ones included.
+            slots: attentions that exist.
+        """
+        shape, tokens = self._llama.shape, prompt + new
+        if self._checkpoints is not None:
+            return passes * rebuilding(shape, tokens, slots) * self._rate
         if self._eviction is None:
             return 0.0
-        shape, tokens = self._llama.shape, prompt + new
         borders = 1 + new // self._eviction.every
         pairs = (shape.heads + borders * shape.kv_heads) * tokens**2
         return slots * pairs * shape.head_size * self._rate

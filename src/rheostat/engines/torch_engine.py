@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_kept import Conversation
     from rheostat.engines.torch_named import Named, Opener
+    from rheostat.engines.torch_shared import SharedPrefix
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import PriceTable
@@ -163,7 +164,7 @@ class TorchEngine:
                 hint="shorten the prompt",
             )
 
-    def generate(  # noqa: PLR0913  # as of every engine, and who looks on
+    def generate(  # noqa: PLR0913  # as of every engine, who looks on, and what is shared
         self,
         requests: Sequence[Request],
         sampling: Sampling,
@@ -172,8 +173,15 @@ class TorchEngine:
         ledger: Ledger | None = None,
         on_token: OnToken | None = None,
         on_step: OnStep | None = None,
+        shared: SharedPrefix | None = None,
     ) -> Iterator[Output]:
-        """Run the requests as one batch and yield each output when it is finished."""
+        """Run the requests as one batch and yield each output when it is finished.
+
+        Args:
+            shared: what they may begin with alike, which is read once for all calls that are given
+                it; a plan that decides about the cache or the sub-layers while it runs, and
+                particles, read every prompt whole.
+        """
         if (own := self.under(installed)) is not self:
             plain = replace(installed, model=None)
             return own.generate(
@@ -183,10 +191,13 @@ class TorchEngine:
                 ledger=ledger,
                 on_token=on_token,
                 on_step=on_step,
+                shared=shared,
             )
         run = Run(self, sampling, installed, ledger, on_token, on_step)
         if sampling.particles:
             return particle_outputs(run, requests, installed)
+        if installed.cache is None and run.depth.policy is None:
+            run.shared = shared
         return run.outputs(requests)
 
     def turn(  # noqa: PLR0913  # as `generate`, with what is held

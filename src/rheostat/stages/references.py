@@ -2,7 +2,8 @@
 
 Controls take the place of a chosen method at the dial that makes the plan about as cheap: one
 answers "would any setting of this price have done?". Draft controls lose nothing and are priced
-alone. Hindsight is the price of perfect draft lengths of the chosen sources.
+alone. Hindsight is the price of perfect draft lengths of the chosen sources
+(`kernel/oracle/drafts.py`).
 """
 
 from __future__ import annotations
