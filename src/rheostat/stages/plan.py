@@ -1,9 +1,10 @@
 """Stage `plan`: find the cheapest setting that keeps what was asked for, and say why it is that.
 
 The search sees the calibration part of the workload alone. What it chose is then measured on the
-test part; a setting whose loss there is over the limit is given up for its lossless part, whose
-loss is nothing by construction. With a confidence the test part certifies instead: a path that
-the search has frozen is walked there, and the plan is what was certified, or lossless.
+test part, and so are the safer settings on the way to it; where one loses too much there, what is
+kept is the last before it, in the end what is lossless by construction. With a confidence the test
+part certifies instead: a path that the search has frozen is walked there, and the plan is what was
+certified, or lossless.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rheostat.engines.machine import machine
 from rheostat.errors import PlanError
 from rheostat.kernel.certify.seal import sealed
 from rheostat.kernel.plan import Plan, Setting
-from rheostat.stages.certify import certificate, certify
+from rheostat.stages.certify import certificate, certify, path_of
 from rheostat.stages.choice import search_dials
 from rheostat.stages.claim import check_size, claim_of
 from rheostat.stages.goal import NEUTRAL, checked_goal
@@ -123,21 +124,30 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
 
 
 def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
-    """Measure the chosen point on the test part; give it up when it loses too much there."""
+    """Measure on the test part what the search chose, and the steps towards it.
+
+    Under a largest loss the search's path is walked from its safest setting to the chosen one, up
+    to the first that loses too much on unseen items; what is kept is the last before that.
+    """
     engine = material.engine(say)
-    chosen, why = found.chosen, list(found.why)
     samples = material.samples("test", say)
-    plan = _plan(engine, chosen)
-    values = _losses(material, goal, plan, samples)
-    if goal.aim == "max_loss" and sum(values) / len(values) > goal.limit:
-        why.append(
-            f"gave {chosen.name} up: on held-out items it loses {sum(values) / len(values):.3f}, "
-            f"over the limit {goal.limit:g}; what is kept is {found.lossless.name}"
-        )
-        chosen = found.lossless
-        plan = _plan(engine, chosen)
-        values = _losses(material, goal, plan, samples)
-    plan = _described(material, goal, found, chosen, plan, say)
+    steps = [found.chosen]
+    if goal.aim == "max_loss" and found.chosen is not found.lossless:
+        steps = [p for p in path_of(found) if p.price_ratio > found.chosen.price_ratio] + steps
+    chosen, why = found.lossless, list(found.why)
+    values: tuple[float, ...] = (NEUTRAL[goal.loss],) * len(samples)
+    for point in steps:
+        say(f"measuring what {point.name} loses on unseen items")
+        losses = _losses(material, goal, _plan(engine, point), samples)
+        mean = sum(losses) / len(losses)
+        if goal.aim == "max_loss" and mean > goal.limit:
+            why.append(
+                f"gave {point.name} up: on held-out items it loses {mean:.3f}, over the limit "
+                f"{goal.limit:g}; what is kept is {chosen.name}"
+            )
+            break
+        chosen, values = point, losses
+    plan = _described(material, goal, found, chosen, _plan(engine, chosen), say)
     return _with_losses(plan, goal, values, why)
 
 
