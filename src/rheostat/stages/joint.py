@@ -177,7 +177,7 @@ class Joint:
                         continue
                     fewer = [[s for s in made.settings if s not in p.settings] for p in chosen]
                     dearest = min(ratios.get(settings_key(without), 1.0) for without in fewer)
-                    if made.ratio <= dearest * (1 - WORTH):
+                    if made.ratio <= dearest - WORTH:
                         ratios[settings_key(made.settings)] = made.ratio
                         found.append(made)
         return found
