@@ -199,7 +199,8 @@ def looks_cell(*, trials: int) -> dict[str, Any]:
     for losses in LAWS:
         world = drawn(losses, LIMITS[0], [to_unit(losses, LIMITS[0])]).world
         truth = float(world.truths[0])
-        outside, repeated = [], []
+        outside: list[Any] = []
+        repeated: list[Any] = []
         widths: list[float] = []
         for some in [WIDTH_TRIALS] * (trials // WIDTH_TRIALS):
             rows = world.sample(some, LOOKS, rng).losses(0, np.arange(some))

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rheostat.engines.base import Sampling
 from rheostat.engines.torch_load import load_torch
 from rheostat.stages.losses import Loss, base_samples, evaluator
+from rheostat.stages.pricing import Pricing
 from rheostat.stages.profile import cached_profile, make_profile
-from rheostat.stages.search import Search
+from rheostat.stages.race import FAR_BEYOND
+from rheostat.stages.search import Point, setting_name
+from rheostat.stages.space import space_of
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from rheostat.bench.journal import Journal
     from rheostat.kernel.seams import Installed
+    from rheostat.stages.space import Space
 
 WORKLOAD = "edit"
 ITEMS = 32
@@ -41,10 +45,10 @@ def recorded_losses(say: Callable[[str], None], journal: Journal) -> dict[str, A
     def evaluate(decision: Installed) -> Loss:
         name = f"recorded losses, setting {next(numbers)}"
         kept = journal.part(name, lambda: asdict(measured(decision)))
-        return Loss(values=tuple(kept["values"]), mlp_share=kept["mlp_share"])
+        return Loss(**kept | {"values": tuple(kept["values"])})
 
     profile = cached_profile(engine) or make_profile(engine, progress=say)
-    points = list(Search(engine, samples, say).depth_points(evaluate, profile, FAR))
+    points = _depth_points(Pricing(engine, samples), evaluate, space_of(engine, profile), say)
     points.sort(key=lambda point: -point.price_ratio)
     rows = zip(*(point.losses for point in points), strict=True)
     return {
@@ -55,3 +59,24 @@ def recorded_losses(say: Callable[[str], None], journal: Journal) -> dict[str, A
         "truths": [point.loss for point in points],
         "losses": [list(row) for row in rows],
     }
+
+
+def _depth_points(
+    pricing: Pricing,
+    evaluate: Callable[[Installed], Loss],
+    space: Space,
+    say: Callable[[str], None],
+) -> list[Point]:
+    """Measure every depth method along its dial, on all items, until it loses far too much."""
+    points = []
+    for chain in space.chains:
+        for option in chain.options if chain.seam == "depth" else ():
+            say(f"measuring what {setting_name(option)} loses")
+            loss = evaluate(pricing.installed((option,)))
+            ratio = pricing.ratio(pricing.priced((option,), loss.mlp_share))
+            points.append(
+                Point(settings=(option,), price_ratio=ratio, loss=loss.mean, losses=loss.values)
+            )
+            if loss.mean > FAR_BEYOND * FAR:
+                break
+    return points

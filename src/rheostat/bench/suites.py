@@ -16,8 +16,11 @@ from rheostat.bench.difficulty import bench_difficulty
 from rheostat.bench.draft import bench_draft
 from rheostat.bench.journal import Journal
 from rheostat.bench.laws import bench_laws
+from rheostat.bench.memory import bench_memory
+from rheostat.bench.models import bench_models
 from rheostat.bench.numerics import bench_numerics
 from rheostat.bench.oracle import bench_oracle
+from rheostat.bench.plans import bench_plans
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.selfdraft import bench_selfdraft
@@ -25,6 +28,7 @@ from rheostat.bench.solve import bench_solve
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
+from rheostat.bench.void import bench_void
 from rheostat.bench.wide import bench_wide
 from rheostat.errors import UserError
 
@@ -45,15 +49,19 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "depth": bench_depth,
         "difficulty": bench_difficulty,
         "draft": bench_draft,
+        "memory": bench_memory,
+        "models": bench_models,
         "laws": bench_laws,
         "numerics": bench_numerics,
         "oracle": bench_oracle,
+        "plans": bench_plans,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
         "solve": bench_solve,
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,
+        "void": bench_void,
         "wide": bench_wide,
     }
 )
