@@ -743,6 +743,60 @@ def wide_table() -> str:
     return "\n".join(lines) + "\n" + note + source(data)
 
 
+def plans_table() -> str:
+    """Plans against each single method, on unseen items."""
+    data = result("plans")
+    lines = [
+        "| text | number formats allowed | the plan | speed (95 % interval) | loss | each method alone |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        measured = cell["measured"]
+        low, high = measured["loss_interval"]
+        alone = ", ".join(f"{n} {speed_of(m)}" for n, m in cell["singles"].items()) or "none"
+        lines.append(
+            f"| `{cell['workload']}` | {', '.join(cell['formats']) or 'float32 alone'} "
+            f"| {methods_of(cell['plan'])} | {speed_of(measured)} "
+            f"| {measured['loss']:.4f} ({low:.4f}–{high:.4f}) | {alone} |"
+        )
+    note = (
+        f"\nLimit: a `{data['loss']}` of {data['limit']:g}. Speed is measured seconds of the base / "
+        "those of the plan, on the same unseen items in turn.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def plans_search_line() -> str:
+    """How long a search took."""
+    data = result("plans")
+    found = data["search"]
+    took = found["seconds"]
+    kept = ", ".join(f"{n} on {items} items" for items, n in found["measured"].items())
+    text = (
+        f"{took['search'] / 60:.1f} minutes over {len(found['methods'])} methods and "
+        f"{found['settings']} settings on {found['items']} items of at most {found['new_tokens']} new "
+        f"tokens: {took['answers'] / 60:.1f} for the base's answers, {took['losses'] / 60:.1f} for "
+        f"losses, {took['rest'] / 60:.1f} for pricing. Settings measured: {kept}.\n"
+    )
+    return text + source(data)
+
+
+def speed_of(measured: dict) -> str:
+    """Seconds of the base over those of a plan, with the interval."""
+    low, high = measured["seconds_interval"]
+    return f"{1 / measured['seconds_ratio']:.2f}× ({1 / high:.2f}–{1 / low:.2f})"
+
+
+def methods_of(plan: list) -> str:
+    """A plan's methods in words."""
+    told = (f"{m['name']} {m['dial']:g}" + params_of(m["params"]) for m in plan)
+    return " + ".join(told) or "the base"
+
+
+def params_of(params: dict) -> str:
+    return f" ({', '.join(str(v) for v in params.values())})" if params else ""
+
+
 def source(data: dict) -> str:
     """Name the file, the machine and the command under a table."""
     machine = data["machine"]
@@ -775,6 +829,8 @@ PARTS = {
     "oracle": oracle_table,
     "oracle-drafts": oracle_drafts_table,
     "peers": peers_table,
+    "plans": plans_table,
+    "plans-search": plans_search_line,
     "prove": prove_table,
     "selfdraft": selfdraft_table,
     "skip": skip_table,

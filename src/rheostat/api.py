@@ -60,6 +60,10 @@ class PlanOptions(TypedDict, total=False):
     """Items of each part of the workload; None = 12, and up to 300 to certify on."""
     confidence: float | None
     """Of a certificate that the mean loss is at most `max_loss` on unseen texts."""
+    journal: Path | None
+    """A file that keeps every measurement, with which a stopped search goes on."""
+    precisions: tuple[str, ...]
+    """Number formats that the plan may choose, `gguf` and `bfloat16`."""
     progress: Callable[[str], None] | None
 
 

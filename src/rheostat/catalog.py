@@ -85,6 +85,7 @@ def installed(plan: Plan, shape: ModelShape | None, offers: Iterable[str]) -> In
         models=models,
         token=decisions.get("token"),
         cache=decisions.get("cache"),
+        model=decisions.get("model"),
         sample=decisions.get("sample"),
         stop=decisions.get("stop"),
     )

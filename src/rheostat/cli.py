@@ -25,6 +25,7 @@ from rheostat.kernel.plan import Plan
 from rheostat.stages.citations import cited
 from rheostat.stages.profile_files import write_profile
 from rheostat.stages.run import run as run_requests
+from rheostat.stages.search_journal import ENDING
 from rheostat.stages.settings import (
     BASE,
     changed,
@@ -123,6 +124,7 @@ def plan(
     loss: options.Loss = None,
     max_cost: options.MaxCost = None,
     confidence: options.Confidence = None,
+    precision: options.Precisions = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     device: options.Device = None,
@@ -132,7 +134,7 @@ def plan(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Find the cheapest setting of all methods that keeps the quality asked for."""
+    """Find the cheapest setting of all methods together; the same command resumes after a stop."""
     Sampling(max_new_tokens=max_new_tokens)
     console.writable(out)
     with console.progress() as say:
@@ -152,6 +154,8 @@ def plan(
             max_new_tokens=max_new_tokens,
             items=items,
             confidence=confidence,
+            journal=out.with_name(out.name + ENDING),
+            precisions=tuple(precision or ()),
             progress=say,
         )
     data = made.to_json()
@@ -201,8 +205,7 @@ def run(
         constraint=None if constraint is None else checked(constraint),
         particles=particles,
     )
-    changes = parse_changes(sets or [], params or [])
-    named = plan_of(plan, dtype=dtype)
+    changes, named = parse_changes(sets or [], params or []), plan_of(plan, dtype=dtype)
     chosen = changed(named if plan_file is None else _other_plan(plan, plan_file), changes)
     with console.progress() as say:
         own = dtype or chosen.dtype

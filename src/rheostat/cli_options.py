@@ -60,6 +60,14 @@ Dtype = Annotated[
         "[default: the plan's, else float32]",
     ),
 ]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="FORMAT",
+        help="A number format that the plan may choose: gguf or bfloat16 (repeatable).",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")
 ]

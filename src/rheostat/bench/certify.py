@@ -68,7 +68,7 @@ HELD = 50_000_000
 def bench_certify(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     """Judge every bound in every world."""
     result = envelope("certify", "do certified plans hold what they say?", seed=SEED)
-    table = journal.part("recorded losses", partial(recorded_losses, say))
+    table = journal.part("recorded losses", partial(recorded_losses, say, journal))
     losses = np.asarray(table["losses"])
     cells = []
     for task, at in tasks(losses):
@@ -199,7 +199,9 @@ def looks_cell(*, trials: int) -> dict[str, Any]:
     for losses in LAWS:
         world = drawn(losses, LIMITS[0], [to_unit(losses, LIMITS[0])]).world
         truth = float(world.truths[0])
-        outside, repeated, widths = [], [], []
+        outside: list[Any] = []
+        repeated: list[Any] = []
+        widths: list[float] = []
         for some in [WIDTH_TRIALS] * (trials // WIDTH_TRIALS):
             rows = world.sample(some, LOOKS, rng).losses(0, np.arange(some))
             over = refuted_after(rows, truth, ALPHA) > 0

@@ -92,7 +92,7 @@ class DrawnSample:
     @property
     def items(self) -> int:
         """How many items a trial has."""
-        return self.places.shape[2]
+        return int(self.places.shape[2])
 
     @cached_property
     def means(self) -> Floats:
@@ -103,7 +103,7 @@ class DrawnSample:
     @cached_property
     def failures(self) -> Floats:
         """How many losses are over 0, [trials, settings]."""
-        return np.count_nonzero(self.places, axis=2).T.astype(np.float64)
+        return np.asarray(np.count_nonzero(self.places, axis=2).T, dtype=np.float64)
 
     def losses(self, setting: int, trials: Ints) -> Floats:
         """Return the losses of one setting in some of the trials, [len(trials), items]."""
@@ -137,7 +137,7 @@ class RecordedSample:
     @property
     def items(self) -> int:
         """How many items a trial has."""
-        return self.rows.shape[1]
+        return int(self.rows.shape[1])
 
     @cached_property
     def means(self) -> Floats:

@@ -56,7 +56,7 @@ def answered(kvpress: Any, model: Any, order: Mapping[str, Any]) -> dict[str, An
         for name, press in presses(kvpress, kept, len(prompt)).items()
     }
     every = every_press(kvpress, all_presses)
-    cache = transformers.DynamicCache()
+    cache: Any = transformers.DynamicCache()
     with every(model):
         first = model(torch.tensor([prompt]), past_key_values=cache, logits_to_keep=1).logits[0]
     whole = [(layer.keys, layer.values) for layer in cache.layers]
@@ -70,7 +70,7 @@ def continued(
     model: Any, held: Sequence[Any], first: torch.Tensor, at: int, told: Sequence[int]
 ) -> dict[str, Any]:
     """Read a continuation after what a cache holds; its tokens keep their true positions."""
-    cache = transformers.DynamicCache()
+    cache: Any = transformers.DynamicCache()
     for layer, (keys, values) in enumerate(held):
         cache.update(keys, values, layer)
     logits, targets = first, torch.tensor(told)
@@ -93,7 +93,7 @@ def main() -> None:
 
     order = json.loads(sys.stdin.readline())
     torch.set_num_threads(order["threads"])
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call,unused-ignore]
     model = transformers.AutoModelForCausalLM.from_pretrained(
         order["folder"], gguf_file=order["file"], dtype=torch.float32
     ).eval()  # type: ignore[no-untyped-call]  # transformers' own

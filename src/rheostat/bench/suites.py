@@ -20,6 +20,7 @@ from rheostat.bench.memory import bench_memory
 from rheostat.bench.models import bench_models
 from rheostat.bench.numerics import bench_numerics
 from rheostat.bench.oracle import bench_oracle
+from rheostat.bench.plans import bench_plans
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.selfdraft import bench_selfdraft
@@ -53,6 +54,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "laws": bench_laws,
         "numerics": bench_numerics,
         "oracle": bench_oracle,
+        "plans": bench_plans,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
         "solve": bench_solve,

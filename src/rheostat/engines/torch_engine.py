@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
+from rheostat.engines.torch_work import predicted_work
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.kv_cache import CachePlan
@@ -30,40 +31,17 @@ from rheostat.workloads.compiled_constraint import compiled
 from rheostat.workloads.grammar_constraint import TokenTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rheostat.engines.base import OnStep, OnToken, Output, Sampling
     from rheostat.engines.decoder import Decoder
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_kept import Conversation
+    from rheostat.engines.torch_named import Named, Opener
     from rheostat.engines.torch_shared import SharedPrefix
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.ledger import Ledger
-    from rheostat.kernel.model_cost import ModelShape, PriceTable
-
-
-class Named(Protocol):
-    """What an engine knows of a model beside its weights."""
-
-    @property
-    def name(self) -> str:
-        """The name or path that the user gave."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over what the model was loaded from."""
-
-    @property
-    def shape(self) -> ModelShape:
-        """The numbers that decide its cost."""
-
-    @property
-    def eos_ids(self) -> frozenset[int]:
-        """Tokens that end an answer."""
-
-    @property
-    def special_ids(self) -> frozenset[int]:
-        """All control tokens."""
+    from rheostat.kernel.model_cost import PriceTable
 
 
 @final
@@ -78,7 +56,7 @@ class TorchEngine:
         prices: PriceTable,
         *,
         dtype: str | None = None,
-        opener: Callable[[str], TorchEngine] | None = None,
+        opener: Opener | None = None,
     ) -> None:
         """Put the parts together; `torch_load.load_torch` makes them.
 
@@ -89,7 +67,8 @@ class TorchEngine:
         self.dtype = dtype or str(model.dtype).removeprefix("torch.")
         self.shape = loaded.shape
         self.decoder = model
-        self.card = EngineCard(name="torch", offers=model.offers)
+        again = frozenset({"precision"} if opener else ())
+        self.card = EngineCard(name="torch", offers=model.offers | again)
         self.tokenizer = tokenizer
         self.eos = loaded.eos_ids
         self.special = loaded.special_ids
@@ -97,6 +76,7 @@ class TorchEngine:
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
         self._drafting: dict[str, TorchEngine] = {}
+        self._formats: dict[str, TorchEngine] = {self.dtype: self}
 
     @property
     def llama(self) -> Llama:
@@ -113,6 +93,30 @@ class TorchEngine:
     def prices(self) -> PriceTable:
         """Return the price table measured for this machine, model, format and thread count."""
         return self._prices
+
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
+        """Predict flops and bytes of a greedy pass over n new tokens after so many cached ones."""
+        work = predicted_work(
+            self.decoder, n, context, layout=layout, mlps=mlp_share, head_rows=head_rows
+        )
+        return self.cost(work, prompt_tokens=0, new_tokens=0)
+
+    def under(self, installed: Installed) -> TorchEngine:
+        """Return the engine that does the work of a plan: in the number format that it decides.
+
+        It is loaded when it is first asked for, and kept.
+
+        Raises:
+            UserError, ModelError: the model cannot be had in that format.
+        """
+        wanted = self.dtype if installed.model is None else installed.model.name
+        if wanted not in self._formats:
+            if self._opener is None:
+                raise MethodError(f"`{self.model}` was loaded without a way to load it again")
+            self._formats[wanted] = self._opener(self.model, dtype=wanted)
+        return self._formats[wanted]
 
     def drafting_model(self, path: str) -> TorchEngine:
         """Return the model that drafts for this one, loaded when it is first asked for.
@@ -178,6 +182,17 @@ class TorchEngine:
                 it; a plan that decides about the cache or the sub-layers while it runs, and
                 particles, read every prompt whole.
         """
+        if (own := self.under(installed)) is not self:
+            plain = replace(installed, model=None)
+            return own.generate(
+                requests,
+                sampling,
+                installed=plain,
+                ledger=ledger,
+                on_token=on_token,
+                on_step=on_step,
+                shared=shared,
+            )
         run = Run(self, sampling, installed, ledger, on_token, on_step)
         if sampling.particles:
             return particle_outputs(run, requests, installed)
@@ -203,6 +218,11 @@ class TorchEngine:
         """
         if sampling.particles:
             raise MethodError("a conversation draws one answer a turn: take the particles off")
+        if self.under(installed) is not self:
+            raise MethodError(
+                "a conversation is held in the model's own number format",
+                hint="take `precision` out of the plan, or load the model in that format",
+            )
         if installed.cache is not None:
             raise MethodError(
                 "a conversation goes on from its whole cache",
@@ -218,7 +238,8 @@ class TorchEngine:
 
     def reading_cost(self, tokens: int, installed: Installed) -> Cost:
         """Return what it costs to read so many tokens as the beginning of a prompt."""
-        return reading_cost(self, installed.depth or self._base, tokens, CHUNK)
+        own = self.under(installed)
+        return reading_cost(own, installed.depth or self._base, tokens, CHUNK)
 
     def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
         """Return what takes tokens under the constraint that is asked for."""
@@ -250,6 +271,8 @@ class TorchEngine:
             WorkloadError: the prompt is empty, or the two do not fit the context.
             ModelError: the model's logits are not numbers.
         """
+        if (own := self.under(installed)) is not self:
+            return own.score(prompt, continuation, installed=replace(installed, model=None))
         depth = installed.depth or self._base
         tokens = [*prompt, *continuation][:-1]
         _check_length(len(prompt), len(tokens), self.shape.context)

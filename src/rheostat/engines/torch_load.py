@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rheostat.engines.torch_levels import Levels
+    from rheostat.engines.torch_named import Opener
     from rheostat.engines.weights_cache import LoadedModel
 
 DTYPES = {
@@ -91,7 +92,7 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     dtype: str,
     *,
     device: torch.device = CPU,
-    opener: Callable[[str], TorchEngine] | None = None,
+    opener: Opener | None = None,
     progress: Callable[[str], None] | None = None,
     remeasure: bool = False,
 ) -> TorchEngine:

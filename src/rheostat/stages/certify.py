@@ -19,8 +19,8 @@ from rheostat.catalog import installed as install
 from rheostat.catalog import methods
 from rheostat.kernel.certify.fixed_sequence import certified, frozen_path
 from rheostat.kernel.plan import Plan
-from rheostat.stages.choice import WORTH
 from rheostat.stages.claim import claim_of
+from rheostat.stages.goal import WORTH
 from rheostat.stages.losses import BATCH, base_samples, evaluator, nats
 from rheostat.workloads.marks import marks, refuse_overlap
 

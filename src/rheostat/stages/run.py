@@ -72,8 +72,7 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
     own = ready(plan, engine)
     watched = None if shadow is None else watch(own, shadow, sampling)
     installed = catalog.installed(own, engine.shape, engine.card.offers)
-    # refuses a prompt that cannot be run before any work is done
-    prompts = [engine.encode(request) for request in requests]
+    prompts = [engine.encode(request) for request in requests]  # refuses some before any work
     common = shared_prefix(prompts) if engine.card.name == "torch" else None
     header = {
         "version": VERSION,

@@ -62,7 +62,7 @@ def _failures(losses: Floats) -> Floats:
 
 
 def _whole(losses: Floats, items: int | None) -> int:
-    size = losses.shape[-1]
+    size = int(losses.shape[-1])
     assert items in (None, size), "the bound needs the whole sample"
     return size
 

@@ -61,6 +61,7 @@ def unpacked(held: Bytes, bits: int) -> Singles:
     """Return what `packed` held, float32."""
     if bits != 4:
         return held.astype(np.float32)
-    pairs = np.stack([held & 15, held >> 4], axis=-1)
+    levels = held.astype(np.uint8)
+    pairs = np.stack([levels & 15, levels >> 4], axis=-1)
     whole: Singles = pairs.reshape(*held.shape[:-1], -1).astype(np.float32) - 8
     return whole
