@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     Entry = Mapping[str, Any]
 
-COSTS = {"price": "price (open mark: measured seconds)", "flops": "FLOP", "bytes": "bytes read"}
-COLOURS = (BLUE, GREEN, SKY, "#E69F00", "#F0E442")
+COSTS = {"price": "price (triangle: measured seconds)", "flops": "FLOP", "bytes": "bytes read"}
+COLOURS = (BLUE, GREEN, SKY, "#E69F00", "#5D3A9B", "#8B5A2B", "#B8A800")
 ROOM = 2.0
 """How far above the limit, or above the plan's loss, losses are shown, as a multiple."""
 
@@ -102,17 +102,17 @@ def _panel(axes: Axes, plan: Plan, tried: Sequence[Entry], cost: str) -> None:
     _marks(axes, controls, "x", PINK, "chance or a fixed choice", size=6)
     axes.plot([1], [neutral], "s", color="black", ms=7, label="base", zorder=5)
     kept = [e for e in tried if e.get("kept") and e.get("methods")]
-    _marks(axes, _spots(kept, cost), "D", ORANGE, "the plan, predicted", size=8)
+    _marks(axes, _spots(kept, cost), "D", ORANGE, "the plan, predicted", size=12, filled=False)
     oracle = (references.get("oracle") or {}).get("drafts")
     if cost == "price" and oracle is not None and kept:
         y = number(kept[0], "loss") or 0.0
-        axes.plot([oracle], [y], "*", color="black", ms=10, label="perfect draft lengths", zorder=6)
+        axes.plot([oracle], [y], "*", color="black", ms=6, label="perfect draft lengths", zorder=6)
     texts = (plan.predicted.get("oracle") or {}).get("texts") or {}
     best = number(texts, "oracle")
     if cost == "price" and best is not None and limit is not None:
         axes.plot([best], [limit], "*", color=GREY, ms=10, label="best setting of each text")
     measured = _measured(plan, cost)
-    _marks(axes, measured, "^", ORANGE, "the plan, measured on unseen items", size=8, filled=False)
+    _marks(axes, measured, "^", ORANGE, "the plan, measured on unseen items", size=6)
     axes.set_xlim(left=0, right=max(1.08, min(1.6, axes.get_xlim()[1])))
 
 
@@ -162,7 +162,7 @@ def _marks(  # noqa: PLR0913  # a look has many parts
         marker=marker,
         ms=size,
         color=colour,
-        mfc=colour if filled else "white",
+        mfc=colour if filled else "none",
         label=label,
     )
 

@@ -95,8 +95,10 @@ def ways_priced(
     }
     lot = ByLot(sources=tuple(sources.values()), lengths=LENGTHS)
     ways: dict[str, Drafter | None] = {BASE: None, CONTROLLER: controller, BY_LOT: lot, **fixed}
+    # a plan's dial may stop the controller short of the fixed lengths: it does not bind the oracle
+    free = [(source, max(longest, *LENGTHS)) for source, longest in controller.sources]
     return {
-        ORACLE: oracle_price(controller.sources, start, answer, step),
+        ORACLE: oracle_price(free, start, answer, step),
         **{name: replayed(way, start, answer, step).price for name, way in ways.items()},
     }
 
