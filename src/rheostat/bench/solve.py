@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from rheostat import catalog
 from rheostat.bench.its_hub_peer import its_hub_rules, its_hub_version
 from rheostat.bench.result import envelope
-from rheostat.bench.solve_budget import best_split, difference, equal_split, run_under
+from rheostat.bench.solve_budget import (
+    Known,
+    Likely,
+    best_split,
+    difference,
+    equal_split,
+    run_under,
+)
 from rheostat.bench.solve_recordings import (
     CORE,
     MODEL,
@@ -26,13 +33,18 @@ from rheostat.bench.solve_recordings import (
 )
 from rheostat.bench.solve_rules import (
     SHIFTS,
+    against,
     against_fixed,
     compared,
     drawn_by,
     figures,
     first_votes,
     hindsight,
+    prefill_equivalents,
+    verdict,
 )
+from rheostat.engines.torch_load import load_torch
+from rheostat.kernel.cost_laws import fitted
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.policies.by_value import ByValue
 from rheostat.kernel.policies.in_turn import InTurn
@@ -45,10 +57,14 @@ if TYPE_CHECKING:
     from rheostat.bench.solve_budget import Spent
     from rheostat.bench.solve_rules import Drawn, Figures
     from rheostat.kernel.allocation import Allocation
+    from rheostat.kernel.cost_laws import PrefillEquivalents
     from rheostat.kernel.samples import Ended, SamplePolicy
+    from rheostat.workloads.verifier import Verifier
 
 OFFERS = frozenset({"sample", "sample.logprobs"})
 """What a recording offers to a rule."""
+ACTS = frozenset(f"sample.{act}" for act in ("score", "pause", "compare", "probe", "temperature"))
+"""What a rule may do besides where a benchmark serves it."""
 DIALS = (0.25, 0.5, 0.75, 1.0)
 ERRORS = (0.01, 0.05, 0.1, 0.2)
 """Dials of rules whose dial is an error rate."""
@@ -60,6 +76,10 @@ FLIPS = (0.1, 0.3)
 """Shares of answers that noisy verifiers judge wrongly."""
 FRUGAL = 0.3
 """Of a frugal run; chosen on the recordings of `CALIBRATION_SEED`."""
+LIKELY = -0.2
+"""Mean nats a token from which the model's own verifier passes a sample; chosen likewise."""
+CONTEXTS = (48, 64, 96)
+"""Lengths at which the cost of a written token is looked at."""
 SOLVED = 0.97
 """Share of round robin's solved questions whose cost is compared."""
 FIRST_SUCCESS = "best_of_n"
@@ -87,7 +107,9 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "everything": journal.part("everything", partial(_whole, questions, say)),
         "budget": journal.part("budget", partial(_budgets, questions, say)),
         "verdicts": {
-            rule["name"]: _verdict(rule) for rule in rules["rules"] if rule["dial"] == rule["usual"]
+            rule["name"]: verdict(rule["against_fixed"], rule["against_lots"])
+            for rule in rules["rules"]
+            if rule["dial"] == rule["usual"]
         },
     }
 
@@ -95,7 +117,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
 def decision(name: str, dial: float) -> SamplePolicy:
     """Return a method's policy at a dial."""
     plan = Plan(model=MODEL, methods=(Setting(name=name, dial=dial),))
-    policy = catalog.installed(plan, None, OFFERS | {"sample.score"}).sample
+    policy = catalog.installed(plan, None, OFFERS | ACTS).sample
     assert policy is not None
     return policy
 
@@ -109,15 +131,20 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     """Compare all rules on questions of which the model knows something."""
     fixed = [figures(first_votes(n), questions) for n in range(1, SAMPLES + 1)]
     whole, oracle = fixed[-1], figures(hindsight, questions)
+    law = prefill_law(say)
+    all_read = prefill_equivalents(whole, questions, law).sum()
     rows = []
     for name, dial, usual in _settings():
         say(f"replaying {name} at {dial:g}")
         own = figures(_rule(decision(name, dial)), questions)
-        compare = {"against_fixed": against_fixed(own, fixed)}
-        rows.append(
-            {"name": name, "dial": dial, "usual": usual} | compared(own, whole, oracle) | compare
-        )
+        row = {"name": name, "dial": dial, "usual": usual} | compared(own, whole, oracle)
+        read = prefill_equivalents(own, questions, law).sum()
+        row |= {"pte_ratio": float(read / all_read), "against_fixed": against_fixed(own, fixed)}
+        if dial == usual:
+            row["against_lots"] = against(own, by_lot(own, whole, questions))
+        rows.append(row)
     return {
+        "prefill_equivalents": law.to_json(),
         "majority": compared(whole, whole, oracle),
         "oracle": compared(oracle, whole, oracle),
         "fixed": [{"samples": n + 1} | compared(f, whole, oracle) for n, f in enumerate(fixed)],
@@ -126,15 +153,29 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     }
 
 
+def prefill_law(say: Callable[[str], None]) -> PrefillEquivalents:
+    """Return what a written token costs on this machine, one sample at a time, in tokens read."""
+    engine = load_torch(MODEL, dtype="float32", threads=1, progress=say)
+    law, _ = fitted(engine.shape, engine.prices(), contexts=CONTEXTS)
+    return law
+
+
+def by_lot(own: Figures, whole: Figures, questions: Sequence[Recorded]) -> Figures:
+    """Return stopping by lot at a rule's tokens, all samples at most."""
+    share = min(1.0, own.tokens.sum() / whole.tokens.sum())
+    return figures(_rule(decision("random_stop", 1.0 - float(share))), questions)
+
+
 def _its_hub(
     questions: Sequence[Recorded], whole: Figures, oracle: Figures, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Run its-hub's own rules on the same samples, where the package is installed."""
     version, found = its_hub_version(), {}
-    if version is not None:
-        for name, rule in its_hub_rules().items():
-            say(f"running {name}")
-            found[name] = compared(figures(rule, questions), whole, oracle)
+    if version is None:
+        return {"version": None, "skipped": "the package its-hub is not installed here"}
+    for name, rule in its_hub_rules().items():
+        say(f"running {name}")
+        found[name] = compared(figures(rule, questions), whole, oracle)
     return {"version": version, "rules": found}
 
 
@@ -204,8 +245,8 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
             curve.append({"share": share} | of(run))
         reached = [p["tokens"] for p in curve if p["solved"] * len(questions) >= wanted]
         noisy = {
-            str(flips): of(run_under(questions, policy, allocation, tokens=tokens, flips=flips))
-            for flips in FLIPS
+            label: of(run_under(questions, policy, allocation, tokens=tokens, verifier=verifier))
+            for label, verifier in verifiers(questions).items()
         }
         found["allocations"][name] = {
             **of(own),
@@ -217,6 +258,12 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
             "ratio_to_round_robin": min(reached) / everything if reached else None,
         }
     return found
+
+
+def verifiers(questions: Sequence[Recorded]) -> dict[str, Verifier]:
+    """Return verifiers that err, by name."""
+    noisy: dict[str, Verifier] = {f"{flips:g}": Known(questions, flips) for flips in FLIPS}
+    return noisy | {"own log-probability": Likely(questions, LIKELY)}
 
 
 def allocations() -> dict[str, Allocation]:
@@ -241,19 +288,3 @@ def _settings() -> list[tuple[str, float, float]]:
 
 def _rule(policy: SamplePolicy) -> Callable[[Sequence[Ended], str], Drawn]:
     return lambda ended, name: drawn_by(policy, ended, name=name)
-
-
-def _verdict(rule: dict[str, Any]) -> dict[str, Any]:
-    """A rule beats the controls when it does better than fixed numbers at equal tokens."""
-    gains = rule["against_fixed"]
-    better = [name for name in ("agrees", "right") if gains[f"{name}_interval"][0] > 0]
-    words = {"agrees": "agreement", "right": "accuracy"}
-    said = ", ".join(
-        f"{words[name]} {gains[name]:+.3f} ({gains[f'{name}_interval'][0]:+.3f} to "
-        f"{gains[f'{name}_interval'][1]:+.3f})"
-        for name in words
-    )
-    return {
-        "beats_controls": bool(better),
-        "evidence": f"against fixed numbers of samples at the same tokens: {said}",
-    }

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.allocation import Allocation
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.samples import SamplePolicy
+    from rheostat.workloads.verifier import Verifier
 
 RESAMPLES = 4000
 
@@ -77,7 +78,7 @@ class _Memory:
 
 
 @final
-class _Known:
+class Known:
     """The verifier that knows which recorded answers are right, and says so but for some flips.
 
     Whether an answer of a question is judged wrongly is drawn once, from its name.
@@ -85,11 +86,18 @@ class _Known:
 
     name = "known"
 
-    def __init__(self, questions: Sequence[Recorded], flips: float) -> None:
+    def __init__(self, questions: Sequence[Recorded], flips: float = 0.0) -> None:
+        """Know the questions.
+
+        Args:
+            questions: with their recorded samples.
+            flips: share of answers that are judged wrongly.
+        """
         self._right: Mapping[str, Recorded] = {question.id: question for question in questions}
         self._flips = flips
 
     def score(self, request: Request, text: str, answer: str | None) -> float:
+        """Return 1 for an answer that is taken to be right."""
         if answer is None:
             return 0.0
         right = self._right[request.id].right_answer(answer)
@@ -97,7 +105,31 @@ class _Known:
         return float(right != (lot < self._flips))
 
     def close(self) -> None:
-        pass
+        """Hold nothing."""
+
+
+@final
+class Likely:
+    """The model itself as the verifier: a sample passes when its tokens were likely enough."""
+
+    name = "own log-probability"
+
+    def __init__(self, questions: Sequence[Recorded], least: float) -> None:
+        """Know the recorded log-probabilities; `least` in mean nats a token."""
+        self._least = least
+        self._nats = {
+            (question.id, ended.text): ended.logprob
+            for question in questions
+            for ended in question.ended
+        }
+
+    def score(self, request: Request, text: str, answer: str | None) -> float:
+        """Return 1 for a likely sample that gives an answer."""
+        nats = self._nats[request.id, text]
+        return float(answer is not None and nats is not None and nats >= self._least)
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 def run_under(
@@ -106,12 +138,16 @@ def run_under(
     allocation: Allocation,
     *,
     tokens: int | None,
-    flips: float = 0.0,
+    verifier: Verifier | None = None,
 ) -> Spent:
     """Let an allocation spend a budget of tokens, prompts included, on the questions.
 
     Args:
-        flips: share of answers that the verifier judges wrongly; solved is what is truly right.
+        questions: with their recorded samples.
+        policy: of every question.
+        allocation: who gets the next sample.
+        tokens: the budget; None = no limit.
+        verifier: None = the one that knows; solved is what is truly right.
     """
     ledger = Ledger(Caps(tokens=tokens), name="bench")
     items = [Request(id=question.id, prompt=question.id) for question in questions]
@@ -136,7 +172,7 @@ def run_under(
             questions=asked,
             allocation=allocation,
             limits=Limits(),
-            verifier=_Known(questions, flips),
+            verifier=verifier or Known(questions),
         ).run()
         store.close()
     solved = [

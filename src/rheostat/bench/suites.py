@@ -10,10 +10,13 @@ from rheostat.bench.base import bench_base
 from rheostat.bench.cache import bench_cache
 from rheostat.bench.certify import bench_certify
 from rheostat.bench.constrain import bench_constrain
+from rheostat.bench.controls import bench_controls
 from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.draft import bench_draft
+from rheostat.bench.drive import bench_drive
 from rheostat.bench.journal import Journal
+from rheostat.bench.judge import bench_judge
 from rheostat.bench.numerics import bench_numerics
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
@@ -22,6 +25,7 @@ from rheostat.bench.solve import bench_solve
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
+from rheostat.bench.verify import bench_verify
 from rheostat.bench.wide import bench_wide
 from rheostat.errors import UserError
 
@@ -38,9 +42,12 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "cache": bench_cache,
         "certify": bench_certify,
         "constrain": bench_constrain,
+        "controls": bench_controls,
         "decode": bench_decode,
         "depth": bench_depth,
         "draft": bench_draft,
+        "drive": bench_drive,
+        "judge": bench_judge,
         "numerics": bench_numerics,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
@@ -48,6 +55,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,
+        "verify": bench_verify,
         "wide": bench_wide,
     }
 )
