@@ -235,6 +235,7 @@ def test_every_verdict_is_of_a_method():
     verdicts = {"llm_drop", "ffn_skip", "copyspec", "suffix", "awrs", *selfdraft.METHODS}
     verdicts |= set(cache.names()) - {"random_keep"}
     unmeasured = {"draft_model"}  # there is no smaller model of the embedded one's vocabulary
+    unmeasured |= {"bfp", "kv_direct"}  # they let nothing go, so no control stands beside them
     inside = {
         name
         for name, found in catalog.methods().items()

@@ -132,7 +132,8 @@ def test_a_noisy_verifier_errs_as_often_as_told_and_alike_every_time():
         for flips in (0.0, 0.3, 0.3)
     )
     assert exact.solved.all()
-    assert 0.5 < noisy.solved.mean() < 0.9  # the first answer is right, and believed in 0.7
+    # The first answer is right and believed in 0.7; where both are doubted, the vote keeps it.
+    assert 0.7 + 0.3**2 < noisy.solved.mean() < 1
     assert noisy.tokens.tolist() == again.tokens.tolist()
 
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from rheostat.kernel.seams import Installed
 
 SEED = 500000
-NEW_TOKENS = 128
+NEW_TOKENS = 64
 WORKLOADS = ("edit", "copy", "summarise", "chat")
-GROUPS: Mapping[int, int] = {1: 5, 4: 3}
+GROUPS: Mapping[int, int] = {1: 4, 4: 2}
 """Requests at once, and how many such groups answer; one more before them warms up."""
 KINDS = ("NONE", "NGRAM_SIMPLE 3 10", "NGRAM_MAP_K 3 10")
 """llama.cpp dense, and the kinds that are fastest on one thread."""

@@ -22,7 +22,46 @@ typedef struct {
   long groups;
 } Rounded;
 
+/* relaxed arithmetic cannot write what is no number */
+static inline void no_number(const Rounded *to, long g) {
+  const uint32_t none = 0x7FC00000;
+  memcpy(to->unit + g, &none, 4);
+  memcpy(to->sum + g, &none, 4);
+}
+
 /* Rounds x [n, groups * 32]; a group with a number that is none has no unit, so no product. */
+#ifdef BYTE_PRODUCTS
+
+static inline void round_rows(const float *x, const Rounded *to, long n) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF), half = _mm512_set1_epi32(64);
+  for (long g = 0; g < n * to->groups; g++) {
+    __m512 a = _mm512_loadu_ps(x + g * GROUP), b = _mm512_loadu_ps(x + g * GROUP + 16);
+    /* magnitudes are ordered like their bits */
+    __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(a), magnitude),
+                                    _mm512_and_si512(_mm512_castps_si512(b), magnitude));
+    uint32_t exponent = _mm512_reduce_max_epu32(bits);
+    float largest;
+    memcpy(&largest, &exponent, 4);
+    __m512 many = _mm512_set1_ps(largest > 1e-30f ? (float)LARGEST / largest : 0.0f);
+    float unit = largest * (1.0f / (float)LARGEST);
+    __m512i p = _mm512_cvtps_epi32(_mm512_mul_ps(a, many));
+    __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(b, many));
+    __m512i high_p = _mm512_srai_epi32(_mm512_add_epi32(p, half), 7);
+    __m512i high_q = _mm512_srai_epi32(_mm512_add_epi32(q, half), 7);
+    __m512i low_p = _mm512_sub_epi32(p, _mm512_slli_epi32(high_p, 7));
+    __m512i low_q = _mm512_sub_epi32(q, _mm512_slli_epi32(high_q, 7));
+    _mm_storeu_si128((__m128i *)(to->high + g * GROUP), _mm512_cvtepi32_epi8(high_p));
+    _mm_storeu_si128((__m128i *)(to->high + g * GROUP + 16), _mm512_cvtepi32_epi8(high_q));
+    _mm_storeu_si128((__m128i *)(to->low + g * GROUP), _mm512_cvtepi32_epi8(low_p));
+    _mm_storeu_si128((__m128i *)(to->low + g * GROUP + 16), _mm512_cvtepi32_epi8(low_q));
+    to->unit[g] = unit;
+    to->sum[g] = unit * (float)_mm512_reduce_add_epi32(_mm512_add_epi32(p, q));
+    if (exponent >= 0x7F800000) no_number(to, g);
+  }
+}
+
+#else
+
 static inline void round_rows(const float *x, const Rounded *to, long n) {
   for (long g = 0; g < n * to->groups; g++) {
     const float *in = x + g * GROUP;
@@ -47,13 +86,11 @@ static inline void round_rows(const float *x, const Rounded *to, long n) {
     }
     to->unit[g] = unit;
     to->sum[g] = unit * (float)total;
-    if (exponent >= 0x7F800000) {
-      const uint32_t none = 0x7FC00000;
-      memcpy(to->unit + g, &none, 4);
-      memcpy(to->sum + g, &none, 4);
-    }
+    if (exponent >= 0x7F800000) no_number(to, g);
   }
 }
+
+#endif
 
 #ifdef BYTE_PRODUCTS
 

@@ -22,10 +22,13 @@ from rheostat.engines.machine import instruction_sets, machine
 from rheostat.errors import OutputError
 
 SOURCES = tuple(
-    Path(__file__).with_name(name) for name in ("fused_ops.c", "level_step.c", "head_scan.c")
+    Path(__file__).with_name(name)
+    for name in ("fused_ops.c", "level_step.c", "head_scan.c", "team.c")
 )
-HEADERS = tuple(Path(__file__).with_name(name) for name in ("byte_rows.h", "level_product.h"))
-OPTIONS = ("-O3", "-ffast-math", "-fno-reciprocal-math", "-fPIC")
+HEADERS = tuple(
+    Path(__file__).with_name(name) for name in ("byte_rows.h", "level_product.h", "team.h")
+)
+OPTIONS = ("-O3", "-ffast-math", "-fno-reciprocal-math", "-fPIC", "-pthread")
 TUNED = ("-march=native", "-mcpu=native", "")
 """Options that name this processor, of which a compiler may know none."""
 LIMIT = 120.0
@@ -72,7 +75,17 @@ def _compiled(compiler: list[str], path: Path) -> str:
                 try:
                     for source, to in zip(SOURCES, made, strict=True):
                         _run([*compiler, *options, "-c", "-o", str(to), str(source)])
-                    _run([*compiler, "-shared", "-o", str(partial), *map(str, made), "-lm"])
+                    _run(
+                        [
+                            *compiler,
+                            "-shared",
+                            "-o",
+                            str(partial),
+                            *map(str, made),
+                            "-lm",
+                            "-pthread",
+                        ]
+                    )
                 finally:
                     for to in made:
                         to.unlink(missing_ok=True)

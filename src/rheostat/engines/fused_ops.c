@@ -55,26 +55,28 @@ static inline bf16 store_bf16(float v) {
   }                                                                                                \
   /* Rotates queries and keys of qkv [n, (heads + 2 kv) * size] by turns [n, size / 2] (cosine and \
    * sine), puts queries in the order [kv, group, n, size], keys and values behind each other into \
-   * held [n, 2, kv, size]. */                                                                     \
+   * held [n, 2, kv, size]; of key-value heads `from` to `to` alone. */                            \
   void turn_##NAME(const P *qkv, const float *turns, S *queries, S *held, long n, long kv,         \
-                   long group, long size) {                                                        \
+                   long group, long size, long from, long to) {                                    \
     long half = size / 2, heads = kv * group, row = (heads + 2 * kv) * size;                       \
     for (long r = 0; r < n; r++) {                                                                 \
       const float *turn = turns + r * size;                                                        \
-      for (long head = 0; head < heads + kv; head++) {                                             \
+      long own = (to - from) * group, all = own + to - from; /* queries, and keys behind them */   \
+      for (long i = 0; i < all; i++) {                                                             \
+        long head = i < own ? from * group + i : heads + from + i - own;                           \
         const P *in = qkv + r * row + head * size;                                                 \
         S *out = head < heads ? queries + (head * n + r) * size                                    \
                               : held + (r * 2 * kv + head - heads) * size;                         \
-        for (long i = 0; i < half; i++) {                                                          \
-          float a = load_##P(in[2 * i]), b = load_##P(in[2 * i + 1]);                              \
-          float c = turn[2 * i], s = turn[2 * i + 1];                                              \
-          out[2 * i] = store_##S(a * c - b * s);                                                   \
-          out[2 * i + 1] = store_##S(a * s + b * c);                                               \
+        for (long j = 0; j < half; j++) {                                                          \
+          float a = load_##P(in[2 * j]), b = load_##P(in[2 * j + 1]);                              \
+          float c = turn[2 * j], s = turn[2 * j + 1];                                              \
+          out[2 * j] = store_##S(a * c - b * s);                                                   \
+          out[2 * j + 1] = store_##S(a * s + b * c);                                               \
         }                                                                                          \
       }                                                                                            \
       const P *values = qkv + r * row + (heads + kv) * size;                                       \
       S *out = held + (r * 2 + 1) * kv * size;                                                     \
-      for (long i = 0; i < kv * size; i++) out[i] = store_##S(load_##P(values[i]));                \
+      for (long i = from * size; i < to * size; i++) out[i] = store_##S(load_##P(values[i]));      \
     }                                                                                              \
   }                                                                                                \
   /* Puts attended [heads, n, size] in the order [n, heads * size]. */                             \
@@ -86,11 +88,12 @@ static inline bf16 store_bf16(float v) {
           out[(r * heads + head) * size + i] = store_##P(load_##S(in[i]));                         \
       }                                                                                            \
   }                                                                                                \
-  /* out [n, inner] = silu(gate) * up of hidden [n, 2 * inner]; rounds like torch in between. */   \
-  void gate_##NAME(const P *hidden, P *out, long n, long inner) {                                  \
+  /* out [n, inner] = silu(gate) * up of hidden [n, 2 * inner], columns `from` to `to` of it;      \
+   * rounds like torch in between. */                                                              \
+  void gate_##NAME(const P *hidden, P *out, long n, long inner, long from, long to) {              \
     for (long r = 0; r < n; r++) {                                                                 \
       const P *gate = hidden + r * 2 * inner, *up = gate + inner;                                  \
-      for (long i = 0; i < inner; i++) {                                                           \
+      for (long i = from; i < to; i++) {                                                           \
         float v = load_##P(gate[i]);                                                               \
         float inverse = 1.0f + expf(fminf(-v, 88.0f)); /* relaxed arithmetic knows no infinity */  \
         float opened = load_##S(store_##S(v / inverse));                                           \

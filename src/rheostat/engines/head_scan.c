@@ -4,6 +4,7 @@
  * quad j is level + 128 of (row lane, column 4 * j + i). Sums over a group are whole numbers.
  */
 #include "byte_rows.h"
+#include "team.h"
 
 enum { QUADS = 8, SIDE = 4 };
 
@@ -68,10 +69,11 @@ static inline void scan_block(const Cell *cells, const Rounded *x, const int32_t
 
 #endif
 
-/* near [n, vocabulary] = x, rounded, times the transposed head. */
+/* The blocks `part` of 16 tokens each of near [n, vocabulary] = x, rounded, times the head. */
 static void scan(const Cell *head, const Rounded *x, const int32_t *bias, float *near, long n,
-                 long vocabulary) {
-  for (long at = 0; at < vocabulary; at += LANES, head += x->groups)
+                 long vocabulary, Share part) {
+  head += part.from * x->groups;
+  for (long at = part.from * LANES; at < part.to * LANES; at += LANES, head += x->groups)
     for (long r = 0; r < n; r += SIDE) {
       long now = n - r;
       if (now == 1)
@@ -126,46 +128,73 @@ static long candidates(const float *near, const Bounds *bounds, float size, floa
   return kept;
 }
 
+/* A scan, and its memory. */
+typedef struct {
+  const Cell *head;
+  const Bounds *bounds;
+  const float *x;
+  float *near;
+  int32_t *bias;
+  int64_t *tokens, *counts;
+  long n, vocabulary, most;
+  Rounded rounded;
+} Scan;
+
+/* The candidates of row r, and their count; none where x holds what is no number. */
+static void judge(const Scan *scan, long r) {
+  long groups = scan->rounded.groups;
+  float squares = 0, units = 0;
+  uint32_t exponent = 0;
+  for (long i = 0; i < groups * GROUP; i++) {
+    float v = scan->x[r * groups * GROUP + i];
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    exponent |= (bits & 0x7F800000) == 0x7F800000;
+    squares += v * v;
+  }
+  for (long g = 0; g < groups; g++) {
+    float unit = scan->rounded.unit[r * groups + g];
+    units += unit * unit;
+  }
+  /* each of 32 numbers is off by half a unit, and by the rounding of x / unit */
+  float size = sqrtf(squares), lost = 0.51f * sqrtf((float)GROUP * units);
+  scan->counts[r] = 0;
+  if (!exponent)
+    scan->counts[r] = candidates(scan->near + r * scan->vocabulary, scan->bounds, size, lost,
+                                 scan->tokens + r * scan->most, scan->most, scan->vocabulary);
+}
+
+/* Blocks of tokens are scanned by one member each, rows are judged by one member each. */
+static void scan_part(void *shared, long rank, long size) {
+  const Scan *s = shared;
+  scan(s->head, &s->rounded, s->bias, s->near, s->n, s->vocabulary,
+       share_of(s->vocabulary / LANES, rank, size));
+  team_wait(size);
+  Share rows = share_of(s->n, rank, size);
+  for (long r = rows.from; r < rows.to; r++) judge(s, r);
+}
+
 /* For every row of x [n, groups * 32]: its candidates, tokens [n, most], and counts [n]. `near` is
  * memory of n * vocabulary, `bytes` of 64 and `numbers` of 4 for every group of x. */
 void head_scan(const Cell *head, const Bounds *bounds, const float *x, float *near, int8_t *bytes,
                int32_t *numbers, int64_t *tokens, int64_t *counts, long n, long groups,
-               long vocabulary, long most) {
-  int32_t *bias = numbers;
-  Rounded rounded = {.high = bytes,
-                     .low = bytes + n * groups * GROUP,
-                     .unit = (float *)(numbers + 2 * n * groups),
-                     .sum = (float *)(numbers + 3 * n * groups),
-                     .groups = groups};
-  round_rows(x, &rounded, n);
+               long vocabulary, long most, long threads) {
+  Scan work = {.head = head, .bounds = bounds, .x = x, .near = near, .bias = numbers,
+               .tokens = tokens, .counts = counts, .n = n, .vocabulary = vocabulary, .most = most};
+  work.rounded = (Rounded){.high = bytes,
+                           .low = bytes + n * groups * GROUP,
+                           .unit = (float *)(numbers + 2 * n * groups),
+                           .sum = (float *)(numbers + 3 * n * groups),
+                           .groups = groups};
+  round_rows(x, &work.rounded, n);
   for (long g = 0; g < n * groups; g++) {
     int32_t above = 0, below = 0;
     for (int i = 0; i < GROUP; i++) {
-      above += rounded.high[g * GROUP + i];
-      below += rounded.low[g * GROUP + i];
+      above += work.rounded.high[g * GROUP + i];
+      below += work.rounded.low[g * GROUP + i];
     }
-    bias[2 * g] = -128 * above;
-    bias[2 * g + 1] = -128 * below;
+    work.bias[2 * g] = -128 * above;
+    work.bias[2 * g + 1] = -128 * below;
   }
-  scan(head, &rounded, bias, near, n, vocabulary);
-  for (long r = 0; r < n; r++) {
-    float squares = 0, units = 0;
-    uint32_t exponent = 0;
-    for (long i = 0; i < groups * GROUP; i++) {
-      float v = x[r * groups * GROUP + i];
-      uint32_t bits;
-      memcpy(&bits, &v, 4);
-      exponent |= (bits & 0x7F800000) == 0x7F800000;
-      squares += v * v;
-    }
-    for (long g = 0; g < groups; g++) {
-      float unit = rounded.unit[r * groups + g];
-      units += unit * unit;
-    }
-    /* each of 32 numbers is off by half a unit, and by the rounding of x / unit */
-    float size = sqrtf(squares), lost = 0.51f * sqrtf((float)GROUP * units);
-    counts[r] = exponent ? 0
-                         : candidates(near + r * vocabulary, bounds, size, lost, tokens + r * most,
-                                      most, vocabulary);
-  }
+  team_run(scan_part, &work, threads);
 }

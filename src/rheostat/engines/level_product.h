@@ -11,6 +11,7 @@
 #ifndef LEVEL_PRODUCT_H
 #define LEVEL_PRODUCT_H
 #include "byte_rows.h"
+#include "team.h"
 
 enum { QUADS = 4, MOST_ROWS = 64 };
 
@@ -85,10 +86,12 @@ static inline void block_product(const Cell *cells, const Rounded *x, float *out
 
 #endif
 
-/* out [n, width] = x times the transposed matrix; n is at most MOST_ROWS. */
+/* The blocks `part` of 16 columns each of out [n, width] = x times the transposed matrix; n is at
+ * most MOST_ROWS. */
 static inline void packed_product(const Cell *matrix, const Rounded *x, float *out, long n,
-                                  long width) {
-  for (long at = 0; at < width; at += LANES, matrix += x->groups) {
+                                  long width, Share part) {
+  matrix += part.from * x->groups;
+  for (long at = part.from * LANES; at < part.to * LANES; at += LANES, matrix += x->groups) {
     if (n == 1)
       block_product(matrix, x, out + at, 1, width);
     else

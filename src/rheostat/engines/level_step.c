@@ -1,7 +1,8 @@
 /* All layers of a step over few tokens in one call: four-bit weights, float32 between products.
  *
  * Every token is treated by itself: what a step reads beside it changes the order of attention's
- * float32 sums and nothing else. One thread.
+ * float32 sums and nothing else. Every number is made by one thread of the team in one way, so that
+ * their count changes none; what all need and is soon made (norms, rounding), each makes for itself.
  */
 #include <stdlib.h>
 
@@ -9,8 +10,9 @@
 
 void add_norm_f32_f32(const float *, const float *, const float *, float *, float *, long, long,
                       float);
-void turn_f32_f32(const float *, const float *, float *, float *, long, long, long, long);
-void gate_f32_f32(const float *, float *, long, long);
+void turn_f32_f32(const float *, const float *, float *, float *, long, long, long, long, long,
+                  long);
+void gate_f32_f32(const float *, float *, long, long, long, long);
 
 typedef struct {
   long layers, width, inner, kv, group, size;
@@ -29,155 +31,308 @@ typedef struct {
   const float *mask; /* additive, [new, held + new]; null = everything is seen */
 } Row;
 
-/* Memory of a step, cut from one piece. */
+/* A step: what it is of, and the memory that its members share. */
 typedef struct {
-  float *normed, *wide, *inner, *queries, *scores, *update;
+  const Shape *shape;
+  const Layer *layers;
+  const Row *rows;
+  long row_count, n, longest, most; /* most inputs of a product */
+  const uint8_t *attention, *mlp, *slots;
+  const float *turns;
+  float *x, *wide, *inner, *queries, *update;
+  char *own; /* memory of the members, one behind the other */
+  long own_bytes;
+} Step;
+
+/* A member, and what it has for itself. */
+typedef struct {
+  long rank, size;
+  float *x, *normed, *scores;
   Rounded rounded;
-} Room;
+} Member;
+
+static long padded(long floats) { return (4 * floats + 63) / 64 * 64; }
 
 static float *cut(char **at, long floats) {
   float *piece = (float *)*at;
-  *at += (4 * floats + 63) / 64 * 64;
+  *at += padded(floats);
   return piece;
 }
 
-static void project(const float *x, long in, const Cell *matrix, float *out, long width, long n,
-                    Room *room) {
-  room->rounded.groups = in / GROUP;
-  round_rows(x, &room->rounded, n);
-  packed_product(matrix, &room->rounded, out, n, width);
+static char *aligned(char *memory) { return memory + (64 - (uintptr_t)memory % 64); }
+
+/* The member's share of out [n, width] from column `first` on, `count` columns; x is rounded. */
+static void multiply(const Step *step, Member *m, const Cell *matrix, float *out, long width,
+                     long first, long count) {
+  Share part = share_of(count / LANES, m->rank, m->size);
+  part.from += first / LANES;
+  part.to += first / LANES;
+  packed_product(matrix, &m->rounded, out, step->n, width, part);
 }
 
-enum { PIECE = 64 };
-static const float HIDDEN = -1e30f; /* relaxed arithmetic knows no infinity */
+static void round_for(const Step *step, Member *m, const float *x, long in) {
+  m->rounded.groups = in / GROUP;
+  round_rows(x, &m->rounded, step->n);
+}
 
-/* One query against `count` keys; the values lie `values` numbers behind them. */
-static inline __attribute__((always_inline)) void attend(const float *query, const float *held,
-                                                         const float *mask, float *scores,
-                                                         float *out, long count, long stride,
-                                                         long values, long size) {
-  float largest = HIDDEN, total = 0, scale = 1.0f / sqrtf((float)size);
-  for (long t = 0; t < count; t++) {
-    float score = 0;
-    for (long i = 0; i < size; i++) score += query[i] * held[t * stride + i];
-    scores[t] = mask && mask[t] < -1e20f ? HIDDEN : score * scale;
+enum { SIDE = 4, PAIR = 2, PIECE = 64 };
+static const float HIDDEN = -1e30f; /* relaxed arithmetic knows no infinity */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Scores [many, room] of queries [many, size] against `count` keys. */
+INLINE void score(const float *queries, const float *keys, float *scores, long many, long count,
+                  long room, long stride, long size) {
+  float scale = 1.0f / sqrtf((float)size);
+  for (long t = 0; t < count; t++, keys += stride) {
+    float sum[SIDE] = {0}; /* held in registers */
+    for (long i = 0; i < size; i++)
+      for (long q = 0; q < many; q++) sum[q] += queries[q * size + i] * keys[i];
+    for (long q = 0; q < many; q++) scores[q * room + t] = sum[q] * scale;
   }
+}
+
+/* Scores to weights, in place; returns their sum. */
+static float weights(float *scores, const float *mask, long count) {
+  float largest = HIDDEN, total = 0;
+  for (long t = 0; mask && t < count; t++) scores[t] = mask[t] < -1e20f ? HIDDEN : scores[t];
   for (long t = 0; t < count; t++) largest = scores[t] > largest ? scores[t] : largest;
   for (long t = 0; t < count; t++) {
     float shown = scores[t] > 0.5f * HIDDEN ? 1.0f : 0.0f;
     scores[t] = shown * expf(fmaxf(scores[t] - largest, -87.0f));
     total += scores[t];
   }
-  for (long at = 0; at < size; at += PIECE) {
-    float sum[PIECE] = {0}; /* held in registers */
-    long piece = size - at < PIECE ? size - at : PIECE;
-    const float *value = held + values + at;
-    if (piece == PIECE)
-      for (long t = 0; t < count; t++)
-        for (long i = 0; i < PIECE; i++) sum[i] += scores[t] * value[t * stride + i];
+  return total;
+}
+
+/* Mean values of `many` queries, a piece of `width` numbers; out [many] as wide as they lie. */
+INLINE void mean(const float *scores, const float *values, const float *totals, float *const *out,
+                 long many, long count, long room, long stride, long width) {
+  float sum[PAIR][PIECE] = {{0}}; /* held in registers */
+  for (long t = 0; t < count; t++, values += stride)
+    for (long q = 0; q < many; q++)
+      for (long i = 0; i < width; i++) sum[q][i] += scores[q * room + t] * values[i];
+  for (long q = 0; q < many; q++)
+    for (long i = 0; i < width; i++) out[q][i] = sum[q][i] / totals[q];
+}
+
+/* Queries [many, size] of one key-value head, SIDE of them at most: a key is read once for all. */
+INLINE void attend(const float *queries, const float *keys, const float *const *mask,
+                   float *scores, float *const *out, long many, long count, long room, long stride,
+                   long values, long size) {
+  float totals[SIDE];
+  if (many == SIDE)
+    score(queries, keys, scores, SIDE, count, room, stride, size);
+  else if (many == 3)
+    score(queries, keys, scores, 3, count, room, stride, size);
+  else if (many == 2)
+    score(queries, keys, scores, 2, count, room, stride, size);
+  else
+    score(queries, keys, scores, 1, count, room, stride, size);
+  for (long q = 0; q < many; q++) totals[q] = weights(scores + q * room, mask[q], count);
+  for (long q = 0; q < many; q += PAIR)
+    for (long at = 0; at < size; at += PIECE) {
+      float *to[PAIR] = {out[q] + at, q + 1 < many ? out[q + 1] + at : 0};
+      const float *from = keys + values + at, *weight = scores + q * room;
+      long width = size - at < PIECE ? size - at : PIECE, now = many - q < PAIR ? 1 : PAIR;
+      if (width == PIECE && now == PAIR)
+        mean(weight, from, totals + q, to, PAIR, count, room, stride, PIECE);
+      else if (width == PIECE)
+        mean(weight, from, totals + q, to, 1, count, room, stride, PIECE);
+      else
+        mean(weight, from, totals + q, to, now, count, room, stride, width);
+    }
+}
+
+/* Asks for keys and values of some heads ahead of their use: in the order in which they lie. */
+static void fetch(const float *held, long count, long stride, long values, Share floats) {
+  for (long t = 0; t < count; t++, held += stride)
+    for (long i = floats.from; i < floats.to; i += 16) {
+      __builtin_prefetch(held + i, 0, 2);
+      __builtin_prefetch(held + values + i, 0, 2);
+    }
+}
+
+/* Attention of a row's new tokens, the member's share of heads; into inner [n, heads * size]. */
+static void attend_row(const Step *step, const Member *m, const Row *row, const float *keys) {
+  const Shape *s = step->shape;
+  long n = row->end - row->start, heads = s->kv * s->group, stride = 2 * s->kv * s->size;
+  long count = row->held + n, values = s->kv * s->size, size = s->size;
+  const float *queries = step->queries + row->start * heads * size;
+  Share part = share_of(heads, m->rank, m->size);
+  if (part.from == part.to) return;
+  Share read = {part.from / s->group * size, ((part.to - 1) / s->group + 1) * size};
+  fetch(keys, count, stride, values, read);
+  for (long at = part.from * n, many; at < part.to * n; at += many) {
+    long kv = at / n / s->group, end = (kv + 1) * s->group * n; /* where the next head's begin */
+    end = end < part.to * n ? end : part.to * n;
+    many = end - at < SIDE ? end - at : SIDE;
+    const float *mask[SIDE], *held = keys + kv * size;
+    float *out[SIDE];
+    for (long q = 0; q < many; q++) {
+      long head = (at + q) / n, r = (at + q) % n;
+      mask[q] = row->mask ? row->mask + r * count : 0;
+      out[q] = step->inner + ((row->start + r) * heads + head) * size;
+    }
+    if (size == 64)
+      attend(queries + at * size, held, mask, m->scores, out, many, count, step->longest, stride,
+             values, 64);
     else
-      for (long t = 0; t < count; t++)
-        for (long i = 0; i < piece; i++) sum[i] += scores[t] * value[t * stride + i];
-    for (long i = 0; i < piece; i++) out[at + i] = sum[i] / total;
+      attend(queries + at * size, held, mask, m->scores, out, many, count, step->longest, stride,
+             values, size);
   }
 }
 
-/* Asks for keys and values ahead of their use: in the order in which they lie. */
-static void fetch(const float *held, long floats) {
-  for (long i = 0; i < floats; i += 16) __builtin_prefetch(held + i, 0, 2);
+/* The attention of a layer: x normed [n, width] to update [n, width]. */
+static void attention(const Step *step, Member *m, const Layer *layer, long slot) {
+  const Shape *s = step->shape;
+  long heads = s->kv * s->group, qkv = (heads + 2 * s->kv) * s->size;
+  long stride = 2 * s->kv * s->size;
+  round_for(step, m, m->normed, s->width);
+  multiply(step, m, layer->qkv, step->wide, qkv, 0, qkv);
+  team_wait(m->size);
+  Share part = share_of(s->kv, m->rank, m->size);
+  for (const Row *row = step->rows; row < step->rows + step->row_count; row++) {
+    float *keys = row->cache + slot * row->capacity * stride;
+    turn_f32_f32(step->wide + row->start * qkv, step->turns + row->start * s->size,
+                 step->queries + row->start * heads * s->size, keys + row->held * stride,
+                 row->end - row->start, s->kv, s->group, s->size, part.from, part.to);
+  }
+  team_wait(m->size);
+  for (const Row *row = step->rows; row < step->rows + step->row_count; row++)
+    attend_row(step, m, row, row->cache + slot * row->capacity * stride);
+  team_wait(m->size);
+  round_for(step, m, step->inner, heads * s->size);
+  multiply(step, m, layer->out, step->update, s->width, 0, s->width);
+  team_wait(m->size);
 }
 
-/* Attention of a row's new tokens; attended is [n, heads * size]. */
-static void attend_row(const Shape *s, const Row *row, long slot, const float *qkv,
-                       const float *turns, float *attended, Room *room) {
-  long n = row->end - row->start, heads = s->kv * s->group, stride = 2 * s->kv * s->size;
-  float *keys = row->cache + slot * row->capacity * stride;
-  turn_f32_f32(qkv + row->start * (heads + 2 * s->kv) * s->size, turns + row->start * s->size,
-               room->queries, keys + row->held * stride, n, s->kv, s->group, s->size);
-  long count = row->held + n, values = s->kv * s->size;
-  fetch(keys, count * stride);
-  for (long head = 0; head < heads; head++)
-    for (long r = 0; r < n; r++) {
-      const float *query = room->queries + (head * n + r) * s->size;
-      const float *held = keys + head / s->group * s->size;
-      const float *mask = row->mask ? row->mask + r * count : 0;
-      float *out = attended + ((row->start + r) * heads + head) * s->size;
-      if (s->size == 64)
-        attend(query, held, mask, room->scores, out, count, stride, values, 64);
-      else
-        attend(query, held, mask, room->scores, out, count, stride, values, s->size);
+/* The multi-layer perceptron of a layer: as above. */
+static void perceptron(const Step *step, Member *m, const Layer *layer) {
+  const Shape *s = step->shape;
+  long inner = s->inner;
+  round_for(step, m, m->normed, s->width);
+  multiply(step, m, layer->gate_up, step->wide, 2 * inner, 0, inner);
+  multiply(step, m, layer->gate_up, step->wide, 2 * inner, inner, inner);
+  Share part = share_of(inner / LANES, m->rank, m->size);
+  gate_f32_f32(step->wide, step->inner, step->n, inner, part.from * LANES, part.to * LANES);
+  team_wait(m->size);
+  round_for(step, m, step->inner, inner);
+  multiply(step, m, layer->down, step->update, s->width, 0, s->width);
+  team_wait(m->size);
+}
+
+static long own_bytes(const Step *step) {
+  return padded(step->n * step->shape->width) * 2 + padded(SIDE * step->longest) +
+         2 * padded(step->n * step->most / 4) + 2 * padded(step->n * step->most / GROUP);
+}
+
+/* The layers, as one member of a team. */
+static void layers_part(void *shared, long rank, long size) {
+  const Step *step = shared;
+  const Shape *s = step->shape;
+  long floats = step->n * s->width, slot = 0;
+  char *at = step->own + rank * step->own_bytes;
+  Member m = {.rank = rank, .size = size};
+  m.x = cut(&at, floats);
+  m.normed = cut(&at, floats);
+  m.scores = cut(&at, SIDE * step->longest);
+  m.rounded = (Rounded){.high = (int8_t *)cut(&at, step->n * step->most / 4),
+                        .low = (int8_t *)cut(&at, step->n * step->most / 4),
+                        .unit = cut(&at, step->n * step->most / GROUP),
+                        .sum = cut(&at, step->n * step->most / GROUP)};
+  memcpy(m.x, step->x, 4 * floats);
+  const float *update = 0;
+  for (long i = 0; i < s->layers; slot += step->slots[i++]) {
+    const Layer *layer = step->layers + i;
+    if (step->attention[i]) {
+      add_norm_f32_f32(m.x, update, layer->attention_norm, m.x, m.normed, step->n, s->width,
+                       s->eps);
+      attention(step, &m, layer, slot);
+      update = step->update;
     }
+    if (step->mlp[i]) {
+      add_norm_f32_f32(m.x, update, layer->mlp_norm, m.x, m.normed, step->n, s->width, s->eps);
+      perceptron(step, &m, layer);
+      update = step->update;
+    }
+  }
+  if (rank) return;
+  for (long i = 0; i < floats; i++) step->x[i] = m.x[i] + (update ? update[i] : 0);
 }
 
 /* x [n, width] through the sub-layers that are switched on, in place; 0 = done, 1 = no memory. */
 int level_step(const Shape *s, const Layer *layers, const Row *rows, long row_count,
                const uint8_t *attention, const uint8_t *mlp, const uint8_t *slots,
-               const float *turns, float *x, long n) {
-  long qkv = (s->kv * s->group + 2 * s->kv) * s->size, most = 0, longest = 0;
-  long heads = s->kv * s->group * s->size;
-  for (long r = 0; r < row_count; r++) {
-    long count = rows[r].held + rows[r].end - rows[r].start;
-    longest = count > longest ? count : longest;
+               const float *turns, float *x, long n, long threads) {
+  long heads = s->kv * s->group, qkv = (heads + 2 * s->kv) * s->size;
+  long wide = 2 * s->inner > qkv ? 2 * s->inner : qkv;
+  Step step = {.shape = s, .layers = layers, .rows = rows, .row_count = row_count, .n = n,
+               .most = s->width > s->inner ? s->width : s->inner, .attention = attention,
+               .mlp = mlp, .slots = slots, .turns = turns, .x = x};
+  for (const Row *row = rows; row < rows + row_count; row++) {
+    long count = row->held + row->end - row->start;
+    step.longest = count > step.longest ? count : step.longest;
   }
-  most = s->width > s->inner ? s->width : s->inner;
-  most = most > heads ? most : heads;
-  long hidden = 2 * s->inner > qkv ? 2 * s->inner : qkv;
-  long floats = n * (2 * s->width + hidden + 2 * most + heads) + longest + n * most;
-  char *memory = malloc(4 * floats + 4096);
+  step.most = step.most > heads * s->size ? step.most : heads * s->size;
+  step.own_bytes = own_bytes(&step);
+  long bytes = padded(n * wide) + padded(n * step.most) + padded(n * heads * s->size) +
+               padded(n * s->width) + threads * step.own_bytes;
+  char *memory = malloc(bytes + 64);
   if (!memory) return 1;
-  char *at = memory + (64 - (uintptr_t)memory % 64);
-  Room room = {.normed = cut(&at, n * s->width),
-               .wide = cut(&at, n * hidden),
-               .inner = cut(&at, n * most),
-               .queries = cut(&at, n * heads),
-               .scores = cut(&at, longest),
-               .update = cut(&at, n * s->width)};
-  room.rounded = (Rounded){.high = (int8_t *)cut(&at, n * most / 4),
-                           .low = (int8_t *)cut(&at, n * most / 4),
-                           .unit = cut(&at, n * most / GROUP),
-                           .sum = cut(&at, n * most / GROUP)};
-  const float *update = 0;
-  long slot = 0;
-  for (long i = 0; i < s->layers; i++) {
-    const Layer *layer = layers + i;
-    if (attention[i]) {
-      add_norm_f32_f32(x, update, layer->attention_norm, x, room.normed, n, s->width, s->eps);
-      project(room.normed, s->width, layer->qkv, room.wide, qkv, n, &room);
-      for (long r = 0; r < row_count; r++)
-        attend_row(s, rows + r, slot, room.wide, turns, room.inner, &room);
-      project(room.inner, heads, layer->out, room.update, s->width, n, &room);
-      update = room.update;
-    }
-    slot += slots[i];
-    if (mlp[i]) {
-      add_norm_f32_f32(x, update, layer->mlp_norm, x, room.normed, n, s->width, s->eps);
-      project(room.normed, s->width, layer->gate_up, room.wide, 2 * s->inner, n, &room);
-      gate_f32_f32(room.wide, room.inner, n, s->inner);
-      project(room.inner, s->inner, layer->down, room.update, s->width, n, &room);
-      update = room.update;
-    }
-  }
-  for (long i = 0; update && i < n * s->width; i++) x[i] += update[i];
+  char *at = aligned(memory);
+  step.wide = cut(&at, n * wide);
+  step.inner = cut(&at, n * step.most);
+  step.queries = cut(&at, n * heads * s->size);
+  step.update = cut(&at, n * s->width);
+  step.own = at;
+  team_run(layers_part, &step, threads);
   free(memory);
   return 0;
 }
 
-/* out [n, width] = x [n, in] times the transposed matrix, n of any size; as above. */
-int level_product(const Cell *matrix, const float *x, float *out, long n, long in, long width) {
-  long groups = in / GROUP, most = n < MOST_ROWS ? n : MOST_ROWS;
-  char *memory = malloc(most * (2 * in + 8 * groups) + 4 * 64);
-  if (!memory) return 1;
-  char *at = memory + (64 - (uintptr_t)memory % 64);
-  Rounded rounded = {.high = (int8_t *)at,
-                     .low = (int8_t *)at + most * in,
-                     .unit = (float *)(at + 2 * most * in),
-                     .sum = (float *)(at + 2 * most * in) + most * groups,
-                     .groups = groups};
-  for (long r = 0; r < n; r += most) {
-    long now = n - r < most ? n - r : most;
-    round_rows(x + r * in, &rounded, now);
-    packed_product(matrix, &rounded, out + r * width, now, width);
+/* A product, and the memory for as many rows as are multiplied at once. */
+typedef struct {
+  const Cell *matrix;
+  const float *x;
+  float *out;
+  long n, width, most;
+  Rounded rounded;
+} Product;
+
+/* Rows are rounded by one member each, columns are multiplied by one member each. */
+static void product_part(void *shared, long rank, long size) {
+  const Product *p = shared;
+  long groups = p->rounded.groups, in = groups * GROUP;
+  Share columns = share_of(p->width / LANES, rank, size);
+  for (long r = 0; r < p->n; r += p->most) {
+    long now = p->n - r < p->most ? p->n - r : p->most;
+    Share rows = share_of(now, rank, size);
+    Rounded own = {.high = p->rounded.high + rows.from * in,
+                   .low = p->rounded.low + rows.from * in,
+                   .unit = p->rounded.unit + rows.from * groups,
+                   .sum = p->rounded.sum + rows.from * groups,
+                   .groups = groups};
+    round_rows(p->x + (r + rows.from) * in, &own, rows.to - rows.from);
+    team_wait(size);
+    packed_product(p->matrix, &p->rounded, p->out + r * p->width, now, p->width, columns);
+    team_wait(size);
   }
+}
+
+/* out [n, width] = x [n, in] times the transposed matrix, n of any size; as above. */
+int level_product(const Cell *matrix, const float *x, float *out, long n, long in, long width,
+                  long threads) {
+  long groups = in / GROUP, most = n < MOST_ROWS ? n : MOST_ROWS;
+  char *memory = malloc(most * (2 * in + 8 * groups) + 64);
+  if (!memory) return 1;
+  char *at = aligned(memory);
+  Product product = {.matrix = matrix, .x = x, .out = out, .n = n, .width = width, .most = most};
+  product.rounded = (Rounded){.high = (int8_t *)at,
+                              .low = (int8_t *)at + most * in,
+                              .unit = (float *)(at + 2 * most * in),
+                              .sum = (float *)(at + 2 * most * in) + most * groups,
+                              .groups = groups};
+  team_run(product_part, &product, threads);
   free(memory);
   return 0;
 }

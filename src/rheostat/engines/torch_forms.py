@@ -141,9 +141,8 @@ def with_levels(matrices: Sequence[Levels], forms: Forms) -> Forms:
 
 
 def _products_of_levels() -> tuple[bool, ...]:
-    """Return whether torch's product, and our own, can be had; ours runs on one thread."""
-    ours = level_ops().library is not None and torch.get_num_threads() == 1
-    return (False, True) if ours else (False,)
+    """Return whether torch's product, and our own, can be had."""
+    return (False, True) if level_ops().library is not None else (False,)
 
 
 def _product(held: torch.Tensor, name: FormName, x: torch.Tensor) -> torch.Tensor:

@@ -26,9 +26,9 @@ _NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _P, _L = c_void_p, c_long
 _ARGUMENTS = {
     "add_norm": (_P, _P, _P, _P, _P, _L, _L, c_float),
-    "turn": (_P, _P, _P, _P, _L, _L, _L, _L),
+    "turn": (_P, _P, _P, _P, _L, _L, _L, _L, _L, _L),
     "gather": (_P, _P, _L, _L, _L),
-    "gate": (_P, _P, _L, _L),
+    "gate": (_P, _P, _L, _L, _L, _L),
 }
 
 
@@ -103,6 +103,8 @@ class FusedOps:
             kv,
             group,
             size,
+            0,
+            kv,
         )
         return queries
 
@@ -119,7 +121,7 @@ class FusedOps:
         """Return silu of the first half of hidden [n, 2 * inner], times its second half."""
         n, inner = hidden.shape[0], hidden.shape[1] // 2
         out = torch.empty(n, inner, dtype=self.product)
-        self._gate(hidden.data_ptr(), out.data_ptr(), n, inner)
+        self._gate(hidden.data_ptr(), out.data_ptr(), n, inner, 0, inner)
         return out
 
 

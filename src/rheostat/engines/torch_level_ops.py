@@ -15,6 +15,7 @@ import torch
 from torch.profiler import record_function
 
 from rheostat.engines.fused_build import fused_library
+from rheostat.engines.torch_threads import on_threads
 
 GROUP = 32
 """Weights that share a scale."""
@@ -34,7 +35,7 @@ def level_ops() -> LevelOps:
     built = fused_library()
     if built.library is None:
         return LevelOps(None, built.reason)
-    built.library.level_product.argtypes = (*(c_void_p,) * 3, *(c_long,) * 3)
+    built.library.level_product.argtypes = (*(c_void_p,) * 3, *(c_long,) * 4)
     if not _agrees(built.library):
         return LevelOps(None, "the compiled four-bit product does not agree with torch's")
     return LevelOps(built.library)
@@ -74,8 +75,9 @@ def _multiplied(library: ctypes.CDLL, x: torch.Tensor, matrix: torch.Tensor) -> 
     x = x.contiguous()
     n, size = x.shape
     out = torch.empty(n, len(matrix) * _LANES)
-    status = library.level_product(
-        matrix.data_ptr(), x.data_ptr(), out.data_ptr(), n, size, out.shape[1]
+    given = (matrix.data_ptr(), x.data_ptr(), out.data_ptr(), n, size, out.shape[1])
+    status = on_threads(
+        f"product {size} {out.shape[1]}", n, lambda threads: library.level_product(*given, threads)
     )
     if status:
         raise MemoryError("there is no memory for a product")

@@ -14,6 +14,7 @@ from torch.profiler import record_function
 
 from rheostat.engines.torch_level_ops import level_ops
 from rheostat.engines.torch_levels import LevelMatrix
+from rheostat.engines.torch_threads import on_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class LevelStep:
         self._step = library.level_step
         self._step.argtypes = (
             *(POINTER(_Shape), POINTER(_Layer), POINTER(_Row), c_long),
-            *(c_char_p, c_char_p, c_char_p, c_void_p, c_void_p, c_long),
+            *(c_char_p, c_char_p, c_char_p, c_void_p, c_void_p, c_long, c_long),
         )
         self._shape = _Shape(
             layers=shape.layers,
@@ -98,19 +99,13 @@ class LevelStep:
             place.held = row.cache.length + row.ahead
             place.start, place.end = row.start, row.end
             place.mask = None if row.mask is None else row.mask.data_ptr()
+        given = (
+            *(self._shape, self._layers, places, len(rows)),
+            *(bytes(layout.attention), bytes(layout.mlp), bytes(slots.attention)),
+            *(turns.data_ptr(), x.data_ptr(), len(x)),
+        )
         with record_function("rheostat::level_step"):
-            status = self._step(
-                self._shape,
-                self._layers,
-                places,
-                len(rows),
-                bytes(layout.attention),
-                bytes(layout.mlp),
-                bytes(slots.attention),
-                turns.data_ptr(),
-                x.data_ptr(),
-                len(x),
-            )
+            status = on_threads("step", len(x), lambda threads: self._step(*given, threads))
         if status:
             raise MemoryError("there is no memory for a step")
         return x

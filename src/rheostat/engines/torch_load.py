@@ -48,7 +48,7 @@ FORMS = {
     "reproducible": Forms(narrow="fixed", wide="fixed"),
 }
 """Layouts that are part of the format; those of the others are chosen by measurement."""
-FORMAT = 5
+FORMAT = 6
 """Version of the cached measurements."""
 
 

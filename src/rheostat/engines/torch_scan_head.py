@@ -17,6 +17,7 @@ from torch.profiler import record_function
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.torch_level_ops import GROUP
 from rheostat.engines.torch_quick_head import FLOAT32, MARGIN, MOST, Candidates
+from rheostat.engines.torch_threads import on_threads
 
 _LANES, _QUADS, _QUAD = 16, 8, 4
 _LEVELS = 127
@@ -79,7 +80,7 @@ class ScanHead:
         self._scan = library.head_scan
         self._scan.argtypes = (
             *(c_void_p, POINTER(_Bounds), *(c_void_p,) * 6),
-            *(c_long,) * 4,
+            *(c_long,) * 5,
         )
         self._scan.restype = None
         packed, errors, norms = [], [], []
@@ -117,13 +118,12 @@ class ScanHead:
         tokens = torch.empty(n, MOST, dtype=torch.int64)
         counts = torch.empty(n, dtype=torch.int64)
         places = (x, self._near, held, numbers, tokens, counts)
+        given = (
+            *(self._packed.data_ptr(), byref(self._bounds), *(p.data_ptr() for p in places)),
+            *(n, groups, vocabulary, MOST),
+        )
         with record_function("rheostat::head_scan"):
-            self._scan(
-                self._packed.data_ptr(),
-                byref(self._bounds),
-                *(place.data_ptr() for place in places),
-                *(n, groups, vocabulary, MOST),
-            )
+            on_threads("scan", n, lambda threads: self._scan(*given, threads))
         found: list[int] = counts.tolist()
         kept = torch.cat([tokens[row, :count] for row, count in enumerate(found)])
         rows = torch.repeat_interleave(torch.arange(n), counts)
@@ -131,9 +131,9 @@ class ScanHead:
 
 
 def scan_fits(weight: torch.Tensor) -> bool:
-    """Return whether a head [vocabulary, width] can be scanned so, on one thread, and rightly."""
+    """Return whether a head [vocabulary, width] can be scanned so, and rightly."""
     vocabulary, width = weight.shape
-    fits = torch.get_num_threads() == 1 and vocabulary % _LANES == 0 and width % GROUP == 0
+    fits = vocabulary % _LANES == 0 and width % GROUP == 0
     return fits and _scan_is_right()
 
 

@@ -93,10 +93,7 @@ def make_profile(
         "entropy": entropy,
         "copy_rate": rates,
     }
-    head = (cached_profile(engine) or {}).get("acceptance")
-    if acceptance:
-        layer = exit_layer(EXIT_SHARE, engine.shape.layers)
-        head = trained_acceptance(inside, layer=layer, seed=seed, say=say)
+    head = _acceptance_head(inside, acceptance, seed, say)
     if head is not None:
         profile["acceptance"] = head
     profile["seconds"] = time.perf_counter() - start
@@ -105,6 +102,16 @@ def make_profile(
         partial.write_text(text, encoding="utf-8")
     kept: dict[str, Any] = json.loads(text)
     return kept
+
+
+def _acceptance_head(
+    inside: TorchEngine, train: bool, seed: int, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Return a head trained now, or the one that an earlier profile holds."""
+    if not train:
+        return (cached_profile(inside) or {}).get("acceptance")
+    layer = exit_layer(EXIT_SHARE, inside.shape.layers)
+    return trained_acceptance(inside, layer=layer, seed=seed, say=say)
 
 
 def cached_profile(engine: Engine) -> dict[str, Any] | None:
