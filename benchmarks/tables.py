@@ -324,6 +324,19 @@ def solve_row(name: str, found: dict) -> str:
     )
 
 
+def solve_line() -> str:
+    """What stopping early saves, in one sentence."""
+    data = result("solve")
+    rules = {rule["name"]: rule for rule in data["rules"] if rule["dial"] == rule["usual"]}
+    said = [
+        f"`{name}` takes {rule['tokens_ratio']:.2f}× of the tokens of all {data['samples']} samples and gives the "
+        f"same answer in {rule['agreement']:.1%}"
+        for name, rule in [(n, rules[n]) for n in ("agreement", "urn")]
+        + list(data["its_hub"].get("rules", {}).items())
+    ]
+    return f"On one-digit arithmetic, {'; '.join(said)}.\n" + source(data)
+
+
 def budget_table() -> str:
     """Ways to divide one budget under an exact verifier."""
     data = result("solve")["budget"]
@@ -339,7 +352,16 @@ def budget_table() -> str:
             f"| {found['unsolvable_ratio_to_equal_split']:.2f}× |"
         )
     lines.append(f"| hindsight | {data['hindsight_solved']:.3f} | – | 0.00× |")
-    return "\n".join(lines) + "\n" + source(result("solve"))
+    bounds, solved = data["bounds"], data["allocations"]["by_value"]["ratio_to_round_robin"]
+    note = (
+        f"\nNo policy that knows how many questions of each kind have how many right samples, and sees of a question "
+        f"only which samples are right, solves more than {bounds['most_solved']:.3f} of them within this budget; with "
+        f"{bounds['gain']:+.2f} over the equal split it spends at least {bounds['least_unsolvable_ratio_at_gain']:.2f}× of its "
+        f"tokens on questions that no sample solves. Without a limit, 97 % of what round robin solves takes such a policy "
+        f"{bounds['least_ratio_to_round_robin']:.2f}× of its tokens"
+        + (f", `by_value` {solved:.2f}×.\n" if solved else ".\n")
+    )
+    return "\n".join(lines) + "\n" + note + source(result("solve"))
 
 
 def agreement_table() -> str:
@@ -702,6 +724,7 @@ PARTS = {
     "selfdraft": selfdraft_table,
     "skip": skip_table,
     "solve": solve_table,
+    "solve-line": solve_line,
     "startup": startup_line,
     "step": step_table,
     "trees": trees_table,

@@ -109,7 +109,7 @@ def test_fixed_numbers_do_not_beat_themselves():
 @pytest.mark.parametrize("tokens", [20, 150, 300, 600])
 def test_a_budget_is_never_passed_and_hindsight_solves_most(tokens):
     policy = suite.first_success()
-    for allocation in suite.allocations().values():
+    for allocation in suite.allocations(QUESTIONS[:3]).values():
         spent = run_under(QUESTIONS, policy, allocation, tokens=tokens)
         assert spent.tokens.sum() <= tokens
         assert spent.solved.sum() <= best_split(QUESTIONS, tokens)
@@ -122,6 +122,10 @@ def test_without_a_limit_round_robin_solves_what_any_sample_solves():
     split = equal_split(QUESTIONS, SAMPLES)
     assert np.array_equal(split.solved, spent.solved)
     assert split.tokens.sum() > spent.tokens.sum()
+    assert spent.curve[-1] == (spent.tokens.sum(), spent.solved.sum())
+    first = spent.tokens_until(1)
+    assert spent.solved_at(first) >= 1 > spent.solved_at(first - 1)
+    assert spent.tokens_until(len(QUESTIONS)) is None
 
 
 def test_a_noisy_verifier_errs_as_often_as_told_and_alike_every_time():

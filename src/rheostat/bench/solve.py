@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rheostat import catalog
 from rheostat.bench.its_hub_peer import its_hub_rules, its_hub_version
 from rheostat.bench.result import envelope
+from rheostat.bench.solve_bounds import choices, least_in_vain, least_tokens, most_solved
 from rheostat.bench.solve_budget import (
     Known,
     Likely,
@@ -20,8 +21,10 @@ from rheostat.bench.solve_budget import (
     difference,
     equal_split,
     run_under,
+    taught,
 )
 from rheostat.bench.solve_recordings import (
+    CALIBRATION_SEED,
     CORE,
     MODEL,
     SAMPLES,
@@ -70,12 +73,16 @@ ERRORS = (0.01, 0.05, 0.1, 0.2)
 """Dials of rules whose dial is an error rate."""
 EACH = 2
 """Samples of each question on average, of the budget that is divided."""
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
-"""Budgets as shares of what round robin takes in all."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Of what round robin takes in all, at which runs without a limit are looked at."""
 FLIPS = (0.1, 0.3)
 """Shares of answers that noisy verifiers judge wrongly."""
 FRUGAL = 0.3
 """Of a frugal run; chosen on the recordings of `CALIBRATION_SEED`."""
+LEARNT_FRUGAL = 0.5
+"""The same of a run that has learnt from other questions."""
+GAIN = 0.05
+"""Of solved questions over the equal split, at which a bound is looked at."""
 LIKELY = -0.2
 """Mean nats a token from which the model's own verifier passes a sample; chosen likewise."""
 CONTEXTS = (48, 64, 96)
@@ -94,6 +101,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     questions = recorded_questions(say)
     questions.sort(key=lambda question: text_hash(question.id))  # tasks mixed, none last
     core = [question for question in questions if question.task in CORE]
+    learnt = recorded_questions(say, seed=CALIBRATION_SEED)
     rules = journal.part("rules", partial(_rules, core, say))
     return result | {
         "model": MODEL,
@@ -105,7 +113,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "core": list(CORE),
         **rules,
         "everything": journal.part("everything", partial(_whole, questions, say)),
-        "budget": journal.part("budget", partial(_budgets, questions, say)),
+        "budget": journal.part("budget", partial(_budgets, questions, learnt, say)),
         "verdicts": {
             rule["name"]: verdict(rule["against_fixed"], rule["against_lots"])
             for rule in rules["rules"]
@@ -209,8 +217,16 @@ def _whole(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     return found
 
 
-def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
-    """Divide one budget among all questions under an exact verifier."""
+def _budgets(
+    questions: Sequence[Recorded], learnt: Sequence[Recorded], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Divide one budget among all questions under an exact verifier.
+
+    Args:
+        questions: whose samples are drawn.
+        learnt: others, whose samples some allocations know.
+        say: told of progress.
+    """
     policy = first_success()
     split = equal_split(questions, EACH)
     tokens = int(split.tokens.sum())
@@ -233,17 +249,19 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
         "equal_split": of(split),
         "hindsight_solved": best_split(questions, tokens) / len(questions),
         "round_robin_without_limit": of(whole),
+        "bounds": bounds(questions, split, whole),
         "allocations": {},
     }
-    for name, allocation in allocations().items():
+    for name, allocation in allocations(learnt).items():
         say(f"dividing a budget by {name}")
         own = run_under(questions, policy, allocation, tokens=tokens)
         on_hopeless = own.tokens[hopeless].sum() / split.tokens[hopeless].sum()
-        curve = []
-        for share in SHARES:
-            run = run_under(questions, policy, allocation, tokens=int(share * everything))
-            curve.append({"share": share} | of(run))
-        reached = [p["tokens"] for p in curve if p["solved"] * len(questions) >= wanted]
+        free = run_under(questions, policy, allocation, tokens=None)
+        reached = free.tokens_until(wanted)
+        curve = [
+            {"share": share, "solved": free.solved_at(share * everything) / len(questions)}
+            for share in SHARES
+        ]
         noisy = {
             label: of(run_under(questions, policy, allocation, tokens=tokens, verifier=verifier))
             for label, verifier in verifiers(questions).items()
@@ -254,8 +272,8 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
             **difference(own, split),
             "unsolvable_ratio_to_equal_split": float(on_hopeless),
             "curve": curve,
-            "tokens_to_reach_solved": min(reached, default=None),
-            "ratio_to_round_robin": min(reached) / everything if reached else None,
+            "tokens_to_reach_solved": reached,
+            "ratio_to_round_robin": reached / everything if reached is not None else None,
         }
     return found
 
@@ -266,12 +284,34 @@ def verifiers(questions: Sequence[Recorded]) -> dict[str, Verifier]:
     return noisy | {"own log-probability": Likely(questions, LIKELY)}
 
 
-def allocations() -> dict[str, Allocation]:
-    """Return the ways to divide a budget, by name."""
-    return {
+def allocations(learnt: Sequence[Recorded] = ()) -> dict[str, Allocation]:
+    """Return the ways to divide a budget, by name; some have learnt from other questions."""
+    found: dict[str, Allocation] = {
         "round_robin": InTurn(),
         "by_value": ByValue(),
         "by_value, frugal": ByValue(frugal=FRUGAL),
+    }
+    if learnt:
+        known = taught(learnt)
+        found["by_value, learnt"] = ByValue(learnt=known)
+        found["by_value, learnt, frugal"] = ByValue(learnt=known, frugal=LEARNT_FRUGAL)
+    return found
+
+
+def bounds(questions: Sequence[Recorded], split: Spent, whole: Spent) -> dict[str, float]:
+    """Return what no policy passes that sees kinds of tasks and which samples are right."""
+    found, tokens = choices(questions), float(split.tokens.sum())
+    hopeless = [not any(question.right) for question in questions]
+    vain = split.tokens[hopeless].sum()
+    return {
+        "most_solved": most_solved(found, tokens) / len(questions),
+        "gain": GAIN,
+        "least_unsolvable_ratio_at_gain": float(
+            least_in_vain(found, split.solved.sum() + GAIN * len(questions), tokens) / vain
+        ),
+        "least_ratio_to_round_robin": float(
+            least_tokens(found, SOLVED * whole.solved.sum()) / whole.tokens.sum()
+        ),
     }
 
 

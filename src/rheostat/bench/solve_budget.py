@@ -18,8 +18,10 @@ from rheostat.engines.journaled_sampler import JournaledSampler
 from rheostat.engines.replay import most_of
 from rheostat.engines.sample_store import SampleStore
 from rheostat.engines.simulated_sampler import Outcome, SimulatedSampler
+from rheostat.kernel.allocation import QuestionView
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.ledger import Ledger
+from rheostat.kernel.policies.success_model import examples
 from rheostat.kernel.policies.task_features import text_features
 from rheostat.kernel.samples import SampleStart
 from rheostat.stages.solve_driver import Driver, Limits
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from rheostat.engines.sampler import Draw
     from rheostat.kernel.allocation import Allocation
     from rheostat.kernel.cost import Cost
+    from rheostat.kernel.policies.success_model import Examples
     from rheostat.kernel.samples import SamplePolicy
     from rheostat.workloads.verifier import Verifier
 
@@ -47,6 +50,16 @@ class Spent:
 
     tokens: np.ndarray[Any, np.dtype[np.float64]]
     solved: np.ndarray[Any, np.dtype[np.bool_]]
+    curve: tuple[tuple[float, int], ...]
+    """(tokens, right answers drawn) after every sample, in the order of their launch."""
+
+    def tokens_until(self, solved: float) -> float | None:
+        """Return the tokens after which so many questions had a right sample; None = never."""
+        return next((tokens for tokens, had in self.curve if had >= solved), None)
+
+    def solved_at(self, tokens: float) -> int:
+        """Return how many questions had a right sample within so many tokens."""
+        return max((had for spent, had in self.curve if spent <= tokens), default=0)
 
 
 @final
@@ -174,13 +187,47 @@ def run_under(
             limits=Limits(),
             verifier=verifier or Known(questions),
         ).run()
+        curve = _curve(questions, store.order())
         store.close()
     solved = [
         one.finish is not None and question.right_answer(one.finish.answer)
         for one, question in zip(asked, questions, strict=True)
     ]
     spent = [float(one.account.spent.tokens) for one in asked]
-    return Spent(tokens=np.array(spent), solved=np.array(solved))
+    return Spent(tokens=np.array(spent), solved=np.array(solved), curve=curve)
+
+
+def _curve(
+    questions: Sequence[Recorded], order: Sequence[tuple[str, int]]
+) -> tuple[tuple[float, int], ...]:
+    by_id, had, spent, points = {q.id: q for q in questions}, set[str](), 0.0, []
+    for name, index in order:
+        cost = by_id[name].samples[index].cost
+        spent += cost.prompt_tokens + cost.new_tokens
+        if by_id[name].right[index]:
+            had.add(name)
+        points.append((spent, len(had)))
+    return tuple(points)
+
+
+def taught(questions: Sequence[Recorded]) -> Examples:
+    """Return all samples of recorded questions as what an allocation may learn from."""
+    views = [
+        QuestionView(
+            id=question.id,
+            seen=tuple(
+                replace(ended, verified=right)
+                for ended, right in zip(question.ended, question.right, strict=True)
+            ),
+            wanted=0,
+            samples=len(question.ended),
+            bound=0.0,
+            features=text_features(question.text),
+            verifier=True,
+        )
+        for question in questions
+    ]
+    return examples(views)
 
 
 def equal_split(questions: Sequence[Recorded], each: int) -> Spent:
@@ -189,7 +236,7 @@ def equal_split(questions: Sequence[Recorded], each: int) -> Spent:
     tokens = [
         float(sum(question.tokens[:each]) + _prompt_tokens(question)) for question in questions
     ]
-    return Spent(tokens=np.array(tokens), solved=np.array(solved))
+    return Spent(tokens=np.array(tokens), solved=np.array(solved), curve=())
 
 
 def best_split(questions: Sequence[Recorded], tokens: float) -> int:

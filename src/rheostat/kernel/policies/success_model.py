@@ -9,6 +9,7 @@ from as well. Deterministic; ours.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -88,6 +89,11 @@ class Examples(NamedTuple):
     """[samples, features], as `described`."""
     right: Floats
     """1 or 0, [samples]."""
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of all of it."""
+        return hashlib.sha256(self.known.tobytes() + self.right.tobytes()).hexdigest()
 
 
 def examples(questions: Sequence[QuestionView]) -> Examples:
