@@ -61,7 +61,7 @@ def test_the_peers_rules_are_those_described():
 def test_the_peers_rules_stop_where_the_package_does():
     pytest.importorskip("its_hub", reason="the peer's package is not installed")
     rng = np.random.default_rng(3)
-    answers = drawn((0.5, 0.3, 0.2), 25, 16, rng)
+    answers = drawn((0.75, 0.15, 0.1), 25, 16, rng)
     lengths = np.array([rng.permutation(16) + 1 for _ in answers])
     batches = adaptive(counted(answers))
     race = raced(counted(np.take_along_axis(answers, np.argsort(lengths, axis=1), axis=1)))

@@ -85,29 +85,40 @@ def seen(answers):
     ]
 
 
-def stop_after(answers, sure, balls=BALLS[0]):
-    """Where the rule stops on a sequence, asked after every sample."""
+def looked(answers, allowed):
     start = SampleStart(question="q", samples=len(answers))
-    rule = Urn(sure=sure, balls=balls)
-    looks = (rule.look(seen(answers)[:n], start) for n in range(1, len(answers) + 1))
-    return 1 + next(i for i, look in enumerate(looks) if not isinstance(look, int))
+    rule = Urn(allowed=allowed, balls=BALLS[0])
+    return [rule.look(seen(answers)[:n], start) for n in range(len(answers) + 1)]
+
+
+def stop_after(answers, allowed):
+    """Where the rule stops on a sequence, asked after every sample."""
+    return next(i for i, look in enumerate(looked(answers, allowed)) if not isinstance(look, int))
 
 
 @given(answers=st.lists(st.sampled_from("aabc-"), min_size=1, max_size=12))
-def test_a_lower_chance_stops_no_later_and_no_chance_never_before_the_end(answers):
-    stops = [stop_after(answers, sure) for sure in (2.0, 0.99, 0.95, 0.8, 0.5)]
+def test_a_larger_allowance_stops_no_later_and_none_never_before_the_end(answers):
+    stops = [stop_after(answers, allowed) for allowed in (0.0, 0.01, 0.05, 0.2, 0.5, 1.0)]
     assert stops[0] == len(answers)
     assert stops == sorted(stops, reverse=True)
 
 
-@given(answers=st.lists(st.sampled_from("aabc-"), min_size=2, max_size=12), sure=st.floats(0.5, 1))
-def test_it_never_stops_before_the_number_that_it_asked_for(answers, sure):
-    start = SampleStart(question="q", samples=len(answers))
-    rule = Urn(sure=sure, balls=BALLS[0])
-    for n in range(len(answers)):
-        look = rule.look(seen(answers)[:n], start)
+@given(answers=st.lists(st.sampled_from("aabc-"), min_size=2, max_size=12), allowed=st.floats(0, 1))
+def test_it_never_stops_before_the_number_that_it_asked_for(answers, allowed):
+    looks = looked(answers, allowed)
+    for n, look in enumerate(looks):
         if not isinstance(look, int):
             break
         assert 1 <= look <= len(answers) - n
-        for sooner in range(1, look):
-            assert isinstance(rule.look(seen(answers)[: n + sooner], start), int)
+        assert all(isinstance(sooner, int) for sooner in looks[n : n + look])
+
+
+def test_fewer_errors_are_allowed_where_fewer_samples_are_saved():
+    start = SampleStart(question="q", samples=16)
+    rule = Urn(allowed=0.25, balls=BALLS[0])
+    early = rule.look(seen("aaa"), start)
+    assert early.confidence >= 1 - 0.25 * 13 / 16
+    late = "aaaaabbbbcccd"
+    chance = majority_chance((5, 4, 3, 1), 0, 3, BALLS[0])
+    assert 1 - 0.25 * 13 / 16 < chance < 1 - 0.25 * 3 / 16
+    assert isinstance(rule.look(seen(late), start), int)

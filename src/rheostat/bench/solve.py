@@ -79,12 +79,12 @@ FLIPS = (0.1, 0.3)
 """Shares of answers that noisy verifiers judge wrongly."""
 FRUGAL = 0.3
 """Of a frugal run; chosen on the recordings of `CALIBRATION_SEED`."""
-LEARNT_FRUGAL = 0.5
-"""The same of a run that has learnt from other questions."""
+LEARNT_FRUGAL = 0.6
+"""The same of a run that has learnt from other questions; chosen on halves of those recordings."""
 GAIN = 0.05
 """Of solved questions over the equal split, at which a bound is looked at."""
-LIKELY = -0.2
-"""Mean nats a token from which the model's own verifier passes a sample; chosen likewise."""
+LIKELY = (-0.05, -0.1, -0.15, -0.2, -0.3, -0.4, -0.6, -1.0)
+"""Mean nats a token from which the model's own verifier may pass a sample."""
 CONTEXTS = (48, 64, 96)
 """Lengths at which the cost of a written token is looked at."""
 SOLVED = 0.97
@@ -242,6 +242,7 @@ def _budgets(
     whole = run_under(questions, policy, InTurn(), tokens=None)
     everything = whole.tokens.sum()
     wanted = SOLVED * whole.solved.sum()
+    least = likely_enough(learnt)
     found: dict[str, Any] = {
         "questions": len(questions),
         "unsolvable": sum(hopeless),
@@ -250,6 +251,7 @@ def _budgets(
         "hindsight_solved": best_split(questions, tokens) / len(questions),
         "round_robin_without_limit": of(whole),
         "bounds": bounds(questions, split, whole),
+        "own_verifier_passes_from": least,
         "allocations": {},
     }
     for name, allocation in allocations(learnt).items():
@@ -264,7 +266,7 @@ def _budgets(
         ]
         noisy = {
             label: of(run_under(questions, policy, allocation, tokens=tokens, verifier=verifier))
-            for label, verifier in verifiers(questions).items()
+            for label, verifier in verifiers(questions, least).items()
         }
         found["allocations"][name] = {
             **of(own),
@@ -278,10 +280,22 @@ def _budgets(
     return found
 
 
-def verifiers(questions: Sequence[Recorded]) -> dict[str, Verifier]:
-    """Return verifiers that err, by name."""
+def verifiers(questions: Sequence[Recorded], least: float) -> dict[str, Verifier]:
+    """Return verifiers that err, by name; the model's own passes samples of at least such nats."""
     noisy: dict[str, Verifier] = {f"{flips:g}": Known(questions, flips) for flips in FLIPS}
-    return noisy | {"own log-probability": Likely(questions, LIKELY)}
+    return noisy | {"own log-probability": Likely(questions, least)}
+
+
+def likely_enough(learnt: Sequence[Recorded]) -> float:
+    """Return the nats at which the model's own verifier solves most of other questions."""
+    tokens = int(equal_split(learnt, EACH).tokens.sum())
+
+    def solved(least: float) -> float:
+        judge = Likely(learnt, least)
+        run = run_under(learnt, first_success(), ByValue(), tokens=tokens, verifier=judge)
+        return float(run.solved.mean())
+
+    return max(LIKELY, key=solved)
 
 
 def allocations(learnt: Sequence[Recorded] = ()) -> dict[str, Allocation]:

@@ -106,7 +106,7 @@ def judged(
     for number, question in enumerate(questions):
         rng, right = np.random.default_rng([SEED, number]), 0
         for _ in range(ORDERS):
-            first = rng.permutation(len(question.ended))[: split.samples]
+            first = rng.permutation(len(question.ended))[: split.samples].tolist()
             right += _chosen_right(question, first, scores(question, rng), best=best)
         shares.append(right / ORDERS)
     return np.array(shares)
@@ -183,7 +183,7 @@ def _written(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
         of_each = [
             [v or 0.0 for v in said[question.id, i][:verdicts]] for i in range(len(question.ended))
         ]
-        return np.array(of_each).mean(axis=1)
+        return np.asarray(np.mean(np.array(of_each), axis=1))
 
     rows = []
     for samples, verifications in WRITTEN_SHARES:

@@ -45,7 +45,7 @@ def judged(method, dial):
         (ShareVote(), 0.3),
         (ConfidenceTail(), 0.3),
         (OvertakenVote(), 0.5),
-        (UrnVote(), 0.055),
+        (UrnVote(), 0.25),
     ],
     ids=lambda value: getattr(value, "card", None) and value.card.name,
 )

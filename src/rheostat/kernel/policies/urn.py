@@ -1,4 +1,4 @@
-"""`Urn`: stop when an urn predicts that the leader will have most of all N votes, with what chance.
+"""`Urn`: stop when an urn predicts that the leader will hardly lose the first place until N.
 
 The N - n samples that are left are predicted as draws from a Pólya urn: an answer of x votes comes
 next with probability proportional to x + `each`, an answer nobody gave yet with `unseen`, silence
@@ -11,7 +11,6 @@ themselves, and the two weights, are ours.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -46,8 +45,9 @@ class Balls:
 class Urn:
     """The rule of `Drawing` that stops at a predicted chance."""
 
-    sure: float
-    """The chance of the leader's majority at which it stops; above 1 it draws all samples."""
+    allowed: float
+    """Chance of another majority for all N samples, in [0, 1]: a share of it for the samples that
+    are left. 0 draws all of them."""
     balls: Balls
 
     def look(self, seen: Sequence[Seen], start: SampleStart) -> Verdict | int:
@@ -55,8 +55,8 @@ class Urn:
         votes, left = ranked(seen), start.samples - len(seen)
         counts = tuple(vote.votes for vote in sorted(votes, key=lambda vote: vote.first))
         silent = len(seen) - sum(counts)
-        chance = majority_chance(counts, silent, left, self.balls) if votes else None
-        if left == 0 or (chance is not None and chance >= self.sure):
+        if left == 0 or (votes and self._holds(counts, silent, left)):
+            chance = majority_chance(counts, silent, left, self.balls) if votes else None
             return Verdict(
                 vote=votes[0] if votes else None,
                 settled=True,
@@ -65,16 +65,21 @@ class Urn:
             )
         return self._soonest(counts, silent, left)
 
+    def _holds(self, counts: tuple[int, ...], silent: int, left: int) -> bool:
+        if self.allowed <= 0:
+            return False
+        error = 1.0 - majority_chance(counts, silent, left, self.balls)
+        return error <= self.allowed * left / (sum(counts) + silent + left)
+
     def _soonest(self, counts: tuple[int, ...], silent: int, left: int) -> int:
         """Return how many samples in a row for the leader would do; never more than are left."""
         leader = counts.index(max(counts)) if counts else 0
         others = counts or (0,)
-
-        def held(more: int) -> bool:
+        for more in range(1, left if self.allowed > 0 else 1):
             after = (*others[:leader], others[leader] + more, *others[leader + 1 :])
-            return majority_chance(after, silent, left - more, self.balls) >= self.sure
-
-        return 1 + bisect_left(range(1, left), True, key=held)
+            if self._holds(after, silent, left - more):
+                return more
+        return left
 
     def best(self, seen: Sequence[Seen], start: SampleStart) -> Vote | None:
         """Return the majority."""

@@ -1,12 +1,13 @@
 """Stop when an urn gives the leader a good chance to have most of all N votes: a heuristic.
 
 The samples that are left are predicted from those seen as draws from a Pólya urn: the predictive
-law of a Dirichlet prior over the shares of answers, which is assumed (the prior of Adaptive-
-Consistency, arXiv:2305.11860, whose criterion compares the shares themselves). Ours: the question
-is who leads after all N samples, answered exactly for all rivals at once, and the prior's weights,
-chosen on calibration questions. It stops at a chance of 1 - dial; dial 0 draws all N. The chance is
-a statement under that prior and not corrected for repeated looks: no error rate. `agreement`
-promises one.
+law of a Dirichlet prior over the shares of answers, which is assumed (as in Adaptive-Consistency,
+arXiv:2305.11860, whose criterion compares the shares themselves). Ours: the question is who leads
+after all N samples, answered exactly for all rivals at once; it stops when the chance of another
+majority is at most dial (N - n) / N, in proportion to the samples that are saved; and the prior's
+weights and the usual dial, chosen on calibration questions. Dial 0 draws all N. The chance is a
+statement under that prior and not corrected for repeated looks: no error rate. `agreement` promises
+one.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 class UrnVote:
     """Stops when the leader will probably be the majority of all samples."""
 
-    each: float = 1.0
+    each: float = 0.5
     """Prior weight of every answer that was given, in votes."""
-    unseen: float = 1.0
+    unseen: float = 2.0
     """Prior weight of answers that were not given yet, in votes."""
 
     card: ClassVar[Card] = Card(
@@ -50,7 +51,7 @@ class UrnVote:
         authors="Pranjal Aggarwal, Aman Madaan, Yiming Yang, {Mausam}",
         needs=frozenset({"sample"}),
         by_confidence=True,
-        usual=0.055,
+        usual=0.25,
     )
 
     def __post_init__(self) -> None:
@@ -67,6 +68,5 @@ class UrnVote:
         return {}
 
     def at(self, dial: float, fitted: Fitted, shape: ModelShape) -> Drawing:
-        """Return the rule that stops at a chance of 1 - dial; dial 0 draws all samples."""
-        sure = 1.0 - dial if dial > 0 else math.inf
-        return Drawing(rule=Urn(sure=sure, balls=Balls(each=self.each, unseen=self.unseen)))
+        """Return the rule that allows that chance of another majority; 0 draws all samples."""
+        return Drawing(rule=Urn(allowed=dial, balls=Balls(each=self.each, unseen=self.unseen)))
