@@ -232,13 +232,7 @@ def _budgets(
     tokens = int(split.tokens.sum())
     hopeless = [not any(question.right) for question in questions]
 
-    def of(spent: Spent) -> dict[str, Any]:
-        return {
-            "tokens": float(spent.tokens.sum()),
-            "solved": float(spent.solved.mean()),
-            "tokens_on_unsolvable": float(spent.tokens[hopeless].sum()),
-        }
-
+    of = partial(_totals, hopeless)
     whole = run_under(questions, policy, InTurn(), tokens=None)
     everything = whole.tokens.sum()
     wanted = SOLVED * whole.solved.sum()
@@ -257,13 +251,8 @@ def _budgets(
     for name, allocation in allocations(learnt).items():
         say(f"dividing a budget by {name}")
         own = run_under(questions, policy, allocation, tokens=tokens)
-        on_hopeless = own.tokens[hopeless].sum() / split.tokens[hopeless].sum()
         free = run_under(questions, policy, allocation, tokens=None)
         reached = free.tokens_until(wanted)
-        curve = [
-            {"share": share, "solved": free.solved_at(share * everything) / len(questions)}
-            for share in SHARES
-        ]
         noisy = {
             label: of(run_under(questions, policy, allocation, tokens=tokens, verifier=verifier))
             for label, verifier in verifiers(questions, least).items()
@@ -272,12 +261,30 @@ def _budgets(
             **of(own),
             "noisy_verifiers": noisy,
             **difference(own, split),
-            "unsolvable_ratio_to_equal_split": float(on_hopeless),
-            "curve": curve,
+            "unsolvable_ratio_to_equal_split": float(
+                own.tokens[hopeless].sum() / split.tokens[hopeless].sum()
+            ),
+            "curve": _at_shares(free, everything),
             "tokens_to_reach_solved": reached,
             "ratio_to_round_robin": reached / everything if reached is not None else None,
         }
     return found
+
+
+def _totals(hopeless: Sequence[bool], spent: Spent) -> dict[str, Any]:
+    return {
+        "tokens": float(spent.tokens.sum()),
+        "solved": float(spent.solved.mean()),
+        "tokens_on_unsolvable": float(spent.tokens[hopeless].sum()),
+    }
+
+
+def _at_shares(free: Spent, everything: float) -> list[dict[str, float]]:
+    """Return what a run without a limit had solved at shares of some tokens."""
+    return [
+        {"share": share, "solved": free.solved_at(share * everything) / len(free.solved)}
+        for share in SHARES
+    ]
 
 
 def verifiers(questions: Sequence[Recorded], least: float) -> dict[str, Verifier]:
