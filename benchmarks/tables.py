@@ -11,13 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (
-    ROOT / "README.md",
-    *(
-        ROOT / "docs" / f"{n}.md"
-        for n in ("cache", "certificates", "decoding", "log", "numerics", "solve", "step")
-    ),
-)
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PART = re.compile(r"(<!-- results:([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -514,11 +508,16 @@ def certify_power_table() -> str:
     """How often a good setting is certified."""
     data = result("certify")
     names = ("binomial", "hoeffding_bentkus", "betting")
-    lines = ["| losses | " + " | ".join(f"`{n}`" for n in names) + " |", "|" + "---|" * 4]
+    heads = " | ".join(f"`{n}`" for n in names)
+    lines = [f"| losses | limit | useless settings beside it | {heads} |", "|" + "---|" * 6]
+    groups: dict[tuple, list[dict]] = {}
     for cell in data["power"]:
-        shares = (cell["certified"].get(name) for name in names)
-        own = " | ".join("–" if share is None else f"{share:.1%}" for share in shares)
-        lines.append(f"| {cell['losses']} | {own} |")
+        limit = "four times its own" if cell["losses"] == "recorded" else f"{cell['limit']:g}"
+        groups.setdefault((cell["losses"], limit, cell["useless"]), []).append(cell["certified"])
+    for (losses, limit, useless), cells in groups.items():
+        shares = [[cell[name] for cell in cells if name in cell] for name in names]
+        own = " | ".join(f"{min(found):.1%}" if found else "–" for found in shares)
+        lines.append(f"| {losses} | {limit} | {useless} | {own} |")
     return "\n".join(lines) + "\n" + source(data)
 
 
@@ -536,6 +535,92 @@ def certify_looks_table() -> str:
             f"| {name} | {found['sequence']:.3f} | {found['width']:.3f} | {found['repeated_intervals']:.3f} |"
         )
     return "\n".join(lines) + "\n" + source(data)
+
+
+def oracle_table() -> str:
+    """Exits and masks in hindsight: mean price of a token as a share of the base's."""
+    data = result("oracle")
+    lines = [
+        "| text | decision | changed tokens allowed | oracle | chance | best single choice | best lottery "
+        "| rule of certainty, looks free | rule of certainty |",
+        "|" + "---|" * 9,
+    ]
+    for cell in data["cells"]:
+        for row in cell["exits"]["limits"]:
+            rule = row["certainty"]
+            tail = [f"{rule[name] / row['base']:.2f}" for name in ("price_if_free", "price")]
+            lines.append(oracle_row(f"`{cell['workload']}`", "exit, a token", row, tail))
+        for row in cell["masks"]["windows"]:
+            unit = "a token" if row["tokens"] == 1 else f"{row['tokens']} tokens"
+            lines.append(oracle_row(f"`{cell['workload']}`", f"mask, {unit}", row, ["–", "–"]))
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def oracle_row(text: str, decision: str, row: dict, tail: list[str]) -> str:
+    """One decision at one limit."""
+    shown = [f"{row[n] / row['base']:.2f}" for n in ("oracle", "chance", "static", "random")]
+    return f"| {text} | {decision} | {row['limit']:.0%} | {' | '.join([*shown, *tail])} |"
+
+
+def oracle_drafts_table() -> str:
+    """Drafts in hindsight: shares of the oracle's saving."""
+    data = result("oracle")
+    lines = [
+        "| text | oracle: steps cheaper by | share: controller | best single source and length | by lot |",
+        "|" + "---|" * 5,
+    ]
+    for cell in data["cells"]:
+        found = cell["drafts"]
+        lines.append(
+            f"| `{cell['workload']}` | {found['oracle_ratio']:.2f}× | {found['oracle_share']:.0%} "
+            f"| {found['best_fixed_share']:.0%} ({found['best_fixed']}) | {found['by_lot_share']:.0%} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def difficulty_table() -> str:
+    """Tables by difficulty against fixed numbers of samples at equal tokens."""
+    data = result("difficulty")
+    lines = [
+        "| answers by | difficulty from | budget, share of all samples' tokens | samples a question | accuracy "
+        "| against fixed numbers (95 % interval) |",
+        "|" + "---|" * 6,
+    ]
+    for row in data["tables"]:
+        gain, (low, high) = row["against_fixed"]["right"], row["against_fixed"]["right_interval"]
+        lines.append(
+            f"| {row['answer_by']} | {row['difficulty']} | {row['budget']:.0%} "
+            f"| {row['samples_per_question']:.1f} | {row['accuracy']:.3f} "
+            f"| {gain:+.3f} ({low:+.3f} to {high:+.3f}) |"
+        )
+    return "\n".join(lines) + f"\n\n{sentence(data)}\n" + source(data)
+
+
+def laws_table() -> str:
+    """Every law of cost against measured seconds."""
+    data = result("laws")
+    lines = [
+        "| law | correlation with seconds | median error | median absolute error | largest | pairs in the wrong order |",
+        "|" + "---|" * 6,
+    ]
+    lines += [
+        f"| {row['law']} | {row['correlation']:.3f} | {row['median_error']:+.0%} "
+        f"| {row['median_absolute_error']:.0%} | {row['largest_absolute_error']:.0%} "
+        f"| {row['pairs_in_the_wrong_order']:.0%} |"
+        for row in data["laws"]
+    ]
+    law = data["prefill_equivalents"]
+    fit = (
+        f"A written token is worth {law['step']:.1f} + {law['context']:.4f} × context tokens read, "
+        f"within {law['largest_error']:.1%} of the price table."
+    )
+    return "\n".join(lines) + f"\n\n{fit} {sentence(data)}\n" + source(data)
+
+
+def sentence(data: dict) -> str:
+    """The evidence of a suite's verdict as a sentence."""
+    evidence = data["verdict"]["evidence"]
+    return f"{evidence[0].upper()}{evidence[1:]}."
 
 
 def peers_table() -> str:
@@ -619,6 +704,67 @@ def numerics_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def models_table() -> str:
+    """Every shape against transformers on the same weights."""
+    data = result("models")
+    lines = [
+        "| shape | runs on | format | Rheostat base, tokens/s | `transformers`, tokens/s | ratio (smallest to largest) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        ratio = cell["ratio"]
+        lines.append(
+            f"| {cell['model']} | {cell['runs_on']} | {cell['dtype']} "
+            f"| {cell['engine_tokens_per_second']['median']:.1f} "
+            f"| {cell['transformers_tokens_per_second']['median']:.1f} "
+            f"| {ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f}) |"
+        )
+    own = data["identity"]
+    note = (
+        f"\n`{own['model']}` in {own['dtype']} writes the {own['new_tokens']} tokens of `transformers` "
+        f"after {own['identical']} of {own['prompts']} prompts. All others are random models of 8 "
+        "layers and width 512.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def memory_table() -> str:
+    """Peak memory above the imports against weights and cache."""
+    data = result("memory")
+    lines = [
+        "| format | batch | weights and cache, MB | peak above the imports, MB | over what is needed | mapped files left out |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        needed = cell["weights_bytes"] + cell["cache_bytes"]
+        above = cell["peak_bytes"] - cell["imports_bytes"]
+        lines.append(
+            f"| {cell['dtype']} | {cell['batch']} | {needed / 1e6:.0f} | {above / 1e6:.0f} "
+            f"| {cell['above_needed']:+.0%} | {cell['own_above_needed']:+.0%} |"
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def void_table() -> str:
+    """Whole layers left out in the orders of LAC and of others."""
+    data = result("void")
+    alphas = [found["alpha"] for found in data["cells"][0]["lac"]]
+    heads = " | ".join(f"`lac`, alpha {alpha:g}" for alpha in alphas)
+    lines = [
+        f"| layers left out | {heads} | `llm_drop` | random (mean of 3) | first | last | spread |",
+        "|---|" + "---|" * (len(alphas) + 5),
+    ]
+    for cell in data["cells"]:
+        own = " | ".join(signed(found["loss"]) for found in cell["lac"])
+        others = ("llm_drop", "random", "constant_first", "constant_last", "constant_spread")
+        lines.append(
+            f"| {cell['dropped']} | {own} | {' | '.join(signed(cell[n]) for n in others)} |"
+        )
+    shares = ", ".join(f"{a['share']:.0%} at {a['alpha']:g}" for a in data["active"])
+    note = f"\nExcess nats a token on held-out text. Layers that are not void: {shares}.\n"
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
 def told(value: float | None) -> str:
     """A number, where there is one."""
     return "none" if value is None else f"{value:.3g}"
@@ -629,11 +775,11 @@ def cache_forms_table() -> str:
     data = result("cache")
     forms = data["forms"]
     lines = [
-        "| bits a key | block | channels in order | error of the keys | excess nats a token | bytes |",
+        "| bits a key | block | coding | error of the keys | excess nats a token | bytes |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {cell['bits_a_key']:g} | {cell['block']} | {'yes' if cell['rearranged'] else 'no'} "
+        f"| {cell['bits_a_key']:g} | {coded_in(cell)} "
         f"| {cell['key_error']:.2%} | {signed(cell['excess_nats'])} | {cell['byte_share']:.0%} |"
         for cell in forms["bfp"]
     ]
@@ -642,7 +788,9 @@ def cache_forms_table() -> str:
     same = "the same" if found["identical"] else "not the same"
     lines.append(
         f"\n`kv_direct` after {found['tokens']} tokens: {found['written']} tokens written, {same} as "
-        f"with the whole cache; keys and values differ by {found['largest_difference']:.0e} at most. "
+        f"with the whole cache. What is rebuilt differs from what was held by "
+        f"{found['difference_of_rebuilding']:.1e} at most, where the largest number is "
+        f"{found['largest_number']:.0f}. "
         f"It keeps {numbers['residual stream']} numbers a token and layer for "
         f"{numbers['keys and values']} of keys and values, {found['bytes'] / 1e6:.1f} MB for "
         f"{found['whole_bytes'] / 1e6:.1f} MB, and a step takes "
@@ -650,6 +798,44 @@ def cache_forms_table() -> str:
         f"would be {found['one_vector_share']:.1%} of the cache, for reading the text again."
     )
     return "\n".join(lines) + "\n" + source(data)
+
+
+def coded_in(cell: dict) -> str:
+    """Numbers that share a scale or an exponent, and what they are."""
+    if cell["coding"] == "plain integers":
+        return f"{2 * cell['block']} | plain integers"
+    return f"{cell['block']} | `bfp`, channels {cell['coding']}"
+
+
+def cache_presses_table() -> str:
+    """kvpress's own methods beside ours, up to the second border, at equal bytes."""
+    data = result("cache")
+    found = data["kvpress"]
+    if not found["compared"]:
+        return f"Not compared: {found['reason']}.\n" + source(data)
+    lines = [
+        "| bytes | method | excess nats a token | numbers found | nats a token of the answers "
+        "| bytes measured |",
+        "|---|---|---|---|---|---|",
+    ]
+    for share in sorted({cell["share"] for cell in data["cells"]}, reverse=True):
+        own = [(f"`{cell['method']}`", cell) for cell in data["cells"] if cell["share"] == share]
+        other = [
+            (f"kvpress {cell['method']}", cell) for cell in found["cells"] if cell["share"] == share
+        ]
+        lines += [
+            f"| {share:.1%} | {name} | {signed(cell['first_excess_nats'])} "
+            f"| {cell['found']} of {cell['asked']} | {cell['answer_nats']:.2f} "
+            f"| {cell['byte_share']:.1%} |"
+            for name, cell in sorted([*own, *other], key=lambda one: one[1]["first_excess_nats"])
+        ]
+    versions = found["versions"]
+    note = (
+        f"\nThe first {found['tokens']} tokens after the prompt, before anyone lets go again; kvpress "
+        f"{versions['kvpress']} with transformers {versions['transformers']}, in an environment of "
+        "its own.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
 
 
 def cache_speed_line() -> str:
@@ -690,6 +876,60 @@ def wide_table() -> str:
     return "\n".join(lines) + "\n" + note + source(data)
 
 
+def plans_table() -> str:
+    """Plans against each single method, on unseen items."""
+    data = result("plans")
+    lines = [
+        "| text | number formats allowed | the plan | speed (95 % interval) | loss | each method alone |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in data["cells"]:
+        measured = cell["measured"]
+        low, high = measured["loss_interval"]
+        alone = ", ".join(f"{n} {speed_of(m)}" for n, m in cell["singles"].items()) or "none"
+        lines.append(
+            f"| `{cell['workload']}` | {', '.join(cell['formats']) or 'float32 alone'} "
+            f"| {methods_of(cell['plan'])} | {speed_of(measured)} "
+            f"| {measured['loss']:.4f} ({low:.4f}–{high:.4f}) | {alone} |"
+        )
+    note = (
+        f"\nLimit: a `{data['loss']}` of {data['limit']:g}. Speed is measured seconds of the base / "
+        "those of the plan, on the same unseen items in turn.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def plans_search_line() -> str:
+    """How long a search took."""
+    data = result("plans")
+    found = data["search"]
+    took = found["seconds"]
+    kept = ", ".join(f"{n} on {items} items" for items, n in found["measured"].items())
+    text = (
+        f"{took['search'] / 60:.1f} minutes over {len(found['methods'])} methods and "
+        f"{found['settings']} settings on {found['items']} items of at most {found['new_tokens']} new "
+        f"tokens: {took['answers'] / 60:.1f} for the base's answers, {took['losses'] / 60:.1f} for "
+        f"losses, {took['rest'] / 60:.1f} for pricing. Settings measured: {kept}.\n"
+    )
+    return text + source(data)
+
+
+def speed_of(measured: dict) -> str:
+    """Seconds of the base over those of a plan, with the interval."""
+    low, high = measured["seconds_interval"]
+    return f"{1 / measured['seconds_ratio']:.2f}× ({1 / high:.2f}–{1 / low:.2f})"
+
+
+def methods_of(plan: list) -> str:
+    """A plan's methods in words."""
+    told = (f"{m['name']} {m['dial']:g}" + params_of(m["params"]) for m in plan)
+    return " + ".join(told) or "the base"
+
+
+def params_of(params: dict) -> str:
+    return f" ({', '.join(str(v) for v in params.values())})" if params else ""
+
+
 def source(data: dict) -> str:
     """Name the file, the machine and the command under a table."""
     machine = data["machine"]
@@ -705,6 +945,7 @@ PARTS = {
     "budget": budget_table,
     "cache": cache_table,
     "cache-forms": cache_forms_table,
+    "cache-presses": cache_presses_table,
     "cache-speed": cache_speed_line,
     "certify": certify_table,
     "certify-looks": certify_looks_table,
@@ -714,12 +955,20 @@ PARTS = {
     "cuts": cuts_table,
     "decode": decode_table,
     "depth": depth_table,
+    "difficulty": difficulty_table,
     "draft": draft_table,
     "drive": drive_line,
     "hindsight": hindsight_table,
     "judge": judge_line,
+    "memory": memory_table,
+    "models": models_table,
+    "laws": laws_table,
     "numerics": numerics_table,
+    "oracle": oracle_table,
+    "oracle-drafts": oracle_drafts_table,
     "peers": peers_table,
+    "plans": plans_table,
+    "plans-search": plans_search_line,
     "prove": prove_table,
     "selfdraft": selfdraft_table,
     "skip": skip_table,
@@ -729,6 +978,7 @@ PARTS = {
     "step": step_table,
     "trees": trees_table,
     "verify": verify_table,
+    "void": void_table,
     "wide": wide_table,
 }
 

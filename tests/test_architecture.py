@@ -30,6 +30,7 @@ RANKS = {
     "stages": 4,
     "bench": 5,
     "api": 6,
+    "lm": 7,
     "cli": 7,
 }
 """A module imports its own group and groups of lower rank; equal ranks are siblings."""

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat import catalog
-from rheostat.bench import cache, depth, draft, prove, selfdraft, step, trees
+from rheostat.bench import cache, depth, draft, plans, prove, selfdraft, step, trees, void
 from rheostat.bench.journal import Journal
 from rheostat.bench.result import envelope, spread, write_result
 from rheostat.bench.startup import bench_startup
@@ -127,6 +127,26 @@ def test_depth_cells_compare_equal_numbers_of_units(measured):
     for cell in measured["static"]:
         draws = cell["random"]["draws"]
         assert cell["random"]["loss"] == pytest.approx(sum(draws) / len(draws))
+
+
+def test_layers_by_their_voids_are_compared_at_equal_numbers(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(depth, "DOCUMENTS", 1)
+    monkeypatch.setattr(void, "DROPPED", (1, 2))
+    profile = cached_profile(tiny) or make_profile(tiny)
+    found = void.measured_void(tiny, profile, nothing_said, Journal(tmp_path / "void.json"))
+    assert [cell["dropped"] for cell in found["cells"]] == [1, 2]
+    shares = [active["share"] for active in found["active"]]
+    assert shares == sorted(shares, reverse=True)
+    assert set(found["verdicts"]["lac"]) == {"beats_controls", "evidence"}
+
+
+def test_lac_holds_where_every_control_loses_more():
+    def cell(own):
+        controls = {f"constant_{order}": 0.3 for order in void.ORDERS}
+        return {"lac": [{"loss": 9.0}, {"loss": own}], "random": 0.2, **controls}
+
+    assert void.verdict([cell(0.1)] * 5)["beats_controls"]
+    assert not void.verdict([cell(0.1)] * 3 + [cell(0.25)] * 2)["beats_controls"]
 
 
 def test_intervals_hold_the_mean_loss(measured):
@@ -295,3 +315,45 @@ def test_the_shares_of_a_step_are_a_whole(tiny):
     assert min(cell["shares"].values()) >= 0
     assert cell["operations"] > 10
     json.dumps(cell, allow_nan=False)
+
+
+# plans
+
+
+@pytest.fixture
+def planned_bench(tmp_path, monkeypatch, stages_cache):
+    """The suite `plans` at a size for tests, on a tiny model."""
+    from contract.tiny_engine import LAYERS, tiny_engine
+    from engines.tiny_gguf import write_tiny_gguf
+
+    engine = tiny_engine(write_tiny_gguf(tmp_path / "deep.gguf", layers=LAYERS, seed=2))
+    path = tmp_path / "many.jsonl"
+    lines = [{"prompt": f"{head} the cat {tail}"} for head in "abcdefgh" for tail in "ijkl"]
+    write_lines(path, lines)
+    monkeypatch.setattr(plans, "ITEMS", 4)
+    monkeypatch.setattr(plans, "LONG", 8)
+    monkeypatch.setattr(plans, "SHORT", 8)
+    monkeypatch.setattr(plans, "SEARCHED", 9)
+    monkeypatch.setattr(plans, "LIMIT", 0.9)
+    monkeypatch.setattr(plans, "FORMATS", ())
+    return engine, str(path)
+
+
+def test_a_search_is_told_with_its_seconds_and_what_it_measured(planned_bench, tmp_path):
+    engine, workload = planned_bench
+    found = plans._searched(engine, workload, tmp_path, nothing_said)
+    assert found["items"] <= 9
+    assert sum(found["measured"].values()) >= 2
+    assert {"llm_drop", "copyspec"} <= set(found["methods"])
+    seconds = found["seconds"]
+    parts = seconds["answers"] + seconds["losses"] + seconds["rest"]
+    assert seconds["search"] == pytest.approx(parts)
+    assert min(seconds["answers"], seconds["losses"]) > 0
+
+
+def test_a_plan_is_held_against_single_methods_on_unseen_items(planned_bench, tmp_path):
+    engine, workload = planned_bench
+    cell = plans.plan_cell(engine, workload, (), tmp_path, nothing_said)
+    assert cell["singles"]
+    assert all(len(one["seconds_interval"]) == 2 for one in cell["singles"].values())
+    assert cell["measured"]["seconds_ratio"] > 0

@@ -20,7 +20,7 @@ from rheostat.bench.certify_trials import (
     paths,
     violated,
 )
-from rheostat.bench.certify_worlds import LAWS, VALUES, Drawn, Recorded
+from rheostat.bench.certify_worlds import LAWS, SLOTS, VALUES, Drawn, Recorded
 from rheostat.kernel.certify.bounds import BOUNDS
 from rheostat.kernel.certify.fixed_sequence import certified, frozen_path
 
@@ -43,11 +43,27 @@ def test_a_law_has_the_mean_that_was_asked_for(law, excess):
 
 
 def test_drawn_losses_have_the_means_that_were_drawn():
-    sampled = Drawn(np.stack([LAWS["shares"](m) for m in (0.1, 0.3)])).sample(50, 20, rng())
-    trials = np.array([3, 7, 49])
-    for setting in (0, 1):
+    sampled = Drawn.of(np.stack([LAWS["shares"](m) for m in (0.1, 0.3)])).sample(50, 20, rng())
+    of_one_item(sampled, settings=(0, 1))
+
+
+def of_one_item(sampled, *, settings):
+    """What bounds look at is the same whether it is asked for as losses or as sums."""
+    trials = np.array([3, 7, 29])
+    for setting in settings:
         rows = sampled.losses(setting, trials)
-        assert rows.mean(axis=1) == pytest.approx(sampled.means()[trials, setting])
+        assert rows.mean(axis=1) == pytest.approx(sampled.means[trials, setting])
+        assert (rows > 0).sum(axis=1).tolist() == sampled.failures[trials, setting].tolist()
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("excess", [0.05 + certify.OVER, 0.2, 0.44])
+def test_what_is_drawn_from_has_the_mean_or_a_hair_more(law, excess):
+    mean = certify.to_unit(law, excess)
+    world = Drawn.of(LAWS[law](mean)[None])
+    assert -1e-9 <= world.truths[0] - mean < 2 / SLOTS
+    drawn = world.sample(40, 500, rng()).means
+    assert drawn.mean() == pytest.approx(mean, abs=4 * drawn.std() / math.sqrt(40))
 
 
 def test_recorded_losses_are_whole_items():
@@ -55,13 +71,13 @@ def test_recorded_losses_are_whole_items():
     both = np.stack([sampled.losses(j, np.arange(30)) for j in (1, 4)], axis=-1)
     pairs = {tuple(row) for row in TABLE[:, [1, 4]]}
     assert {tuple(row) for row in both.reshape(-1, 2)} <= pairs
-    assert sampled.means()[:, 4] == pytest.approx(both[..., 1].mean(axis=1))
+    of_one_item(sampled, settings=(1, 4))
 
 
 def test_trials_together_are_the_rule_that_plans_use():
     task = Task(world=Recorded(TABLE), limit=0.12, alpha=0.05)
     drawn = rng()
-    searched = task.world.sample(60, task.searched, drawn).means()
+    searched = task.world.sample(60, task.searched, drawn).means
     path = paths(task, 60, rng())
     sampled = task.world.sample(60, 80, rng())
     chosen = chosen_by_certificate(task, BOUNDS["betting"], path, sampled)
@@ -80,12 +96,29 @@ def test_trials_together_are_the_rule_that_plans_use():
     assert len(lengths) > 1
 
 
+@pytest.mark.parametrize("name", BOUNDS)
+def test_p_values_of_trials_together_decide_as_the_bound_alone(name):
+    task = certify.drawn("shares", 0.2, [0.1, 0.2])
+    sampled = task.world.sample(200, 60, rng())
+    every = np.arange(200)
+    own = p_values(task, BOUNDS[name], sampled, 0, every)
+    alone = BOUNDS[name].p_value(sampled.losses(0, every), task.limit, task.alpha)
+    assert ((own <= task.alpha) == (alone <= task.alpha)).all()
+    assert 0 < (own <= task.alpha).sum() < 200
+
+
+def test_trials_in_parts_are_as_many_as_were_asked_for(monkeypatch):
+    monkeypatch.setattr(certify, "HELD", 70 * 2 * 50)
+    at = {"losses": "0/1", "limit": 0.2, "methods": 2, "items": 50}
+    chosen = certify.chosen_by_rule(certify.drawn("0/1", 0.2, [0.01, 0.6]), at, trials=100)
+    assert {len(own) for own in chosen.values()} == {100}
+
+
 @pytest.mark.parametrize("methods", [1, 5, 50])
 @pytest.mark.parametrize(("losses", "limit"), [("0/1", 0.05), ("shares", 0.2), ("nats", 0.2)])
 def test_certificates_hold_and_the_best_on_the_calibration_set_does_not(losses, limit, methods):
     for world, truths in certify.truths_of(losses, limit, methods).items():
-        laws = np.stack([LAWS[losses](truth) for truth in truths])
-        task = Task(world=Drawn(laws), limit=certify.to_unit(losses, limit), alpha=0.05)
+        task = certify.drawn(losses, limit, truths)
         at = {"losses": losses, "limit": limit, "methods": methods, "items": 200}
         rules = certify.validity_cell(task, at, trials=TRIALS)["rules"]
         naive = rules.pop(certify.NAIVE)
@@ -108,17 +141,17 @@ def test_recorded_losses_are_certified_with_a_limit_just_under_one_of_them():
     json.dumps(cells, allow_nan=False)
 
 
-@pytest.mark.parametrize("losses", LAWS)
-def test_a_quarter_of_the_limit_is_certified_in_nine_of_ten_trials(losses):
-    found = certify.power_cell(losses, trials=500)["certified"]
-    assert found["binomial" if losses == "0/1" else "betting"] >= 0.9
+def test_a_quarter_of_the_limit_is_certified_in_nine_of_ten_trials_useless_settings_or_not():
+    found = [certify.power_cell(task, at, trials=200) for task, at in certify.power_tasks(TABLE)]
+    assert {cell["useless"] for cell in found} == set(certify.USELESS)
+    assert {cell["losses"] for cell in found} == {*LAWS, "recorded"}
+    for cell in found:
+        assert max(cell["certified"].values()) >= 0.9
 
 
 def test_useless_settings_leave_what_is_certified():
-    law = [LAWS["0/1"](0.01), *[LAWS["0/1"](0.6)] * 30]
-    alone, among = (
-        Task(world=Drawn(np.stack(laws)), limit=0.05, alpha=0.05) for laws in (law[:1], law)
-    )
+    truths = [0.01, *[0.6] * 30]
+    alone, among = (certify.drawn("0/1", 0.05, some) for some in (truths[:1], truths))
     for task in (alone, among):
         path = paths(task, 300, rng())
         sampled = task.world.sample(300, 400, rng())
@@ -130,6 +163,7 @@ def test_useless_settings_leave_what_is_certified():
 
 def test_looks_hold_where_repeated_intervals_do_not(monkeypatch):
     monkeypatch.setattr(certify, "LOOKS", 150)
+    monkeypatch.setattr(certify, "WIDTH_TRIALS", 20)
     found = certify.looks_cell(trials=100)
     for losses in LAWS:
         assert found[losses]["sequence"] <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 100)

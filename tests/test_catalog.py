@@ -24,7 +24,7 @@ SHAPE = ModelShape(
     vocabulary=300,
     context=128,
 )
-OFFERS = frozenset({"draft", "depth.static", "depth.mlp", "signal.mlp_cosine"})
+OFFERS = frozenset({"draft", "depth.static", "depth.parts", "depth.mlp", "signal.mlp_cosine"})
 RANKING = {"ranking": [["attention", i] for i in (2, 1, 3, 0)]}
 
 

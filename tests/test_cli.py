@@ -69,6 +69,10 @@ BAD = [
     ((*GENERATE, "--seed", "-1"), "'--seed'"),
     ((*GENERATE, "--threads", "0"), "'--threads'"),
     ((*GENERATE, "--dtype", "float16"), "no dtype `float16`"),
+    ((*GENERATE, "--heat"), "`scripted:spec.json` runs elsewhere"),
+    ((*GENERATE, "--heat", "--json"), "which `--json` does not show"),
+    ((*GENERATE, "--device", "cpu"), "`--device` is for models on the `torch` engine"),
+    (("generate", "smollm2", "hi", "--device", "tpu"), "no device `tpu`"),
     ((*GENERATE, "--set", "copyspec=1.5"), "a number from 0 to 1"),
     ((*GENERATE, "--set", "copyspec"), "METHOD=DIAL"),
     ((*GENERATE, "--set", "copyspek=1"), "no method `copyspek`"),
@@ -320,6 +324,17 @@ def test_a_full_disk_under_stdout_is_named():
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_a_full_disk_refuses_is_shown(capsys):
+    from rheostat.cli_console import write_json
+    from rheostat.errors import OutputError
+
+    with pytest.raises(OutputError, match="No space left on device") as error:
+        write_json(Path("/dev/full"), {"plan": 1})
+    assert "standard output" in error.value.hint
+    assert json.loads(capsys.readouterr().out) == {"plan": 1}
 
 
 @pytest.mark.slow

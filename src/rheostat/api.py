@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from rheostat import catalog
 from rheostat.engines.base import Request, Sampling
-from rheostat.engines.load import load_engine, torch_extra
+from rheostat.engines.load import DTYPES, load_engine, load_live, torch_extra
 from rheostat.errors import WorkloadError
 from rheostat.kernel.plan import Plan
 from rheostat.stages.report_solve import are_solved, write_solve_report
@@ -60,32 +60,45 @@ class PlanOptions(TypedDict, total=False):
     """Items of each part of the workload; None = 12, and up to 300 to certify on."""
     confidence: float | None
     """Of a certificate that the mean loss is at most `max_loss` on unseen texts."""
+    journal: Path | None
+    """A file that keeps every measurement, with which a stopped search goes on."""
+    precisions: tuple[str, ...]
+    """Number formats that the plan may choose, `gguf` and `bfloat16`."""
     progress: Callable[[str], None] | None
 
 
-def load(
-    model: str | Path,
+def load(  # noqa: PLR0913  # what a loaded model depends on
+    model: str | Path | object,
     *,
-    dtype: str = "float32",
+    tokenizer: object = None,
+    dtype: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Engine:
     """Load a model; the first time it is fetched, converted and measured, and that is cached.
 
     Args:
         model: an embedded name such as `smollm2`, a .gguf file, `http(s)://HOST/v1#NAME`,
-            `llamacpp:FILE.gguf`, or `scripted:SPEC.json`.
-        dtype: `float32`, `bfloat16`, `gguf` for the four-bit weights of the file itself,
-            `layercast` for bfloat16 weights in float32 arithmetic, or `reproducible` for float32
-            that gives the same tokens in every batch.
+            `llamacpp:FILE.gguf`, or `scripted:SPEC.json`; or a causal language model of
+            `transformers` that is in memory.
+        tokenizer: the fast tokenizer of a model in memory.
+        dtype: `float32` (None; of a model in memory its own), `bfloat16`, `gguf` for the
+            four-bit weights of the file itself, `layercast` for bfloat16 weights in float32
+            arithmetic, or `reproducible` for float32 that gives the same tokens in every batch.
         threads: threads of one forward pass; None = the cores that this process may use.
+        device: `cpu` (None), `cuda`, `cuda:1` or `mps`; a model in memory runs where it is.
         progress: called with a line of text when something takes a while.
 
     Raises:
         ModelError: the model is unknown, damaged or out of reach.
         UserError: the number format or the thread count is not one, or an extra is missing.
     """
-    return load_engine(str(model), dtype=dtype, threads=threads, progress=progress)
+    if not isinstance(model, str | Path):
+        return load_live(model, tokenizer, dtype=dtype, threads=threads, progress=progress)
+    return load_engine(
+        str(model), dtype=dtype or DTYPES[0], threads=threads, device=device, progress=progress
+    )
 
 
 def plan(  # noqa: PLR0913  # the three goals, of which exactly one is given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast, final
 
 from rheostat import catalog
@@ -13,8 +14,6 @@ from rheostat.kernel.cost import Cost
 from rheostat.stages.settings import ready, with_choice
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rheostat.api import SamplingOptions
     from rheostat.engines.base import Engine, OnToken, Output
     from rheostat.engines.torch_engine import TorchEngine
@@ -93,6 +92,18 @@ class Session:
         self.messages = [*messages, {"role": "assistant", "content": output.text}]
         self.cost += output.cost
         return output
+
+    def offload(self, path: str | Path) -> None:
+        """Write the cache to a file and give its memory back, while nobody asks.
+
+        The next turn reads the file, so that it has to stay there until then; it is the caller's to
+        delete. Before the first turn, and at an endpoint, there is nothing to write.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._conversation is not None:
+            self._conversation.offload(cast("TorchEngine", self.engine), Path(path))
 
     def _answered(self, messages: list[dict[str, str]], on_token: OnToken | None) -> Output:
         sampling = replace(self._sampling, seed=self._sampling.seed + len(messages))

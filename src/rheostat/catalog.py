@@ -19,7 +19,7 @@ import rheostat.methods
 from rheostat.errors import MethodError, RheostatError
 from rheostat.kernel.method import Card, Method, with_params
 from rheostat.kernel.policies.draft_control import Controlled
-from rheostat.kernel.seams import Installed
+from rheostat.kernel.seams import Depth, Installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,6 +65,8 @@ def installed(plan: Plan, shape: ModelShape | None, offers: Iterable[str]) -> In
         card = method(setting.name).card
         _check_needs(card, offered)
         made, known = _decision(setting, shape), decisions.get(card.seam)
+        if isinstance(made, Depth) and "depth.parts" not in offered:
+            _check_whole(card, made)
         if isinstance(made, Controlled) and isinstance(known, Controlled):
             made = Controlled.joined((known, made))
         elif card.seam in deciders:
@@ -83,6 +85,7 @@ def installed(plan: Plan, shape: ModelShape | None, offers: Iterable[str]) -> In
         models=models,
         token=decisions.get("token"),
         cache=decisions.get("cache"),
+        model=decisions.get("model"),
         sample=decisions.get("sample"),
         stop=decisions.get("stop"),
     )
@@ -120,6 +123,14 @@ def _check_needs(card: Card, offered: frozenset[str]) -> None:
         raise MethodError(
             f"`{card.name}` needs `{missing[0]}`, which this engine does not offer",
             hint=f"this engine offers: {listed}",
+        )
+
+
+def _check_whole(card: Card, depth: Depth) -> None:
+    if depth.layout.attention != depth.layout.mlp:
+        raise MethodError(
+            f"`{card.name}` leaves out parts of layers, this model's can be left out whole alone",
+            hint=f"ask for whole layers where the method can: `--param {card.name}.unit=layer`",
         )
 
 

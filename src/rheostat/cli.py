@@ -6,12 +6,12 @@ from __future__ import annotations
 import io
 import shlex
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 import rheostat
-from rheostat import api, catalog, cli_chat, cli_check, cli_solve
+from rheostat import api, catalog, cli_chat, cli_check, cli_heat, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
@@ -25,6 +25,7 @@ from rheostat.kernel.plan import Plan
 from rheostat.stages.citations import cited
 from rheostat.stages.profile_files import write_profile
 from rheostat.stages.run import run as run_requests
+from rheostat.stages.search_journal import ENDING
 from rheostat.stages.settings import (
     BASE,
     changed,
@@ -34,12 +35,14 @@ from rheostat.stages.settings import (
     ready,
     with_choice,
 )
+from rheostat.stages.shadow import watch
 from rheostat.workloads.compiled_constraint import checked
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rheostat.engines.base import Engine, Request
     from rheostat.stages.losses import LossKind
 
 app = typer.Typer(
@@ -83,6 +86,7 @@ def profile(
     workload: options.SomeWorkload = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     acceptance: options.Acceptance = False,
     as_json: options.Json = False,
@@ -93,7 +97,9 @@ def profile(
     if workload is not None:
         load_workload(workload, part="calibration", limit=1)  # fails before minutes of measuring
     with console.progress() as say:
-        engine = load_engine(model, dtype=dtype or DTYPES[0], threads=threads, progress=say)
+        engine = load_engine(
+            model, dtype=dtype or DTYPES[0], threads=threads, device=device, progress=say
+        )
         with torch_extra():
             from rheostat.stages.profile import make_profile
         made = make_profile(
@@ -118,31 +124,38 @@ def plan(
     loss: options.Loss = None,
     max_cost: options.MaxCost = None,
     confidence: options.Confidence = None,
+    precision: options.Precisions = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     items: options.Items = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Find the cheapest setting of all methods that keeps the quality asked for."""
+    """Find the cheapest setting of all methods together; the same command resumes after a stop."""
     Sampling(max_new_tokens=max_new_tokens)
     console.writable(out)
     with console.progress() as say:
+        asked = dtype or DTYPES[0]
         made = api.plan(
-            model,
+            load_engine(model, dtype=asked, threads=threads, device=device, progress=say)
+            if device
+            else model,
             workload,
             lossless=lossless,
             max_loss=max_loss,
             loss=cast("LossKind | None", loss),  # checked there
             max_cost=max_cost,
-            dtype=dtype or DTYPES[0],
+            dtype=asked,
             threads=threads,
             seed=seed,
             max_new_tokens=max_new_tokens,
             items=items,
             confidence=confidence,
+            journal=out.with_name(out.name + ENDING),
+            precisions=tuple(precision or ()),
             progress=say,
         )
     data = made.to_json()
@@ -165,6 +178,7 @@ def run(
     shadow: options.Shadow = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -191,15 +205,15 @@ def run(
         constraint=None if constraint is None else checked(constraint),
         particles=particles,
     )
-    changes = parse_changes(sets or [], params or [])
-    named = plan_of(plan, dtype=dtype)
+    changes, named = parse_changes(sets or [], params or []), plan_of(plan, dtype=dtype)
     chosen = changed(named if plan_file is None else _other_plan(plan, plan_file), changes)
     with console.progress() as say:
-        engine = load_engine(
-            named.model, dtype=dtype or chosen.dtype, threads=threads, progress=say
-        )
+        own = dtype or chosen.dtype
+        engine = load_engine(named.model, dtype=own, threads=threads, device=device, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
+        if shadow is not None:
+            console.note(watch(chosen, shadow, settled).expectation())
         summary = run_requests(
             chosen,
             requests,
@@ -224,8 +238,10 @@ def generate(
     params: options.Param = None,
     raw: options.Raw = False,
     chat: options.Chat = False,
+    heat: options.Heat = False,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -260,18 +276,32 @@ def generate(
     base = Plan(model=model, dtype=dtype or DTYPES[0])
     chosen = changed(base if plan_file is None else read_plan(plan_file), changes)
     with console.progress() as say:
-        engine = load_engine(model, dtype=dtype or chosen.dtype, threads=threads, progress=say)
+        own = dtype or chosen.dtype
+        engine = load_engine(model, dtype=own, threads=threads, device=device, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
+    if heat:
+        cli_heat.check_heat(engine, chat=chat, as_json=as_json, particles=particles)
     if chat:
         session = Session.under(chosen, engine, settled)
         cli_chat.talk(session, None if prompt == "-" else prompt, as_json=as_json)
         return
-    installed = catalog.installed(chosen, engine.shape, engine.card.offers)
-    show = None if as_json else lambda _, piece: console.write(piece)
-    (output,) = engine.generate([request], settled, installed=installed, on_token=show)
+    _answer(engine, request, settled, chosen, heat=heat, as_json=as_json)
+
+
+def _answer(
+    engine: Engine, request: Request, sampling: Sampling, plan: Plan, *, heat: bool, as_json: bool
+) -> None:
+    """Answer one request and show it while it is written."""
+    installed = catalog.installed(plan, engine.shape, engine.card.offers)
+    shown: dict[str, Any] = {"on_token": None if as_json else lambda _, piece: console.write(piece)}
+    if heat:
+        shown = cli_heat.heated(engine, len(engine.encode(request)), console.write)
+    (output,) = engine.generate([request], sampling, installed=installed, **shown)
     if not as_json:
         console.write("\n")
+    if heat:
+        console.note(cli_heat.legend(colours=cli_heat.has_colours()))
     console.note(tables.output_line(output))
     console.result(output.to_json(), [], as_json=as_json)
 

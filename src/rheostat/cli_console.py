@@ -106,11 +106,16 @@ def writable(path: Path) -> Path:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file; raise `OutputError` when that fails."""
+    """Write a JSON file; where that fails, show it on stdout and raise `OutputError`."""
+    text = json.dumps(finite(data), indent=2) + "\n"
     try:
-        path.write_text(json.dumps(finite(data), indent=2) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        write(text)
+        raise OutputError(
+            f"`{path}` cannot be written: {error.strerror or error}",
+            hint="what it should hold is on standard output",
+        ) from error
 
 
 @final

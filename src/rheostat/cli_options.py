@@ -24,6 +24,9 @@ SomePrompt = Annotated[
 Chat = Annotated[
     bool, typer.Option("--chat", help="Talk line by line; what was said stays in the cache.")
 ]
+Heat = Annotated[
+    bool, typer.Option("--heat", help="Colour every token by the computation that it took.")
+]
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="The benchmark to run.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
 
@@ -57,8 +60,20 @@ Dtype = Annotated[
         "[default: the plan's, else float32]",
     ),
 ]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="FORMAT",
+        help="A number format that the plan may choose: gguf or bfloat16 (repeatable).",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a pass. [default: all cores]")
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda or mps, of the torch engine. [default: cpu]"),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")]

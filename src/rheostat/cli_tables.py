@@ -21,7 +21,12 @@ MOST_POINTS = 24
 
 def profile_lines(profile: Mapping[str, Any], files: Sequence[str]) -> list[str | Table]:
     """Show what a profile found, and where it is."""
-    ranking = profile["redundancy"]["ranking"]
+    ranking = profile["redundancy"].get("ranking")
+    droppable = (
+        f"most droppable attentions: {_first(ranking['attention'])}; MLPs: {_first(ranking['mlp'])}"
+        if ranking
+        else "the layers of this model cannot be taken apart: none of their parts is ranked"
+    )
     copied = ", ".join(f"{name} {rate:.2f}" for name, rate in profile["copy_rate"].items())
     curve = profile["cost"]["curves"][0]
     costs = zip(curve["tokens"], curve["seconds"], strict=True)
@@ -34,8 +39,7 @@ def profile_lines(profile: Mapping[str, Any], files: Sequence[str]) -> list[str 
         f"over n tokens, relative to that: {relative}",
         f"writing a token costs as much as reading {law['step']:.1f}, and "
         f"{1000 * law['context']:.1f} more for 1000 tokens of context",
-        f"most droppable attentions: {_first(ranking['attention'])}; MLPs: "
-        f"{_first(ranking['mlp'])}",
+        droppable,
         f"entropy of the next token: {profile['entropy']['mean']:.2f} nats; copied: {copied}",
         f"wrote {', '.join(files)}",
     ]
@@ -89,9 +93,21 @@ def run_lines(summary: Mapping[str, Any]) -> list[str | Table]:
         f"{summary['model']} in {summary['dtype']}, {_methods(summary['methods'])}",
         f"{summary['requests']} requests answered{resumed}: {reasons}",
         _cost(cost),
+        *([_shared(summary["shared"])] if "shared" in summary else []),
         *([_shadow(summary["shadow"])] if "shadow" in summary else []),
         f"wrote {summary['out']}/outputs.jsonl and trace.jsonl",
     ]
+
+
+def _shared(shared: Mapping[str, Any]) -> str:
+    """Show what the requests begin with alike, and what reading it once saved."""
+    alike = f"all prompts begin with the same {shared['tokens']} tokens"
+    if not shared["reused"]:
+        return f"{alike}, which this plan reads for each"
+    return (
+        f"{alike}: {shared['reused']} requests did not read them again, "
+        f"which would have taken {shared['saved']['price']:.2f} s"
+    )
 
 
 def output_line(output: Output) -> str:

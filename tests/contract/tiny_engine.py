@@ -64,14 +64,20 @@ def profile_of(engine) -> dict[str, Any]:
     draw = np.random.default_rng(0)
     tokens = draw.integers(10, engine.shape.vocabulary, 120).tolist()
     cosines: dict[tuple[str, int], Any] = {}
+    lengths: list[Any] = []
 
     def watch(layer, part, before, after):
         import torch
 
         cosines[part, layer] = torch.cosine_similarity(before, after, dim=-1).double().numpy()
+        if not lengths:
+            lengths.append(before.norm(dim=-1).double().numpy())
+        if part == "mlp":
+            lengths.append(after.norm(dim=-1).double().numpy())
 
     from rheostat.engines.torch_model import Feed
     from rheostat.engines.torch_prices import empty_cache
+    from rheostat.stages.profile_redundancy import traced
 
     full = Layout.full(engine.shape.layers)
     cache = empty_cache(engine.llama, full, capacity=len(tokens))
@@ -85,6 +91,7 @@ def profile_of(engine) -> dict[str, Any]:
         **{part: [i for kind, i in both if kind == part] for part in ("attention", "mlp")},
         "joint": [list(unit) for unit in both],
     }
+    parts["void"] = traced([np.stack(lengths, axis=1)])
     return {"redundancy": parts, "acceptance": head_of(engine)}
 
 

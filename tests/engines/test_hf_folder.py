@@ -12,10 +12,9 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 pytest.importorskip("transformers", reason="needs the package `transformers`")
 
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
-from engines.tiny_gguf import tiny_merges, tiny_tokens
+from engines.hf_models import VOCABULARY, made, write_tokenizer
 from engines.torch_rig import llama_of
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.load_model import load_model
@@ -25,7 +24,7 @@ from rheostat.engines.torch_prices import empty_cache
 from rheostat.errors import ModelError, UserError
 from rheostat.kernel.seams import Depth, Installed, Layout
 
-VOCABULARY, CONTEXT = 320, 512
+CONTEXT = 512
 COMMON = {
     "vocab_size": VOCABULARY,
     "hidden_size": 48,
@@ -72,6 +71,17 @@ SHAPES = {
         "Phi3Config",
         {"rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}},
     ),
+    "gemma2": (
+        "Gemma2Config",
+        {
+            "head_dim": 16,
+            "sliding_window": 24,
+            "query_pre_attn_scalar": 20,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 3.0,
+            "attn_implementation": "eager",  # the only one there that caps scores
+        },
+    ),
     "gemma3": (
         "Gemma3TextConfig",
         {
@@ -84,34 +94,9 @@ SHAPES = {
 }
 
 
-def made(name):
+def model_of(name):
     config, more = SHAPES[name]
-    torch.manual_seed(len(name))
-    model = transformers.AutoModelForCausalLM.from_config(
-        getattr(transformers, config)(**{**COMMON, **more})
-    )
-    with torch.no_grad():  # biases and norms are drawn too: fresh ones are all zero or one
-        for key, weight in model.named_parameters():
-            if weight.ndim == 1:
-                weight.add_(0.2 * torch.randn_like(weight))
-            elif "embed" not in key:
-                weight.mul_(4)
-    return model.eval()
-
-
-def write_tokenizer(folder):
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    vocabulary = {token: i for i, token in enumerate(tiny_tokens(VOCABULARY))}
-    backend = Tokenizer(
-        models.BPE(vocab=vocabulary, merges=[tuple(m.split()) for m in tiny_merges()])
-    )
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_tokens([AddedToken("<|im_end|>", special=True)])
-    backend.save(str(folder / "tokenizer.json"))
-    told = {"eos_token": {"content": "<|im_end|>"}, "chat_template": "{{ messages[0]['content'] }}"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    return made(config, {**COMMON, **more}, seed=len(name))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +107,7 @@ def folders(tmp_path_factory, engines_cache):
     def folder(name):
         if name not in kept:
             path = tmp_path_factory.mktemp("hf")
-            model = made(name)
+            model = model_of(name)
             model.save_pretrained(path)
             write_tokenizer(path)
             kept[name] = path, model
@@ -179,7 +164,7 @@ def test_greedy_tokens_are_those_of_transformers_over_200_steps(folders, name):
     assert written == whole[len(prompt) :]
 
 
-@pytest.mark.parametrize("name", ["mistral", "qwen2", "qwen3", "phi3", "gemma3"])
+@pytest.mark.parametrize("name", ["mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"])
 def test_batches_forks_and_truncations_change_nothing(folders, name):
     model = llama_of(load_model(str(folders(name)[0])))
     draw = np.random.default_rng(5)

@@ -18,7 +18,7 @@ from engines.torch_rig import ToyDrafter, engine_of
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_kept import Conversation
 from rheostat.engines.weights_cache import load_weights
-from rheostat.errors import WorkloadError
+from rheostat.errors import ModelError, WorkloadError
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Depth, Installed, Layout
 
@@ -151,6 +151,35 @@ def test_a_conversation_over_the_context_and_silence_are_refused(engine):
         session.ask("the cat and the hat " * 500)
     assert [m["role"] for m in session.messages] == ["system"]
     assert session.ask("a").stop_reason in {"length", "eos"}
+
+
+def test_an_idle_conversation_lies_in_a_file_and_goes_on_as_if_it_had_not(engine, tmp_path):
+    session, awake = (rheostat.Session(engine, max_new_tokens=6) for _ in range(2))
+    session.offload(tmp_path / "nothing.safetensors")  # nothing was said yet
+    for turn, text in enumerate(("the cat", "and the hat?", "a planet or a star")):
+        path = tmp_path / f"{turn}.safetensors"
+        outputs = [one.ask(text) for one in (session, awake)]
+        assert outputs[0].token_ids == outputs[1].token_ids
+        assert outputs[0].trace.reused == outputs[1].trace.reused
+        held = session._conversation
+        n, shape = held.cache.length, engine.shape
+        session.offload(path)
+        assert held.cache is None
+        kept = shape.layers * n * 2 * shape.kv_heads * shape.head_size * 4
+        assert kept < path.stat().st_size < kept + 2000
+    assert {path.name for path in tmp_path.iterdir()} == {f"{i}.safetensors" for i in range(3)}
+
+
+def test_a_file_that_is_gone_or_of_another_conversation_is_refused(engine, tmp_path):
+    one, other = (rheostat.Session(engine, max_new_tokens=2) for _ in range(2))
+    for session, text in ((one, "the cat"), (other, "a star")):
+        session.ask(text)
+        session.offload(tmp_path / text)
+    (tmp_path / "a star").replace(tmp_path / "the cat")
+    with pytest.raises(ModelError, match="is of another conversation"):
+        one.ask("and")
+    with pytest.raises(ModelError, match="cannot be read"):
+        other.ask("and")
 
 
 def test_a_plan_is_kept_to(engine):

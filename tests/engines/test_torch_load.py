@@ -155,3 +155,15 @@ def test_a_machine_is_plain_data():
     assert json.loads(json.dumps(found.to_json())) == found.to_json()
     assert found.cores >= 1
     assert f"{found.cores} cores" in found.name
+
+
+def test_a_model_runs_where_its_measurements_cannot_be_kept(tiny_gguf, monkeypatch):
+    load_torch(str(tiny_gguf), threads=1)  # its weights are unpacked
+    (kept,) = measurements()
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("a file where a folder has to be")
+    lines = Lines()
+    engine = load_torch(str(tiny_gguf), threads=1, progress=lines)
+    assert outputs(engine, ["the"], max_new_tokens=2)
+    assert any("cannot be written" in line and "next time" in line for line in lines)

@@ -25,7 +25,8 @@ class Clock:
     """A model that computes nothing; its clock goes on by what a pass is said to take."""
 
     def __init__(self, tiny, disturbed=lambda _call: 0.0):
-        self.shape, self.dtype, self.now = tiny.shape, tiny.dtype, 0.0
+        self.shape, self.dtype, self.device = tiny.shape, tiny.dtype, tiny.device
+        self.offers, self.now = tiny.offers, 0.0
         self.calls, self._disturbed = itertools.count(), disturbed
         self.passes = 0
 
@@ -95,3 +96,13 @@ def test_a_timed_pass_leaves_its_cache_as_it_was(tiny_model):
     first = list(timed.seconds)
     timed.again()
     assert all(0 < b <= a for a, b in zip(first, timed.seconds, strict=True))
+
+
+def test_a_model_that_is_run_as_a_whole_is_priced_as_a_whole(clocked):
+    clock = clocked()
+    clock.offers = frozenset({"draft"})
+    prices, layers = measured_prices(clock), clock.shape.layers
+    for n in (1, 8, 32):
+        whole = prices.seconds(n, 32, attention=layers, mlp=layers, head_rows=n)
+        seconds = FIXED + (ATTENTION + MLP) * layers + HEAD * (1 + n / 64)
+        assert whole == pytest.approx(seconds, rel=1e-3)

@@ -14,7 +14,9 @@ from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_load import FORMS
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache
+from rheostat.kernel.budget import Caps
 from rheostat.kernel.kv_cache import CachePlan, Checkpoints
+from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.model_cost import Work
 from rheostat.kernel.seams import Installed
 from rheostat.kernel.trace import Trace
@@ -120,6 +122,21 @@ def test_ten_turns_give_the_tokens_of_the_whole_cache(engine, share):
             step(engine, cache, [told])
             settle(made, cache)
     assert cache.length == kept.length
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_what_rebuilding_costs_is_reserved_before_it_is_spent(engine, share):
+    plan = Installed(cache=CachePlan(checkpoints=Checkpoints(share=share, window=3, every=4)))
+    prompt = "the cat and the hat or a star " * 8
+    (free,) = outputs(engine, [prompt], installed=plan, max_new_tokens=24)
+    (base,) = outputs(engine, [prompt], max_new_tokens=24)
+    assert free.cost.price > base.cost.price
+    for cap in (0.5 * free.cost.price, free.cost.price, 40 * free.cost.price):
+        ledger = Ledger(Caps(price=cap))
+        (capped,) = outputs(engine, [prompt], installed=plan, max_new_tokens=24, ledger=ledger)
+        assert capped.cost.price <= cap
+        assert not [record for record in ledger.records if record.kind == "overrun"]
+    assert capped.token_ids == free.token_ids
 
 
 def test_forks_go_their_own_ways(engine):

@@ -163,6 +163,20 @@ def test_what_the_beginning_refutes_the_whole_refutes(losses, limit, length):
     assert float(betting_p_value(losses, limit, ALPHA, items=len(losses))) == whole
 
 
+@given(LOSSES, st.integers(1, 40))
+def test_a_bound_from_the_beginning_is_never_under_the_wholes(losses, length):
+    beginning = losses[: max(1, min(length, len(losses)))]
+    part = betting_upper(beginning, 0.05, items=len(losses))
+    assert part >= betting_upper(losses, 0.05) - 1e-9
+
+
+@pytest.mark.parametrize("name", ["binomial", "hoeffding_bentkus"])
+def test_bounds_of_a_whole_sample_take_no_beginning(name):
+    assert not BOUNDS[name].early
+    with pytest.raises(AssertionError, match="whole sample"):
+        BOUNDS[name].p_value(np.zeros(5), 0.1, 0.05, items=9)
+
+
 def test_a_sequence_holds_under_a_look_at_every_item_and_repeated_intervals_do_not():
     rng, trials, mean = np.random.default_rng(0), 300, 0.1
     losses = (rng.random((trials, 200)) < mean).astype(float)

@@ -16,6 +16,7 @@ from rheostat.kernel.cost_laws import (
     effective_flops,
     fitted,
     large_batch,
+    reading_flops,
 )
 from rheostat.kernel.model_cost import ModelShape, PriceTable
 
@@ -34,6 +35,14 @@ def test_attended_tokens_are_the_sum_over_new_ones(prompt, new, kept):
 
     found = attended_tokens(Generation(prompt=prompt, new=new, kept=kept))
     assert found == pytest.approx(sum(seen(i) for i in range(new)))
+
+
+@given(TOKENS, TOKENS)
+def test_reading_is_the_sum_over_its_tokens(tokens, context):
+    layer_weights = 30 * (SHAPE.attention_weights + SHAPE.mlp_weights)
+    pairs = sum(context + i + 0.5 for i in range(tokens))
+    own = 2 * layer_weights * tokens + 4 * pairs * 9 * 64 * 30 + 2 * SHAPE.head_weights
+    assert reading_flops(SHAPE, tokens, context) == pytest.approx(own)
 
 
 @given(TOKENS, TOKENS)

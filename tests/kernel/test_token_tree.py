@@ -16,6 +16,7 @@ from rheostat.kernel.policies.token_tree import (
     children,
     clipped,
     depths,
+    first_branch,
     parents_of,
     path_to,
 )
@@ -122,3 +123,14 @@ def test_a_token_that_two_guesses_hold_keeps_the_greater_chance():
     trie.add([1, 3], [0.7, 0.1])
     trie.add([4], [0.9], below=trie.add([1], [0.0]))
     assert trie.chances == [0.7, 0.4, 0.1, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("parents", "path"),
+    [((-1, 0, 1), (0, 1, 2)), ((-1, 0, 0, 1), (0, 1, 3)), ((-1, -1, 1), (0,)), ((), ())],
+)
+def test_the_first_branch_is_the_first_way_on_at_every_token(parents, path):
+    tokens = tuple(range(10, 10 + len(parents)))
+    found = first_branch(TokenTree(tokens, parents))
+    assert found == tuple(tokens[node] for node in path)
+    assert first_branch(tokens) == tokens

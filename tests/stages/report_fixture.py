@@ -80,20 +80,43 @@ def lossy_plan() -> Plan:
 
 
 def predicted(kind: str, price: float, loss: float, *, kept: int) -> dict[str, Any]:
-    points = []
-    for at in range(14):
-        methods = [{"name": "copyspec", "dial": 0.5}, {"name": "llm_drop", "dial": at / 26}]
-        lossy = 0.0 if at == 0 else 0.002 * at**1.15
-        points.append(
-            {
-                "methods": methods[: 1 + (at > 0)],
-                "price_ratio": 0.56 - 0.016 * at + 0.02 * (at % 3),
-                "loss": lossy,
-                "loss_interval": [lossy * 0.7, lossy * 1.4 + 0.001],
-                "kept": at == kept,
-            }
-        )
-    return {"price_ratio": price, "loss": loss, "loss_kind": kind, "frontier": points}
+    neutral = 0.5 if kind == "score" else 0.0
+    points = [_entry([], 1.0, neutral, kind="base")]
+    points += [_entry([("copyspec", d)], 0.56 + (1 - d) / 3, neutral) for d in (0.25, 0.5)]
+    points += [_entry([("llm_drop", d)], 1 - d, neutral + d**2, kind="alone") for d in (0.1, 0.2)]
+    for at in range(11):
+        lossy = neutral + 0.002 * at**1.15
+        methods = [("copyspec", 0.5), ("llm_drop", at / 26)]
+        ratio = 0.56 - 0.016 * at + 0.02 * (at % 3)
+        points.append(_entry(methods, ratio, lossy, kind="together") | {"kept": at == kept})
+    control = _entry([("copyspec", 0.5), ("random_depth", 0.2)], price, 3 * loss, kind="together")
+    return {
+        "price_ratio": price,
+        "loss": loss,
+        "loss_kind": kind,
+        "frontier": points[-3:],
+        "tried": points,
+        "limit": neutral + 0.03,
+        "references": {"controls": [control], "oracle": {"drafts": price - 0.08}},
+    }
+
+
+def _entry(
+    methods: list[tuple[str, float]], price: float, loss: float, *, kind: str = "draft"
+) -> dict[str, Any]:
+    return {
+        "methods": [{"name": name, "dial": dial, "params": {}} for name, dial in methods],
+        "kind": kind,
+        "price_ratio": price,
+        "loss": loss,
+        "loss_interval": [loss * 0.7, loss * 1.4 + 0.001],
+        "costs": {
+            "price": [price, price - 0.03, price + 0.04],
+            "flops": [1.0, 0.98, 1.05],
+            "bytes": [price, price - 0.02, price + 0.02],
+        },
+        "kept": False,
+    }
 
 
 def measured(kind: str, loss: float, span: tuple[float, float]) -> dict[str, Any]:
@@ -105,6 +128,9 @@ def measured(kind: str, loss: float, span: tuple[float, float]) -> dict[str, Any
         "items": 48,
         "price_ratio": 0.42 if loss else 0.57,
         "seconds_ratio": 0.43 if loss else 0.55,
+        "seconds_interval": [0.4, 0.6],
+        "bytes_ratio": 0.5,
+        "bytes_interval": [0.45, 0.56],
     }
 
 
@@ -117,7 +143,7 @@ LOSSY = Kind(
 
 def without_plots(kind: Kind) -> Kind:
     """Leave out what is drawn: drawing takes most of a report's time."""
-    predicted = {k: v for k, v in kind.plan.predicted.items() if k != "frontier"}
+    predicted = {k: v for k, v in kind.plan.predicted.items() if k not in {"frontier", "tried"}}
     return replace(kind, drafts=False, plan=replace(kind.plan, predicted=predicted))
 
 

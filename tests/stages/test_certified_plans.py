@@ -49,9 +49,23 @@ def test_a_certified_plan_turns_a_dial_and_says_what_it_holds(certified, corpora
     assert (held["bound"], held["range"]) == ("betting", [0.0, 1.0])
     data = load_workload(corpora[0], part="test", shuffled=True)
     assert held["data"]["digest"] == data.digest
-    assert held["data"]["size"] == len(data.items) == certified.measured["loss_items"]
+    assert held["data"]["size"] == len(held["data"]["items"]) <= len(data.items)
+    assert held["measured_items"] == certified.measured["loss_items"] <= held["data"]["size"]
     assert held["machine"] == certified.machine
     assert certified.measured["loss"] == held["mean"]
+
+
+def test_a_gentle_setting_is_certified_before_all_items_are_opened(certified, corpora):
+    held, whole = certified.certificate, load_workload(corpora[0], part="test", shuffled=True)
+    assert held["measured_items"] == certify.STEP < len(whole.items)
+    assert held["data"]["items"] == marks(whole)[: certify.STEP]
+
+
+def test_a_bet_that_cannot_be_won_any_more_is_hopeless():
+    claim = claim_of(Goal(aim="max_loss", limit=0.2, loss="disagree", confidence=0.95))
+    assert claim.hopeless([1.0] * 30, items=60)
+    assert not claim.hopeless([0.2] * 30, items=200)
+    assert not claim.hopeless([0.0] * 59, items=60)
 
 
 def test_search_and_certification_data_are_apart(certified):

@@ -19,6 +19,7 @@ from rheostat.errors import OutputError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.plan import Plan
 from rheostat.stages import plots
+from rheostat.stages.plots_frontier import frontier
 from rheostat.stages.report import write_report
 from rheostat.stages.report_headline import verdict
 from rheostat.stages.report_html import Html, figures, h
@@ -437,15 +438,21 @@ def test_labels_on_plots_keep_what_the_font_can_draw() -> None:
 @pytest.mark.parametrize("kind", ["disagree", "score", "nats", "unknown"])
 def test_a_frontier_is_drawn_for_every_kind_of_loss(kind: str) -> None:
     plan = replace(LOSSY.plan, predicted=predicted(kind, 0.5, 0.1, kept=3))
-    plot = plots.frontier(plan, "a$b$c 日本", "frontier")
+    plot = frontier(plan, "a$b$c 日本", "frontier")
     assert plot.png.startswith(b"\x89PNG")
-    assert "14 settings" in plot.alt
+    assert "16 settings" in plot.alt
 
 
 def test_a_frontier_without_numbers_is_left_out() -> None:
     points = [{"methods": [], "price_ratio": None, "loss": float("nan")}]
     plan = replace(LOSSY.plan, predicted={"frontier": points})
-    assert plots.frontier(plan, "x", "frontier") is None
+    assert frontier(plan, "x", "frontier") is None
+
+
+def test_a_frontier_of_an_older_plan_is_drawn_by_its_prices() -> None:
+    points = [{"methods": [], "price_ratio": 1.0, "loss": 0.0, "kept": True}]
+    plan = replace(LOSSY.plan, predicted={"frontier": points, "loss_kind": "disagree"})
+    assert frontier(plan, "x", "frontier") is not None
 
 
 def test_heat_maps_stand_losses_of_zero_and_below() -> None:

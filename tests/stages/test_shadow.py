@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="needs the `torch` extra")
 
+from rheostat import cli
 from rheostat.engines.base import Sampling
 from rheostat.errors import OutputError, PlanError
 from rheostat.kernel.budget import Caps
@@ -98,6 +100,22 @@ def test_a_shadow_spends_nothing_over_a_cap(tiny, certified, corpora, tmp_path):
     assert found["cost"]["prompt_tokens"] + found["cost"]["new_tokens"] <= caps.tokens
 
 
+def test_what_a_shadow_did_is_on_the_books_even_where_the_budget_ends_it(
+    tiny, certified, corpora, tmp_path
+):
+    needed = answer(certified, corpora[1], tmp_path / "free", tiny)["cost"]
+    for extra in (5, 12, 25, 40):
+        caps = Caps(tokens=needed["prompt_tokens"] + needed["new_tokens"] + extra)
+        out = tmp_path / f"run {extra}"
+        found = answer(certified, corpora[1], out, tiny, shadow=1.0, budget=caps)
+        assert found["cost"]["prompt_tokens"] + found["cost"]["new_tokens"] <= caps.tokens
+        lines = [Cost.from_json(o["cost"]) for o in read(out, "outputs.jsonl")]
+        whole = total([*lines, *(Cost.from_json(line["cost"]) for line in read(out, SHADOW))])
+        assert found["cost"]["prompt_tokens"] == whole.prompt_tokens
+        assert found["cost"]["new_tokens"] == whole.new_tokens
+        assert found["cost"]["price"] == pytest.approx(whole.price)
+
+
 def test_what_is_shadowed_is_known_beforehand_and_has_the_share(certified, corpora):
     requests = load_requests(corpora[1])
     watched = [
@@ -143,6 +161,55 @@ def test_what_cannot_be_observed_is_refused(certified, loss, share, sampling, me
     plan = replace(certified, certificate={**certified.certificate, "loss": loss})
     with pytest.raises(PlanError, match=message):
         watch(plan, share, sampling)
+
+
+@pytest.fixture
+def command(tiny, corpora, tmp_path, monkeypatch):
+    """`rheostat run` on a plan that is written for it, shadowing half of the requests."""
+    monkeypatch.setattr(cli, "load_engine", lambda *_, **__: tiny)
+
+    def invoked(plan, *options):
+        path = tmp_path / "plan.json"
+        path.write_text(json.dumps(plan.to_json()), encoding="utf-8")
+        files = ["--requests", corpora[1], "--out", str(tmp_path / "run")]
+        asked = ["run", str(path), *files, "--max-new-tokens", "8", "--shadow", "0.5", *options]
+        return CliRunner().invoke(cli.app, asked)
+
+    return invoked
+
+
+def test_the_command_says_the_expected_delay_and_how_the_watch_ended(command, certified):
+    held = limited(certified, 0.4)
+    done = command(held)
+    assert done.exit_code == 0
+    delay = Watch(share=0.5, seed=0, certificate=held.certificate).delay()
+    said = " ".join(done.output.split())
+    assert f"would be refuted after about {delay} requests" in said
+    assert "the base answered" in said
+
+
+def test_the_command_ends_at_the_base_and_in_order_when_the_claim_is_refuted(command, certified):
+    done = command(limited(certified, 0.001), "--json")
+    assert done.exit_code == 0  # every request was answered
+    found = json.loads(done.stdout.splitlines()[-1])["shadow"]
+    assert found["refuted"]
+    assert found["interval"][0] > found["limit"]
+
+
+@pytest.mark.parametrize("loss", ["nats", "score"])
+def test_the_command_refuses_losses_that_it_cannot_observe(command, certified, loss):
+    from rheostat.kernel.certify.seal import sealed
+
+    done = command(sealed(certified, {**certified.certificate, "loss": loss}))
+    assert done.exit_code == 2
+    assert f"cannot observe the loss `{loss}`" in done.stderr
+    assert "hint:" in done.stderr
+
+
+def test_a_changed_plan_has_no_claim_to_watch(command, certified):
+    done = command(certified, "--set", "copyspec=1")
+    assert done.exit_code == 2
+    assert "no certificate to check" in done.stderr
 
 
 def test_a_plan_without_a_certificate_has_no_shadow():

@@ -9,15 +9,16 @@ count, and people's numbers in a long text, one of which is asked for at the end
 from __future__ import annotations
 
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rheostat.bench.cache_forms import measured_forms
+from rheostat.bench.cache_forms import form_verdicts, measured_forms
+from rheostat.bench.cache_presses import measured_presses
 from rheostat.bench.cache_reading import bytes_a_token, readings
 from rheostat.bench.cache_speed import fork_seconds, step_seconds
 from rheostat.bench.cache_texts import long_texts, needles
+from rheostat.bench.kvpress_peer import kvpress_of
 from rheostat.bench.result import envelope
 from rheostat.engines.torch_load import load_torch
 from rheostat.methods.cache.ems import Ems
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
+    from rheostat.bench.kvpress_peer import KvPress
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.kv_cache import Eviction
     from rheostat.kernel.model_cost import ModelShape
@@ -37,10 +39,10 @@ if TYPE_CHECKING:
 SEED = 500000
 SHARES = (0.5, 0.25, 0.125)
 TEXTS, TEXT_TOKENS, AFTER = 6, 1536, 128
-NEEDLES, NEEDLE_TOKENS = 12, 1536
+NEEDLES, NEEDLE_TOKENS = 8, 1536
 CONTEXT, ROWS, STEPS = 4096, 8, 8
 FORKED, FORKS = 1000, 200
-FORM_TEXTS, FORM_TOKENS, FORM_AFTER = 2, 512, 64
+FORM_TEXTS, FORM_TOKENS, FORM_AFTER = 4, 512, 64
 _KINDS = (SinkWindow, SnapKv, Ems, RandomKeep)
 
 
@@ -48,11 +50,15 @@ def bench_cache(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     """Read on and ask under every share; time steps and forks."""
     result = envelope("cache", "which entries of the KV cache can this model spare?", seed=SEED)
     engine = load_torch("smollm2", progress=say)
-    return result | measured_cache(engine, say, journal)
+    with kvpress_of("smollm2", say) as peer:
+        return result | measured_cache(engine, say, journal, peer)
 
 
 def measured_cache(
-    engine: TorchEngine, say: Callable[[str], None], journal: Journal
+    engine: TorchEngine,
+    say: Callable[[str], None],
+    journal: Journal,
+    peer: KvPress | None = None,
 ) -> dict[str, Any]:
     """Return the quality of every method at every share, the speed, and the verdicts."""
     texts = [
@@ -65,14 +71,18 @@ def measured_cache(
         who = contestants(engine.shape, len(text.prompt), draw=i)
         found = journal.part(text.name, partial(readings, engine, text, who, Ems.every))
         read[text.name] = {
-            name: dict(zip(("nats", "right", "bytes"), one, strict=True))
+            name: dict(zip(("nats", "first_nats", "right", "bytes"), one, strict=True))
             for name, one in found.items()
         }
+    kept = {f"{share:g}": partial(_entries, engine.shape, share) for share in SHARES}
     cells = [_cell(read, share, name) for share in SHARES for name in names()]
     say(f"timing {ROWS} rows after {CONTEXT} tokens")
     short = long_texts(engine, FORM_TEXTS, FORM_TOKENS, FORM_AFTER, SEED + 1)
     quarter = _at_share(Ems, 0.25, engine.shape, CONTEXT)
     speed = partial(step_seconds, engine, quarter, context=CONTEXT, rows=ROWS, steps=STEPS)
+    steps = journal.part("steps", speed)
+    fork = journal.part("fork", partial(fork_seconds, engine, FORKED, FORKS))
+    forms = measured_forms(engine, short, say, journal)
     return {
         "texts": TEXTS,
         "text_tokens": TEXT_TOKENS,
@@ -81,12 +91,17 @@ def measured_cache(
         "needle_tokens": NEEDLE_TOKENS,
         "base": _summary(read, "base"),
         "cells": cells,
-        "steps": journal.part("steps", speed),
-        "fork": journal.part("fork", partial(fork_seconds, engine, FORKED, FORKS)),
-        "forms": measured_forms(engine, short, say, journal),
-        "kvpress": "installed, not compared" if find_spec("kvpress") else "not installed",
-        "verdicts": verdicts(cells),
+        "steps": steps,
+        "fork": fork,
+        "forms": forms,
+        "kvpress": measured_presses(peer, texts, kept, Ems.every, say, journal),
+        "verdicts": verdicts(cells) | form_verdicts(forms),
     }
+
+
+def _entries(shape: ModelShape, share: float, tokens: int) -> int:
+    """Return how many of a prompt's entries fit a share where nothing is stored beside them."""
+    return _at_share(SinkWindow, share, shape, tokens).entries(tokens)
 
 
 def names() -> list[str]:
@@ -112,8 +127,10 @@ def _at_share(
     beside, own = 0.0, entry
     if "signal.attention" in method.card.needs:  # the newest tokens' queries are kept
         beside = method.every * shape.heads * shape.head_size * 4
-    if kind is Ems:  # and what an entry's count adds to its scores
-        own += shape.kv_heads * 4
+    if kind is Ems:  # what an entry's count adds to its scores, and the attention it received
+        own += shape.kv_heads * 3 * 4
+    if kind is RandomKeep:  # the tokens that entries are of
+        own += shape.kv_heads * 8
     full = tokens + method.every
     held = (share * full * entry - beside) / own
     plan = method.at(min(max(1 - held / full, 1e-9), 1.0), {}, shape)
@@ -135,6 +152,10 @@ def _summary(read: Mapping[str, Any], name: str) -> dict[str, Any]:
         "nats": float(np.mean([r[name]["nats"] for r in texts])),
         "excess_nats": float(np.mean(excess)),
         "excess_interval": list(mean_interval(excess)),
+        "first_nats": float(np.mean([r[name]["first_nats"] for r in texts])),
+        "first_excess_nats": float(
+            np.mean([r[name]["first_nats"] - r["base"]["first_nats"] for r in texts])
+        ),
         "found": sum(r[name]["right"] for r in asked),
         "asked": len(asked),
         "answer_nats": float(np.mean([r[name]["nats"] for r in asked])),

@@ -1,7 +1,8 @@
 """Entries in another form: block floating point at equal bits, and rebuilding, for the cache suite.
 
-Block floating point is read on with and without the channels of the keys in order, at equal bits;
-the error of the keys is that of the coded ones in all layers. Rebuilding has to give the tokens of
+Block floating point is read on with and without the channels of the keys in order, and beside it
+plain integers with a shared scale, all at equal bits; the error of the keys is that of the coded
+ones in all layers. Rebuilding has to give the tokens of
 the whole cache; what it takes is told beside what the shape says that one vector a token would.
 """
 
@@ -15,29 +16,34 @@ import numpy as np
 import torch
 
 from rheostat.bench.cache_reading import bytes_a_token
-from rheostat.bench.contest import decision_of
+from rheostat.bench.plain_blocks import PlainBlocks
 from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache
+from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.model_cost import Work
-from rheostat.kernel.plan import Setting
 from rheostat.kernel.seams import Depth, Installed, Layout
 from rheostat.kernel.trace import Trace
 from rheostat.methods.cache.bfp import Bfp
 from rheostat.methods.cache.kv_direct import KvDirect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.cache_texts import Long
     from rheostat.bench.journal import Journal
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.kernel.kv_cache import Coder
 
 CODES = ((8, 32), (4, 32), (4, 16))
 """Bits of a key's mantissa, and channels that share an exponent."""
-TURNS = 64
+CODINGS = ("plain integers", "as they are", "in order")
+"""Plain integers of as many bits, and block floating point without and with the channels' order."""
+TURNS = 96
 """Tokens that are written over rebuilt keys and values."""
+EVERY = 32
+"""Of these, tokens between two borders: some of them are rebuilt, too."""
 
 
 def measured_forms(
@@ -50,11 +56,12 @@ def measured_forms(
     ]
     cells = []
     for bits, block in CODES:
-        for rearrange in (False, True):
-            say(f"reading on with keys of {bits} bits, blocks of {block}, in order: {rearrange}")
-            setting = _setting(bits, block, rearrange=rearrange)
-            label = f"bfp {bits} {block} {rearrange}"
-            cells.append(journal.part(label, partial(_coded, engine, texts, setting, base)))
+        for coding in CODINGS:
+            say(f"reading on with keys of {bits} bits, blocks of {block}, {coding}")
+            coder = _coder(engine, bits, block, coding)
+            measure = partial(_coded, engine, texts, coder, base)
+            told = {"bits_a_key": bits + 8 / block, "block": block, "coding": coding}
+            cells.append(told | journal.part(f"keys {bits} {block} {coding}", measure))
     say("rebuilding keys and values")
     return {
         "texts": len(texts),
@@ -63,9 +70,57 @@ def measured_forms(
     }
 
 
-def _setting(bits: int, block: int, *, rearrange: bool) -> Setting:
-    params = {"block": block, "rearrange": rearrange}
-    return Setting(name="bfp", dial=0.5 if bits == 8 else 1.0, params=params)
+def form_verdicts(forms: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge both forms.
+
+    Block floating point holds where ordered keys are nearer than those of plain integers of as many
+    bits, and than keys as they are, in every code, and lose less in those of four bits. Rebuilding
+    holds where it gives the whole cache's tokens and takes fewer bytes.
+    """
+    near = [_ordered_wins(forms["bfp"], bits, block, "key_error") for bits, block in CODES]
+    few = [code for code in CODES if code[0] == 4]
+    lose = [_ordered_wins(forms["bfp"], bits, block, "excess_nats") for bits, block in few]
+    rebuilt = forms["kv_direct"]
+    share = rebuilt["bytes"] / rebuilt["whole_bytes"]
+    same = "the whole cache's tokens" if rebuilt["identical"] else "other tokens"
+    return {
+        "bfp": {
+            "beats_controls": all(near) and all(lose),
+            "evidence": "against plain integers of as many bits and keys as they are: smaller "
+            f"error of the keys in {sum(near)} of {len(near)} codes, lower loss in {sum(lose)} of "
+            f"{len(lose)} codes of four bits",
+        },
+        "kv_direct": {
+            "beats_controls": bool(rebuilt["identical"] and share < 1),
+            "evidence": f"{same} in {share:.2f} times the bytes of the whole cache",
+        },
+    }
+
+
+def _ordered_wins(cells: Sequence[Mapping[str, Any]], bits: int, block: int, what: str) -> bool:
+    at = {
+        cell["coding"]: cell[what]
+        for cell in cells
+        if (cell["bits_a_key"], cell["block"]) == (bits + 8 / block, block)
+    }
+    own = at.pop("in order")
+    return all(own < other for other in at.values())
+
+
+def _coder(engine: TorchEngine, bits: int, block: int, coding: str) -> Coder:
+    method = Bfp(block=block, rearrange=coding == "in order")
+    if coding == "plain integers":
+        return PlainBlocks(
+            key_bits=bits,
+            value_bits=method.value_bits,
+            block=2 * block,  # a scale of 16 bits for an exponent of 8
+            recent=method.recent,
+            every=method.every,
+        )
+    plan = method.at(0.5 if bits == 8 else 1.0, {}, engine.shape)
+    assert plan is not None
+    assert plan.coder is not None
+    return plan.coder
 
 
 def _nats(engine: TorchEngine, text: Long, installed: Installed) -> tuple[float, int]:
@@ -74,27 +129,20 @@ def _nats(engine: TorchEngine, text: Long, installed: Installed) -> tuple[float,
 
 
 def _coded(
-    engine: TorchEngine, texts: Sequence[Long], setting: Setting, base: Sequence[Sequence[Any]]
+    engine: TorchEngine, texts: Sequence[Long], coder: Coder, base: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
-    installed = decision_of(engine, setting)
+    installed = Installed(cache=CachePlan(coder=coder))
     found = [_nats(engine, text, installed) for text in texts]
-    method = Bfp(**setting.params)
     tokens = [len(text.prompt) + len(text.continuation) - 1 for text in texts]
     whole = bytes_a_token(engine.shape)
-    plan = installed.cache
-    bits = 8 if setting.dial <= 1 / 2 else 4
     return {
-        "bits_a_key": bits + 8 / method.block,
-        "bits_a_value": method.value_bits + 8 / method.block,
-        "block": method.block,
-        "rearranged": method.rearrange,
         "excess_nats": float(np.mean([f[0] - b[0] for f, b in zip(found, base, strict=True)])),
-        "key_error": _key_error(engine, texts[0], plan.coder if plan else None),
+        "key_error": _key_error(engine, texts[0], coder),
         "byte_share": sum(size for _, size in found) / (whole * sum(tokens)),
     }
 
 
-def _key_error(engine: TorchEngine, text: Long, coder: Any) -> float:
+def _key_error(engine: TorchEngine, text: Long, coder: Coder) -> float:
     """Return the length of the error of a text's keys over that of the keys, in all layers."""
     cache = _read(engine, empty_cache_of(engine, len(text.prompt)), text.prompt)
     error = size = 0.0
@@ -119,28 +167,33 @@ def _read(engine: TorchEngine, cache: RowCache, tokens: Sequence[int]) -> RowCac
 
 
 def _rebuilt(engine: TorchEngine, text: Long) -> dict[str, Any]:
-    """Write on with the whole cache and with one whose older part is rebuilt at every step."""
+    """Write on with the whole cache and with one whose older part is rebuilt at every step.
+
+    A third cache lets nothing go, and is rebuilt once at the end: that shows what rebuilding alone
+    changes, where the two runs may have drifted apart before.
+    """
     shape, prompt = engine.shape, text.prompt
-    plan = KvDirect().at(1.0, {}, shape)
+    plan = KvDirect(every=EVERY).at(1.0, {}, shape)
     assert plan is not None
     made = Compaction(engine.llama, engine.prices(), None, None, plan.checkpoints)
     whole = empty_cache_of(engine, len(prompt) + TURNS)
-    part = made.cache(Layout.full(shape.layers), prompt=len(prompt), capacity=0)
+    layout = Layout.full(shape.layers)
+    part, kept = (made.cache(layout, prompt=len(prompt), capacity=0) for _ in range(2))
     tokens: dict[str, list[int]] = {}
     seconds: dict[str, float] = {}
     for name, cache in (("whole", whole), ("rebuilt", part)):
         _read(engine, cache, prompt[:-1])
-        tokens[name], seconds[name] = _written(engine, made, cache, prompt[-1])
-    off = max(
-        float((part.held(slot, 0) - whole.held(slot, 0)).abs().max())
-        for slot in range(shape.layers)
-    )
+        compaction = made if cache is part else None
+        tokens[name], seconds[name] = _written(engine, compaction, cache, prompt[-1])
+    _read(engine, kept, prompt[:-1])
+    _written(engine, None, kept, prompt[-1])
     entry = 2 * shape.kv_heads * shape.head_size
     return {
         "tokens": len(prompt),
         "written": TURNS,
         "identical": tokens["whole"] == tokens["rebuilt"],
-        "largest_difference": off,
+        "difference_of_runs": _apart(part, whole, shape.layers),
+        **_rebuilding(kept, shape.layers),
         "whole_bytes": bytes_a_token(shape) * whole.length,
         "bytes": part.bytes,
         "numbers_a_token_and_layer": {"keys and values": entry, "residual stream": shape.width},
@@ -149,14 +202,35 @@ def _rebuilt(engine: TorchEngine, text: Long) -> dict[str, Any]:
     }
 
 
+def _apart(one: RowCache, other: RowCache, slots: int) -> float:
+    """Return the largest difference of two caches' numbers."""
+    return max(
+        float((one.held(slot, 0) - other.held(slot, 0)).abs().max()) for slot in range(slots)
+    )
+
+
+def _rebuilding(kept: RowCache, slots: int) -> dict[str, float]:
+    """Return how far what is rebuilt is from what a cache holds, and how large that is."""
+    rebuild, residuals = kept.rebuild, kept.residuals
+    assert rebuild is not None
+    assert residuals is not None
+    off = largest = 0.0
+    for slot in range(slots):
+        held = kept.held(slot, 0)
+        rebuilt = rebuild(slot, residuals.first(slot, kept.length))
+        off = max(off, float((rebuilt - held).abs().max()))
+        largest = max(largest, float(held.abs().max()))
+    return {"difference_of_rebuilding": off, "largest_number": largest}
+
+
 def _written(
-    engine: TorchEngine, made: Compaction, cache: RowCache, token: int
+    engine: TorchEngine, made: Compaction | None, cache: RowCache, token: int
 ) -> tuple[list[int], float]:
     depth, written = Depth(Layout.full(engine.shape.layers)), []
     start = time.perf_counter()
     with torch.inference_mode():
         for _ in range(TURNS):
-            if cache.borders is not None:
+            if made is not None:
                 made.settle([cache], [Work()], [Trace()])
             feed = Feed(cache, [token], 0)
             passed = engine.llama.forward([feed], depth, logit_rows=None, choices=True)

@@ -31,6 +31,8 @@ class Read(NamedTuple):
 
     nats: float
     """Mean over its continuation."""
+    first_nats: float
+    """Mean over what of it is written before the second border."""
     right: bool
     """Whether every token of it would have been chosen."""
     bytes: int
@@ -115,9 +117,10 @@ def _continued(  # noqa: PLR0913  # one cache, and what is read with it
     _settle(compaction, cache)
     logits = torch.cat(rows).float()
     targets = torch.tensor(text.continuation)
-    nats = torch.nn.functional.cross_entropy(logits, targets)
+    nats = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     size = cache.bytes if eviction is not None else cache.length * bytes_a_token(engine.shape)
-    return Read(float(nats), bool((logits.argmax(dim=1) == targets).all()), size)
+    right = bool((logits.argmax(dim=1) == targets).all())
+    return Read(float(nats.mean()), float(nats[:every].mean()), right, size)
 
 
 def _settle(compaction: Compaction, cache: RowCache) -> None:

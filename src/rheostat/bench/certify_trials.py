@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rheostat.kernel.certify.betting import betting_p_value
+from rheostat.kernel.certify.binomial import binomial_p_value
+from rheostat.kernel.certify.hoeffding_bentkus import hoeffding_bentkus_p_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-BLOCK = 500
-"""Trials that are judged at once."""
+BLOCK = 2**15
+"""Losses that are bet on at once: so many stay in a processor's cache."""
 BEGINNING = 8
 """The share of a sample, one in so many, that is looked at first."""
 BASE = -1
@@ -43,7 +45,7 @@ def paths(task: Task, trials: int, rng: np.random.Generator) -> Ints:
     Settings are numbered from dear to cheap, so a later place must have a larger number; entries
     behind the end of a path are `BASE`.
     """
-    seen = task.world.sample(trials, task.searched, rng).means()
+    seen = task.world.sample(trials, task.searched, rng).means
     order = np.lexsort((-np.broadcast_to(np.arange(seen.shape[1]), seen.shape), seen), axis=1)
     cheapest = np.maximum.accumulate(order, axis=1)
     kept = np.ones_like(order, dtype=bool)
@@ -72,31 +74,33 @@ def chosen_by_certificate(task: Task, bound: Bound, path: Ints, sampled: Sampled
 
 
 def p_values(task: Task, bound: Bound, sampled: Sampled, setting: int, trials: Ints) -> Floats:
-    """Return the p-values of a setting in some of the trials, a block of them at a time.
+    """Return the p-values of a setting in some of the trials.
 
-    Where the beginning of a sample is enough for `betting` its p-value stands for the whole's,
-    which is no larger.
+    Two bounds need a sum alone. Where the beginning of a sample is enough for `betting` its
+    p-value stands for the whole's, which is no larger.
     """
-    blocks = np.array_split(trials, max(1, len(trials) // BLOCK))
-    return np.concatenate([_block(task, bound, sampled, setting, block) for block in blocks])
+    if bound.name == "binomial":
+        return binomial_p_value(sampled.failures[trials, setting], sampled.items, task.limit)
+    if bound.name == "hoeffding_bentkus":
+        means = sampled.means[trials, setting]
+        return hoeffding_bentkus_p_value(means, sampled.items, task.limit)
+    blocks = np.array_split(trials, max(1, len(trials) * sampled.items // BLOCK))
+    return np.concatenate([_bets(task, sampled.losses(setting, block)) for block in blocks])
 
 
-def _block(task: Task, bound: Bound, sampled: Sampled, setting: int, trials: Ints) -> Floats:
-    if bound.name != "betting":
-        return bound.p_value(sampled.unordered(setting, trials), task.limit, task.alpha)
-    losses = sampled.losses(setting, trials)
+def _bets(task: Task, losses: Floats) -> Floats:
     items = losses.shape[1]
     beginning = losses[:, : max(1, items // BEGINNING)]
     found = betting_p_value(beginning, task.limit, task.alpha, items=items)
     open_ = found > task.alpha
     if open_.any():
-        found[open_] = bound.p_value(losses[open_], task.limit, task.alpha)
+        found[open_] = betting_p_value(losses[open_], task.limit, task.alpha)
     return found
 
 
 def chosen_by_mean(task: Task, sampled: Sampled) -> Ints:
     """Return the cheapest setting whose mean on the calibration set is within the limit."""
-    within = sampled.means() <= task.limit
+    within = sampled.means <= task.limit
     last = within.shape[1] - 1 - within[:, ::-1].argmax(axis=1)
     return np.where(within.any(axis=1), last, BASE)
 

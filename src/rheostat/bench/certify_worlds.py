@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 VALUES = np.linspace(0.0, 1.0, 41)
 """What a drawn loss can be."""
+SLOTS = 2**16
+"""Equally likely slots of a table that a loss is drawn from."""
 NATS_SPREAD = 0.05
 """Standard deviation of a document's excess nats, on the scale [0, 1] of losses from -1 to 1."""
 
@@ -35,61 +39,75 @@ class World(Protocol):
 class Sampled(Protocol):
     """Losses on drawn items."""
 
+    @property
+    def items(self) -> int:
+        """How many items a trial has."""
+
+    @property
     def means(self) -> Floats:
-        """Return the mean losses, [trials, settings]."""
+        """The mean losses, [trials, settings]."""
+
+    @property
+    def failures(self) -> Floats:
+        """How many losses are over 0, [trials, settings]."""
 
     def losses(self, setting: int, trials: Ints) -> Floats:
         """Return the losses of one setting in some of the trials, [len(trials), items]."""
-
-    def unordered(self, setting: int, trials: Ints) -> Floats:
-        """Return the same in any order, for bounds that do not look at it."""
 
 
 @dataclass(frozen=True)
 class Drawn:
     """Every setting's losses are independent draws from a law of its own."""
 
-    laws: Floats
-    """Probabilities of the values 0, 1/40, …, 1, [settings, values]."""
+    slots: NDArray[np.uint8]
+    """What is drawn from uniformly: the places of losses in `VALUES`, [settings, SLOTS]."""
+
+    @classmethod
+    def of(cls, laws: Floats) -> Drawn:
+        """Return a world of laws, probabilities of `VALUES`, [settings, values].
+
+        Probabilities become whole numbers of slots, and the mean is rounded up with them.
+        """
+        return cls(np.stack([_slots(law) for law in laws]))
 
     @property
     def truths(self) -> Floats:
-        """Means of the laws."""
-        return np.asarray(self.laws @ VALUES)
+        """Means of the laws that are drawn from."""
+        return np.asarray(VALUES[self.slots].mean(axis=1))
 
     def sample(self, trials: int, items: int, rng: np.random.Generator) -> DrawnSample:
-        """Draw for every setting and trial how many items have each value."""
-        return DrawnSample(self.laws, trials, items, rng)
+        """Draw every setting's losses."""
+        size = (trials, items)
+        return DrawnSample(
+            np.stack([table[rng.integers(0, SLOTS, size, np.uint16)] for table in self.slots])
+        )
 
 
+@dataclass(frozen=True)
 class DrawnSample:
-    """Losses as counts of values, put in a random order where a sequence is asked for."""
+    """Losses as places in `VALUES`, [settings, trials, items]."""
 
-    def __init__(self, laws: Floats, trials: int, items: int, rng: np.random.Generator) -> None:
-        """Draw the counts of a setting when it is first asked about."""
-        self._laws, self._trials, self._items, self._rng = laws, trials, items, rng
-        self._counts: dict[int, Ints] = {}
+    places: NDArray[np.uint8]
 
-    def _of(self, setting: int) -> Ints:
-        if setting not in self._counts:
-            law = self._laws[setting]
-            self._counts[setting] = self._rng.multinomial(self._items, law, self._trials)
-        return self._counts[setting]
+    @property
+    def items(self) -> int:
+        """How many items a trial has."""
+        return int(self.places.shape[2])
 
+    @cached_property
     def means(self) -> Floats:
-        """Return the mean losses, [trials, settings]."""
-        columns = [self._of(j) @ VALUES / self._items for j in range(len(self._laws))]
-        return np.stack(columns, axis=1)
+        """The mean losses, [trials, settings]."""
+        sums = self.places.sum(axis=2, dtype=np.uint32).T
+        return np.asarray(sums / (self.items * (len(VALUES) - 1)))
+
+    @cached_property
+    def failures(self) -> Floats:
+        """How many losses are over 0, [trials, settings]."""
+        return np.asarray(np.count_nonzero(self.places, axis=2).T, dtype=np.float64)
 
     def losses(self, setting: int, trials: Ints) -> Floats:
-        """Return the losses of one setting in some of the trials, in a random order."""
-        return self._rng.permuted(self.unordered(setting, trials), axis=1)
-
-    def unordered(self, setting: int, trials: Ints) -> Floats:
-        """Return the same in the order of their sizes."""
-        counts = self._of(setting)[trials]
-        flat = np.repeat(np.tile(VALUES, len(trials)), counts.ravel())
-        return np.asarray(flat.reshape(len(trials), self._items))
+        """Return the losses of one setting in some of the trials, [len(trials), items]."""
+        return np.asarray(VALUES[self.places[setting, trials]])
 
 
 @dataclass(frozen=True)
@@ -116,18 +134,32 @@ class RecordedSample:
     table: Floats
     rows: Ints
 
+    @property
+    def items(self) -> int:
+        """How many items a trial has."""
+        return int(self.rows.shape[1])
+
+    @cached_property
     def means(self) -> Floats:
-        """Return the mean losses, [trials, settings]."""
-        found = np.empty((len(self.rows), self.table.shape[1]))
-        for j, column in enumerate(self.table.T):
-            found[:, j] = column[self.rows].mean(axis=1)
-        return found
+        """The mean losses, [trials, settings]."""
+        return self._drawn @ self.table / self.items
+
+    @cached_property
+    def failures(self) -> Floats:
+        """How many losses are over 0, [trials, settings]."""
+        return np.asarray(self._drawn @ (self.table > 0.0).astype(np.float64))
+
+    @cached_property
+    def _drawn(self) -> Floats:
+        """How often each item was drawn, [trials, items of the table]."""
+        height, width = len(self.rows), len(self.table)
+        flat = self.rows + width * np.arange(height)[:, None]
+        counts = np.bincount(flat.ravel(), minlength=height * width)
+        return counts.reshape(height, width).astype(np.float64)
 
     def losses(self, setting: int, trials: Ints) -> Floats:
         """Return the losses of one setting in some of the trials, [len(trials), items]."""
         return np.asarray(self.table[:, setting][self.rows[trials]])
-
-    unordered = losses
 
 
 def binary(mean: float) -> Floats:
@@ -160,6 +192,25 @@ def _tilted(weights: Floats, mean: float) -> Floats:
         law /= law.sum()
         low, high = (middle, high) if float(law @ VALUES) < mean else (low, middle)
     return np.asarray(law)
+
+
+def _slots(law: Floats) -> NDArray[np.uint8]:
+    """Return places of values in ascending order, as often as the law says, [SLOTS].
+
+    The mean is the law's, or over it by less than one slot that moves from the law's lowest value
+    to its highest.
+    """
+    ends = np.rint(np.cumsum(law) * SLOTS).astype(np.int64)
+    ends[np.flatnonzero(law)[-1] :] = SLOTS
+    table = np.repeat(np.arange(len(VALUES)), np.diff(ends, prepend=0))
+    low, high = table[0], table[-1]
+    missing = float(law @ VALUES) * SLOTS - float(VALUES[table].sum())
+    moved = math.ceil(round(missing / float(VALUES[high] - VALUES[low]), 6)) if high > low else 0
+    if moved > 0:
+        table[:moved] = high
+    elif moved < 0:
+        table[moved:] = low
+    return np.sort(table).astype(np.uint8)
 
 
 LAWS: Mapping[str, Callable[[float], Floats]] = {"0/1": binary, "shares": shares, "nats": nats}

@@ -21,7 +21,7 @@ import torch
 from rheostat.bench.contest import decision_of, in_turn
 from rheostat.bench.decode_compared import Answers, compared, far_behind
 from rheostat.bench.draft import FEWEST
-from rheostat.bench.hindsight import hindsight, priced, together
+from rheostat.bench.hindsight import priced, together
 from rheostat.bench.llamacpp_peer import PeerError, build_facts, check_installed, peak_memory
 from rheostat.bench.peer import Answer, Contestant, peers_of
 from rheostat.bench.result import envelope
@@ -29,6 +29,7 @@ from rheostat.catalog import methods
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
+from rheostat.kernel.oracle.draft_ways import ways_compared
 from rheostat.kernel.plan import Setting
 from rheostat.kernel.policies.draft_control import Controlled
 from rheostat.workloads.counting import counts
@@ -204,7 +205,7 @@ def decode_cell(contest: Contest, workload: str, limit: int) -> dict[str, Any]:
         "items": len(items),
         "counted": len(counted),
         "claim": bool(counted) and (workload not in ("edit", "copy") or enough),
-        "in_hindsight": hindsight([answers["base"]["prices"] for answers in counted]),
+        "in_hindsight": ways_compared([answers["base"]["prices"] for answers in counted]),
         **compared(counted, own=list(contest.own), peers=list(contest.peers)),
     }
 

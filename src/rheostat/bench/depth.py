@@ -62,12 +62,12 @@ def measured_depth(
     journal: Journal,
 ) -> dict[str, Any]:
     """Return the losses of all settings on one engine, and the verdicts."""
-    reader = _Reader(engine, profile)
+    reader = Reader(engine, profile)
     static = [
         journal.part(f"{k} {unit}", partial(_static_cell, reader, unit, k, say))
         for unit in ("attention", "mlp", "joint")
         for k in DROPPED
-        if k <= _most_dropped(unit, engine.shape)
+        if k <= most_dropped(unit, engine.shape)
     ]
     mlp = {c["dropped"]: c for c in static if c["unit"] == "mlp"}
     dynamic = [
@@ -85,7 +85,7 @@ def measured_depth(
 
 
 @final
-class _Reader:
+class Reader:
     """Held-out documents and the base's loss on each."""
 
     def __init__(self, engine: TorchEngine, profile: Mapping[str, Any]) -> None:
@@ -129,14 +129,14 @@ class _Excess:
         return {"loss": self.mean, "interval": list(mean_interval(self.values))}
 
 
-def _most_dropped(unit: str, shape: ModelShape) -> int:
+def most_dropped(unit: str, shape: ModelShape) -> int:
     """Return how many units dial 1 leaves out."""
     return math.floor(MAX_SHARE * len(units_of(unit, shape)))
 
 
-def _static_cell(reader: _Reader, unit: str, k: int, say: Callable[[str], None]) -> dict[str, Any]:
+def _static_cell(reader: Reader, unit: str, k: int, say: Callable[[str], None]) -> dict[str, Any]:
     say(f"leaving out {k} of kind {unit}")
-    dial = k / _most_dropped(unit, reader.engine.shape)
+    dial = k / most_dropped(unit, reader.engine.shape)
     kind = {"unit": unit, "max_share": MAX_SHARE}
 
     def read(name: str, **params: Any) -> _Excess:
@@ -160,7 +160,7 @@ def _static_cell(reader: _Reader, unit: str, k: int, say: Callable[[str], None])
 
 
 def _dynamic_cell(
-    reader: _Reader,
+    reader: Reader,
     dial: float,
     static: Mapping[int, Mapping[str, Any]],
     say: Callable[[str], None],

@@ -86,6 +86,13 @@ class Transformers:
             quantization_config=GgufConfig(dequantize=True),
         ).eval()  # type: ignore[no-untyped-call]  # transformers' own
 
+    @classmethod
+    def around(cls, module: Any) -> Transformers:
+        """Return the peer on a model that is in memory."""
+        made = cls.__new__(cls)
+        made._model = module.eval()
+        return made
+
     def generate(
         self,
         prompts: list[list[int]],

@@ -21,6 +21,7 @@ from rheostat.engines.simulated_sampler import Outcome, SimulatedSampler
 from rheostat.kernel.allocation import QuestionView
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.ledger import Ledger
+from rheostat.kernel.oracle.samples import best_split as cheapest_first
 from rheostat.kernel.policies.success_model import examples
 from rheostat.kernel.policies.task_features import text_features
 from rheostat.kernel.samples import SampleStart
@@ -246,7 +247,7 @@ def best_split(questions: Sequence[Recorded], tokens: float) -> int:
         if any(question.right):
             first = question.right.index(True)
             costs.append(sum(question.tokens[: first + 1]) + _prompt_tokens(question))
-    return int((np.cumsum(sorted(costs)) <= tokens).sum())
+    return cheapest_first(costs, tokens)
 
 
 def difference(own: Spent, other: Spent) -> dict[str, Any]:

@@ -7,12 +7,14 @@ a rule launches counts whole, whether it looked at it or not.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from rheostat.kernel.oracle.samples import fewest_samples
+from rheostat.kernel.oracle.samples import majority as majority_of
 from rheostat.kernel.samples import Finish, Launch, Opened, SampleStart
 from rheostat.workloads.parts import text_hash
 
@@ -87,15 +89,12 @@ def first_votes(samples: int) -> Callable[[Sequence[Ended], str], Drawn]:
 
 def hindsight(ended: Sequence[Ended], _: str) -> Drawn:
     """Return the oracle: the fewest first samples whose majority is that of all of them."""
-    whole = majority(ended)
-    n = next(n for n in range(1, len(ended) + 1) if majority(ended[:n]) == whole)
-    return first_votes(n)(ended, "")
+    return first_votes(fewest_samples([sample.answer for sample in ended]))(ended, "")
 
 
 def majority(ended: Sequence[Ended]) -> str | None:
     """Return the answer of most votes, the earliest on a tie; None when none gave any."""
-    votes = Counter(sample.answer for sample in ended if sample.answer is not None)
-    return next(iter(votes.most_common(1)), (None, 0))[0]  # in the order of their first votes
+    return majority_of([sample.answer for sample in ended])
 
 
 def figures(

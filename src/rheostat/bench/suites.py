@@ -13,11 +13,17 @@ from rheostat.bench.constrain import bench_constrain
 from rheostat.bench.controls import bench_controls
 from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
+from rheostat.bench.difficulty import bench_difficulty
 from rheostat.bench.draft import bench_draft
 from rheostat.bench.drive import bench_drive
 from rheostat.bench.journal import Journal
 from rheostat.bench.judge import bench_judge
+from rheostat.bench.laws import bench_laws
+from rheostat.bench.memory import bench_memory
+from rheostat.bench.models import bench_models
 from rheostat.bench.numerics import bench_numerics
+from rheostat.bench.oracle import bench_oracle
+from rheostat.bench.plans import bench_plans
 from rheostat.bench.prove import bench_prove
 from rheostat.bench.result import write_result
 from rheostat.bench.selfdraft import bench_selfdraft
@@ -26,6 +32,7 @@ from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
 from rheostat.bench.verify import bench_verify
+from rheostat.bench.void import bench_void
 from rheostat.bench.wide import bench_wide
 from rheostat.errors import UserError
 
@@ -45,10 +52,16 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "controls": bench_controls,
         "decode": bench_decode,
         "depth": bench_depth,
+        "difficulty": bench_difficulty,
         "draft": bench_draft,
         "drive": bench_drive,
         "judge": bench_judge,
+        "memory": bench_memory,
+        "models": bench_models,
+        "laws": bench_laws,
         "numerics": bench_numerics,
+        "oracle": bench_oracle,
+        "plans": bench_plans,
         "prove": bench_prove,
         "selfdraft": bench_selfdraft,
         "solve": bench_solve,
@@ -56,6 +69,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "step": bench_step,
         "trees": bench_trees,
         "verify": bench_verify,
+        "void": bench_void,
         "wide": bench_wide,
     }
 )

@@ -49,6 +49,10 @@ class Architecture:
     embedding_scale: float = 1.0
     score_scale: float | None = None
     """Factor of attention scores; None = 1 / sqrt(head size)."""
+    score_cap: float = 0.0
+    """Attention scores s become cap * tanh(s / cap); 0 = they stay as they are."""
+    logit_cap: float = 0.0
+    """And so the logits."""
 
     @property
     def rotated(self) -> int:

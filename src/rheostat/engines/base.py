@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.policies.sampling import Floats
-    from rheostat.kernel.seams import Installed
+    from rheostat.kernel.seams import Installed, Layout
     from rheostat.workloads.constraints import Wanted
 
 StopReason = Literal["eos", "length", "stop", "context", "budget", "cancelled"]
 OnToken = Callable[[str, str], None]
 """Called with (request id, new text) while a request is generated."""
+OnStep = Callable[[str, int, float], None]
+"""Called with (request id, tokens that a step writes, its predicted seconds) before the text of
+these tokens; reading the prompt is no step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +242,20 @@ class Engine(Protocol):
 
     def prices(self) -> PriceTable:
         """Return this machine's price table for this model, measured when none is cached."""
+
+    def under(self, installed: Installed) -> Engine:
+        """Return the engine that does the work of a plan: this one, or one that it decides on."""
+
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
+        """Predict flops and bytes of a greedy pass over n new tokens after so many cached ones.
+
+        Args:
+            layout: the sub-layers that exist.
+            head_rows: tokens whose choices are computed.
+            mlp_share: share of its MLPs that a dynamic decision lets run.
+        """
 
     def generate(
         self,

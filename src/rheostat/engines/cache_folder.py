@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rheostat.engines.processes import alive, own_process
 from rheostat.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
@@ -43,15 +45,34 @@ def write_errors(target: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`, moved into place when the block ends well."""
+    """Yield a temporary path beside `target`, moved into place when the block ends well.
+
+    What a killed process left of its own is removed by the next one that writes into the folder.
+    """
     with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".partial-{secrets.token_hex(8)}")
+        _clear_dead(target.parent)
+        owner = own_process().replace(" ", "-")
+        partial = target.with_name(f"{_partial_of_here()}{owner}-{secrets.token_hex(8)}")
         try:
             yield partial
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _partial_of_here() -> str:
+    """Return how the names of this machine's temporary files begin."""
+    return f".partial-{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
+
+
+def _clear_dead(folder: Path) -> None:
+    """Remove what processes of this machine that were killed left in a folder."""
+    head = _partial_of_here()
+    for path in folder.glob(f"{head}*"):
+        pid, _, rest = path.name.removeprefix(head).partition("-")
+        if not alive(f"{pid} {rest.partition('-')[0]}"):
+            path.unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rheostat.engines.sampler import Drawn
     from rheostat.kernel.ledger import Reservation
     from rheostat.kernel.model_cost import PriceTable
-    from rheostat.kernel.seams import Installed
+    from rheostat.kernel.seams import Installed, Layout
 
 
 def load_endpoint(name: str) -> EndpointEngine:
@@ -84,6 +84,16 @@ class EndpointEngine:
     def prices(self) -> PriceTable:
         """Raise `ModelError`: passes of another machine have no price here."""
         self._refuse("the price of its passes")
+
+    def under(self, installed: Installed) -> EndpointEngine:
+        """Return this engine: there is no other."""
+        return self
+
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
+        """Raise `ModelError`: the model's shape is not known here."""
+        self._refuse("the work of its passes")
 
     def score(
         self, prompt: Sequence[int], continuation: Sequence[int], *, installed: Installed

@@ -18,7 +18,15 @@ DAMAGED = "the file may be of another version or damaged: fetch it again"
 _ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
     {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 )
+ELSEWHERE = (
+    'install its own module, `pip install "rheostat[transformers]"`, or serve the model with '
+    "vLLM or llama.cpp and name it as `http://HOST/v1#NAME`"
+)
 _SLIDING = "sliding_attention"
+
+
+class UnsupportedShapeError(ModelError):
+    """A model whose forward pass the lean loop does not have."""
 
 
 class Described(NamedTuple):
@@ -59,11 +67,11 @@ class Config:
             raise ModelError(f"`{self.path}` holds `{name}` as {found}", hint=DAMAGED)
         return found
 
-    def unsupported(self, what: str) -> ModelError:
+    def unsupported(self, what: str) -> UnsupportedShapeError:
         """Return the error for a forward pass that the engine does not have."""
-        return ModelError(
+        return UnsupportedShapeError(
             f"`{self.path}` asks for {what}, which the `torch` engine does not run",
-            hint="serve the model with vLLM or llama.cpp and name it as `http://HOST/v1#NAME`",
+            hint=ELSEWHERE,
         )
 
 
@@ -76,16 +84,13 @@ def described(config: Config) -> Described:
     family = config.entry("model_type", str)
     if family not in FAMILIES:
         known = ", ".join(f"`{name}`" for name in FAMILIES)
-        raise ModelError(
+        raise UnsupportedShapeError(
             f"`{config.path}` is of the architecture `{family}`, which the `torch` engine does "
             f"not run; it runs {known}",
-            hint="serve the model with vLLM or llama.cpp and name it as `http://HOST/v1#NAME`",
+            hint=ELSEWHERE,
         )
     for name in ("attention_bias", "mlp_bias"):
         if config.values.get(name):
-            raise config.unsupported(f"`{name}`")
-    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
-        if config.values.get(name) is not None:
             raise config.unsupported(f"`{name}`")
     return FAMILIES[family](config)
 
@@ -162,6 +167,9 @@ def _simple(  # noqa: PLR0913  # the places in which families differ
     stacked: bool = False,
 ) -> Described:
     """Return a model with one rotary embedding and llama's norms."""
+    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+        if config.values.get(name) is not None:
+            raise config.unsupported(f"`{name}`")
     shape = _shape(config, tied=tied)
     architecture = Architecture(
         eps=config.entry("rms_norm_eps", float, 1e-6),
@@ -184,6 +192,16 @@ def _qwen(config: Config, *, biases: bool = False, head_norms: bool = False) -> 
     return _simple(config, biases=biases, head_norms=head_norms)
 
 
+def _gemma2(config: Config) -> Described:
+    shape = _shape(config, tied=True)
+    if config.values.get("layer_types") is None:
+        kinds = ["" if i % 2 else _SLIDING for i in range(shape.layers)]
+        config = Config(path=config.path, values={**config.values, "layer_types": kinds})
+    windows = _windows(config, shape, everywhere=False)
+    ropes = (_rope(config, shape, _scaling(config)),)
+    return _gemma(config, shape, windows, ropes, (0,) * shape.layers)
+
+
 def _gemma3(config: Config) -> Described:
     shape = _shape(config, tied=True)
     scaling = _scaling(config)
@@ -198,17 +216,33 @@ def _gemma3(config: Config) -> Described:
         kinds = ["" if (i + 1) % every == 0 else _SLIDING for i in range(shape.layers)]
         config = Config(path=config.path, values={**config.values, "layer_types": kinds})
     windows = _windows(config, shape, everywhere=False)
+    ropes = tuple(_rope(config, shape, given) for given in both)
+    rope_of = tuple(int(window > 0) for window in windows)
+    return _gemma(config, shape, windows, ropes, rope_of, head_norms=True)
+
+
+def _gemma(  # noqa: PLR0913  # the places in which the generations differ
+    config: Config,
+    shape: ModelShape,
+    windows: tuple[int, ...],
+    ropes: tuple[Rope, ...],
+    rope_of: tuple[int, ...],
+    *,
+    head_norms: bool = False,
+) -> Described:
     scalar = config.entry("query_pre_attn_scalar", float, float(shape.head_size))
     architecture = Architecture(
         eps=config.entry("rms_norm_eps", float, 1e-6),
-        ropes=tuple(_rope(config, shape, given) for given in both),
-        rope_of=tuple(int(window > 0) for window in windows),
+        ropes=ropes,
+        rope_of=rope_of,
         windows=windows,
         activation=_activation(config, "hidden_activation"),
-        head_norms=True,
+        head_norms=head_norms,
         post_norms=True,
         embedding_scale=shape.width**0.5,
         score_scale=scalar**-0.5,
+        score_cap=config.entry("attn_logit_softcapping", float, 0.0),
+        logit_cap=config.entry("final_logit_softcapping", float, 0.0),
     )
     return Described(shape, architecture, stacked=False, norm_offset=1.0)
 
@@ -220,6 +254,7 @@ FAMILIES: Mapping[str, Callable[[Config], Described]] = MappingProxyType(
         "qwen2": lambda config: _qwen(config, biases=True),
         "qwen3": lambda config: _qwen(config, head_norms=True),
         "phi3": lambda config: _simple(config, windowed=True, stacked=True),
+        "gemma2": _gemma2,
         "gemma3_text": _gemma3,
     }
 )

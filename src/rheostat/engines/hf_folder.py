@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,10 @@ from rheostat.engines.weights_cache import LoadedModel
 from rheostat.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 CONFIG, TOKENIZER, INDEX = "config.json", "tokenizer.json", "model.safetensors.index.json"
-_NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
+NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 _PLACES: Mapping[str, str] = MappingProxyType(
     {
         "embed": "model.embed_tokens",
@@ -75,47 +76,73 @@ def load_folder(
         ModelError: a file is missing or damaged, the shards do not fit each other, a weight is no
             number, or the architecture is not supported.
     """
-    path = Path(where).expanduser().resolve()
-    folder = path if path.is_dir() else path.parent
-    config = Config(path=str(folder / CONFIG), values=_json(folder / CONFIG))
-    found = described(config)
-    files = _files(folder) if path.is_dir() else {path}
-    digest = _digest([folder / CONFIG, folder / TOKENIZER, *sorted(files)])
-    tensors = _tensors(folder, files, found)
-    _check_numbers(folder, tensors, digest, progress)
-    return _described_model(name or where, folder, digest, config, found, tensors)
-
-
-def _described_model(  # noqa: PLR0913  # what a model is put together from
-    name: str,
-    folder: Path,
-    digest: str,
-    config: Config,
-    found: Described,
-    tensors: dict[str, torch.Tensor],
-) -> LoadedModel:
-    text = (folder / TOKENIZER).read_text(encoding="utf-8")
-    ids, special = _added(folder / TOKENIZER, text)
-    told = _json(folder / "tokenizer_config.json", optional=True)
-    named = {key: _text(told.get(key)) for key in _NAMED}
-    named_tokens = {key: token for key, token in named.items() if token}
-    generation = _json(folder / "generation_config.json", optional=True)
-    ends = {*_ids(config.values.get("eos_token_id")), *_ids(generation.get("eos_token_id"))}
-    ends |= {ids[named_tokens["eos_token"]]} if named_tokens.get("eos_token") in ids else set()
-    bos = ids.get(named_tokens.get("bos_token", ""))
+    opened = open_folder(where)
+    found = described(opened.config)
+    tensors = named_tensors(str(opened.folder), _stored(opened.folder, opened.files), found)
+    check_numbers(str(opened.folder), tensors, opened.digest, progress)
     return LoadedModel(
-        name=name,
-        digest=digest,
+        name=name or where,
+        digest=opened.digest,
         gguf_path=None,
         shape=found.shape,
         architecture=found.architecture,
-        bos_id=bos,
+        tensors=tensors,
+        **asdict(words_of(opened)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A folder whose files are there."""
+
+    folder: Path
+    config: Config
+    files: Sequence[Path]
+    """Those that hold weights."""
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a model's tokens are; the fields of `LoadedModel`."""
+
+    bos_id: int | None
+    eos_ids: frozenset[int]
+    special_ids: frozenset[int]
+    named_tokens: dict[str, str]
+    chat_template: str | None
+    tokenizer_json: str
+
+
+def open_folder(where: str) -> Opened:
+    """Open a folder, or that of a `.safetensors` file; raise `ModelError` where one is missing."""
+    path = Path(where).expanduser().resolve()
+    folder = path if path.is_dir() else path.parent
+    config = Config(path=str(folder / CONFIG), values=_json(folder / CONFIG))
+    files = sorted(_files(folder) if path.is_dir() else {path})
+    digest = _digest([folder / CONFIG, folder / TOKENIZER, *files])
+    return Opened(folder=folder, config=config, files=files, digest=digest)
+
+
+def words_of(opened: Opened) -> Words:
+    """Read the tokenizer's files of a folder."""
+    folder = opened.folder
+    text = (folder / TOKENIZER).read_text(encoding="utf-8")
+    ids, special = added_tokens(str(folder / TOKENIZER), text)
+    told = _json(folder / "tokenizer_config.json", optional=True)
+    named = {key: _text(told.get(key)) for key in NAMED}
+    named_tokens = {key: token for key, token in named.items() if token}
+    generation = _json(folder / "generation_config.json", optional=True)
+    ends = {*ids_of(opened.config.values.get("eos_token_id"))}
+    ends |= {*ids_of(generation.get("eos_token_id"))}
+    ends |= {ids[named_tokens["eos_token"]]} if named_tokens.get("eos_token") in ids else set()
+    return Words(
+        bos_id=ids.get(named_tokens.get("bos_token", "")),
         eos_ids=frozenset(ends),
         special_ids=frozenset(special),
         named_tokens=named_tokens,
         chat_template=_chat_template(folder, told),
         tokenizer_json=text,
-        tensors=tensors,
     )
 
 
@@ -170,10 +197,10 @@ def _digest(files: list[Path]) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def _tensors(folder: Path, files: set[Path], found: Described) -> dict[str, torch.Tensor]:
-    """Map every weight under Rheostat's names."""
+def _stored(folder: Path, files: Iterable[Path]) -> dict[str, torch.Tensor]:
+    """Map every weight under the files' names."""
     stored: dict[str, torch.Tensor] = {}
-    for file in sorted(files):
+    for file in files:
         try:
             with safe_open(file, framework="pt") as opened:
                 held = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
@@ -186,6 +213,14 @@ def _tensors(folder: Path, files: set[Path], found: Described) -> dict[str, torc
                 hint="two models lie in one folder: keep the shards of one",
             )
         stored |= held
+    return stored
+
+
+def named_tensors(
+    where: str, stored: Mapping[str, torch.Tensor], found: Described
+) -> dict[str, torch.Tensor]:
+    """Return weights under Rheostat's names; raise `ModelError` where they do not fit the shape."""
+    stored = dict(stored)
     if found.stacked:
         stored = _unstacked(stored, found)
     wanted = weight_shapes(found.shape, found.architecture)
@@ -196,7 +231,7 @@ def _tensors(folder: Path, files: set[Path], found: Described) -> dict[str, torc
         if tensor is None or tuple(tensor.shape) != shape:
             what = "no" if tensor is None else f"{tuple(tensor.shape)} for"
             raise ModelError(
-                f"`{folder}` holds {what} `{place}`, expected {shape}",
+                f"`{where}` holds {what} `{place}`, expected {shape}",
                 hint="its shards do not fit its `config.json`: fetch the folder again",
             )
         is_norm = name.endswith("norm.weight")
@@ -206,7 +241,7 @@ def _tensors(folder: Path, files: set[Path], found: Described) -> dict[str, torc
         others.discard("lm_head.weight")
     if others:
         raise ModelError(
-            f"`{folder}` holds `{min(others)}`, which is not a weight of such a model",
+            f"`{where}` holds `{min(others)}`, which is not a weight of such a model",
             hint="adapters, experts and quantised weights are not supported",
         )
     return tensors
@@ -241,8 +276,8 @@ def _place(name: str, *, post_norms: bool) -> str:
     return f"{block}{places[parts[-2]]}.{parts[-1]}"
 
 
-def _check_numbers(
-    folder: Path,
+def check_numbers(
+    where: str,
     tensors: Mapping[str, torch.Tensor],
     digest: str,
     progress: Callable[[str], None] | None,
@@ -252,18 +287,18 @@ def _check_numbers(
     if stamp.is_file():
         return
     if progress is not None:
-        progress(f"looking through the weights of {folder.name} (once)")
+        progress(f"looking through the weights of {where} (once)")
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ModelError(
-                f"`{folder}` holds a weight that is no finite number, in `{name}`",
+                f"`{where}` holds a weight that is no finite number, in `{name}`",
                 hint="the file is damaged, or training it has diverged: fetch it again",
             )
     with whole_file(stamp) as partial:
         partial.write_text("", encoding="utf-8")
 
 
-def _added(path: Path, text: str) -> tuple[dict[str, int], list[int]]:
+def added_tokens(path: str, text: str) -> tuple[dict[str, int], list[int]]:
     """Return the ids of added tokens by their text, and those that control."""
     try:
         added = json.loads(text).get("added_tokens") or []
@@ -279,7 +314,8 @@ def _text(token: object) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _ids(found: object) -> list[int]:
+def ids_of(found: object) -> list[int]:
+    """Return the token ids of an entry that holds one, several or none."""
     many = found if isinstance(found, list) else [found]
     return [one for one in many if type(one) is int]
 

@@ -22,6 +22,7 @@ _PACKAGES = {
     "torch": frozenset({"torch", "gguf", "tokenizers", "safetensors", "jinja2"}),
     "endpoint": frozenset({"httpx"}),
     "llamacpp": frozenset({"httpx", "xllamacpp"}),
+    "transformers": frozenset({"transformers"}),
 }
 """Packages of the extras, which are called like what they are for."""
 
@@ -31,6 +32,7 @@ def load_engine(
     *,
     dtype: str = "float32",
     threads: int | None = None,
+    device: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Engine:
     """Load a model by name or path.
@@ -44,6 +46,7 @@ def load_engine(
             that gives the same tokens in every batch; an endpoint has a format of its own and the
             scripted engine float64, whatever is asked.
         threads: threads of one forward pass; None = the cores this process may use.
+        device: `cpu` (None), `cuda`, `cuda:1` or `mps`; for models in this process alone.
         progress: called with a line of text when something takes a while.
 
     Raises:
@@ -53,6 +56,11 @@ def load_engine(
     if not name.strip():
         raise ModelError("the model's name is empty", hint="give a name such as `smollm2`")
     prefix, colon, rest = name.partition(":")
+    if device is not None and colon and prefix in ("scripted", "llamacpp", "http", "https"):
+        raise UserError(
+            f"`--device` is for models on the `torch` engine, and `{name}` is not one",
+            hint="leave it out",
+        )
     if colon and prefix == "replay":
         raise ModelError(
             f"`{name}` holds recorded samples and answers nothing else",
@@ -70,7 +78,24 @@ def load_engine(
         with _extra("endpoint"):
             from rheostat.engines.endpoint_engine import load_endpoint
         return load_endpoint(name)
-    return _load_torch(name, dtype, threads, progress)
+    return _load_torch(name, dtype, threads, device, progress)
+
+
+def load_live(
+    model: object,
+    tokenizer: object,
+    *,
+    dtype: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Engine:
+    """Return an engine for a model of `transformers` that is in memory.
+
+    Arguments and errors as of `load_hosted.load_live`.
+    """
+    with _extra("torch"), _extra("transformers"):
+        from rheostat.engines import load_hosted
+    return load_hosted.load_live(model, tokenizer, dtype=dtype, threads=threads, progress=progress)
 
 
 def torch_extra() -> AbstractContextManager[None]:
@@ -102,10 +127,24 @@ def _check_dtype(dtype: str) -> None:
 
 
 def _load_torch(
-    name: str, dtype: str, threads: int | None, progress: Callable[[str], None] | None
+    name: str,
+    dtype: str,
+    threads: int | None,
+    device: str | None,
+    progress: Callable[[str], None] | None,
 ) -> Engine:
     if progress is not None:
         progress(f"loading {name}")
     with torch_extra():
+        from rheostat.engines.hf_config import UnsupportedShapeError
         from rheostat.engines.torch_load import load_torch
-    return load_torch(name, dtype=dtype, threads=threads, progress=progress)
+    try:
+        return load_torch(name, dtype=dtype, threads=threads, device=device, progress=progress)
+    except UnsupportedShapeError as error:
+        try:
+            from rheostat.engines.load_hosted import load_hosted
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").partition(".")[0] != "transformers":
+                raise
+            raise error from missing
+        return load_hosted(name, error, dtype=dtype, device=device, progress=progress)

@@ -28,8 +28,12 @@ def load_model(name: str, *, progress: Callable[[str], None] | None = None) -> L
     """
     if name in EMBEDDED or not (is_folder(name) or _is_hub_id(name)):
         return load_weights(name, progress=progress)
-    folder = name if is_folder(name) else str(hub_folder(name, progress))
-    return load_folder(folder, name=name, progress=progress)
+    return load_folder(folder_of(name, progress), name=name, progress=progress)
+
+
+def folder_of(name: str, progress: Callable[[str], None] | None) -> str:
+    """Return the path of a folder, of a file in one, or of what the hub holds under an id."""
+    return name if is_folder(name) else str(hub_folder(name, progress))
 
 
 def _is_hub_id(name: str) -> bool:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rheostat.engines.base import OnToken, Request, Sampling, StopReason
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.model_cost import PriceTable
-    from rheostat.kernel.seams import Drafter, Installed
+    from rheostat.kernel.seams import Drafter, Installed, Layout
     from rheostat.kernel.stop import StopPolicy
 
 
@@ -95,6 +95,18 @@ class ScriptedEngine:
     def prices(self) -> PriceTable:
         """Return the spec's table."""
         return self._prices
+
+    def under(self, installed: Installed) -> ScriptedEngine:
+        """Return this engine: there is no other."""
+        return self
+
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
+        """Return flops and bytes of a pass over n words after so many cached ones."""
+        return replace(
+            self._pass_cost(n, cached=context, head_rows=head_rows), price=0.0, seconds=0.0
+        )
 
     def generate(
         self,

@@ -71,15 +71,23 @@ class Budget:
     """Bound on the price of a pass that reads so many of a row's tokens."""
     drafting: MostDrafting | None = None
     """Bounds on drafts that take forward passes, if there are any."""
-    compacting: Callable[[int, int], float] = lambda prompt, new: 0.0
-    """Bound on the price of what is done to a row's cache between passes: (prompt, new tokens)."""
+    compacting: Callable[[int, int, int], float] = lambda prompt, new, passes: 0.0
+    """Bound on the price of what is done to a row's cache: (prompt, new tokens, passes)."""
 
-    def grant(self, name: str, *, prompt: int, wanted: int) -> Grant:
-        """Reserve what the budget still holds of the wanted new tokens."""
+    def grant(self, name: str, *, prompt: int, wanted: int, first: int = 0) -> Grant:
+        """Reserve what the budget still holds of the wanted new tokens.
+
+        Args:
+            name: the request's.
+            prompt: tokens to read.
+            wanted: new tokens.
+            first: of the prompt, tokens that passes of their own may read.
+        """
         ledger = self.ledger
         if ledger is None:
             return Grant(wanted)
-        reading = -(-prompt // self.chunk)  # the last of these passes writes the first token
+        parts = [*self._parts(first), *self._parts(prompt - first)]
+        reading = len(parts)  # the last of these passes writes the first token
         left = min(
             wanted,
             ledger.remaining("tokens") - prompt,
@@ -97,7 +105,7 @@ class Budget:
             prompt_tokens=prompt,
             new_tokens=new,
             calls=reading + new - 1 + self._draft_calls(prompt, new),
-            price=self._most_price(ledger, prompt, new),
+            price=self._most_price(ledger, parts, new),
         )
         elapsed = ledger.root.spent.seconds
         answer = ledger.try_reserve(bound, elapsed=elapsed, note=f"request {name}")
@@ -109,12 +117,17 @@ class Budget:
             return False
         return self.ledger.overdue(self.ledger.root.spent.seconds + unsettled)
 
-    def _most_price(self, ledger: Ledger, prompt: int, new: int) -> float:
+    def _parts(self, tokens: int) -> list[int]:
+        """Return the tokens of the passes that read so many."""
+        return [min(self.chunk, tokens - at) for at in range(0, tokens, self.chunk)]
+
+    def _most_price(self, ledger: Ledger, parts: Sequence[int], new: int) -> float:
         """Bound the price where a cap counts it: a token a step, with every draft in vain."""
         if math.isinf(ledger.remaining("price")):
             return 0.0
-        parts = [min(self.chunk, prompt - at) for at in range(0, prompt, self.chunk)]
-        reading = sum(self.most_seconds(n) for n in parts) + self.compacting(prompt, new)
+        prompt = sum(parts)
+        passes = new + self._draft_calls(prompt, new)
+        reading = sum(self.most_seconds(n) for n in parts) + self.compacting(prompt, new, passes)
         if self.drafting is not None:
             return reading + self.drafting.price(prompt, new)
         steps = range(1, new) if self.drafts else [1] * (new - 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, final
 
+import numpy as np
 import torch
 
 from rheostat.engines.torch_coded import CodedPart
@@ -53,11 +54,20 @@ class Borders(NamedTuple):
 class RowCache:
     """The cache of one sequence."""
 
-    def __init__(self, shape: ModelShape, slots: int, *, capacity: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        shape: ModelShape,
+        slots: int,
+        *,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+    ) -> None:
         """Make an empty cache with room for `capacity` tokens; it grows when they are used up."""
         self._shape = shape
         self._slots = slots
         self._dtype = dtype
+        self._device = device
         self._prefix: tuple[_Shared | CodedPart, ...] = ()
         self._own = self._empty(max(capacity, 1))
         self._own_length = 0
@@ -93,7 +103,7 @@ class RowCache:
         parts = [t.numel() * t.element_size() for t in (self._own, self._bias) if t is not None]
         coded = sum(part.bytes for part in self._prefix if isinstance(part, CodedPart))
         beside = sum(kept.bytes for kept in (self.queries, self.residuals) if kept)
-        return sum(parts) + coded + beside
+        return sum(parts) + coded + beside + sum(map(_state_bytes, self.states))
 
     @property
     def room_to_border(self) -> int | None:
@@ -194,7 +204,7 @@ class RowCache:
             self._prefix = (*self._prefix, _Shared(self._own, self._own_length))
             self._own = self._empty(capacity)
             self._own_length = 0
-        twin = RowCache(self._shape, self._slots, capacity=capacity, dtype=self._dtype)
+        twin = self._twin(capacity)
         twin._prefix = self._prefix
         twin._gone, twin._bias, twin.states = self._gone, self._bias, self.states
         twin.borders, twin.settled = self.borders, self.settled
@@ -257,9 +267,7 @@ class RowCache:
         No cache decision may be at work on it.
         """
         assert self.borders is None
-        twin = RowCache(
-            self._shape, self._slots, capacity=self.length + max(room, 1), dtype=self._dtype
-        )
+        twin = self._twin(self.length + max(room, 1))
         start = 0
         for part in (*self._prefix, _Shared(self._own, self._own_length)):
             end = start + part.length
@@ -269,8 +277,19 @@ class RowCache:
         twin._own_length = start
         return twin
 
+    def _twin(self, capacity: int) -> RowCache:
+        return RowCache(
+            self._shape, self._slots, capacity=capacity, dtype=self._dtype, device=self._device
+        )
+
     def _empty(self, capacity: int) -> torch.Tensor:
         shape = self._shape
-        return torch.empty(
-            self._slots, capacity, 2, shape.kv_heads, shape.head_size, dtype=self._dtype
-        )
+        size = (self._slots, capacity, 2, shape.kv_heads, shape.head_size)
+        return torch.empty(size, dtype=self._dtype, device=self._device)
+
+
+def _state_bytes(state: object) -> int:
+    """Return the bytes of the arrays in what a decision knows of a slot."""
+    if isinstance(state, np.ndarray):
+        return state.nbytes
+    return sum(map(_state_bytes, state)) if isinstance(state, (tuple, list)) else 0

@@ -16,9 +16,10 @@ import torch
 
 from rheostat.engines.torch_cache import Borders
 from rheostat.engines.torch_coded import nothing_coded
+from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_queries import Queries
-from rheostat.engines.torch_rebuild import Rebuilder
+from rheostat.engines.torch_rebuild import Rebuilder, rebuilding
 from rheostat.errors import MethodError
 from rheostat.kernel.kv_cache import Border, Held
 from rheostat.kernel.model_cost import Work
@@ -26,8 +27,8 @@ from rheostat.kernel.model_cost import Work
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rheostat.engines.decoder import Decoder
     from rheostat.engines.torch_cache import RowCache
-    from rheostat.engines.torch_model import Llama
     from rheostat.kernel.kv_cache import Checkpoints, Coder, Eviction, Kept, Singles
     from rheostat.kernel.model_cost import ModelShape, PriceTable
     from rheostat.kernel.seams import Layout
@@ -40,7 +41,7 @@ class Compaction:
 
     def __init__(
         self,
-        llama: Llama,
+        llama: Decoder,
         prices: PriceTable,
         eviction: Eviction | None,
         coder: Coder | None = None,
@@ -54,7 +55,7 @@ class Compaction:
         decider = eviction or coder or checkpoints
         self._every = None if decider is None else decider.every
         self._rate = seconds_a_product(prices, llama.shape)
-        self._scale = llama.architecture.score_scale or llama.shape.head_size**-0.5
+        self._scale = llama.score_scale
 
     def cache(self, layout: Layout, *, prompt: int, capacity: int) -> RowCache:
         """Return a row's empty cache.
@@ -81,6 +82,7 @@ class Compaction:
         layers = tuple(layer for layer, kept in enumerate(layout.attention) if kept)
         stream = replace(llama.shape, heads=1, kv_heads=1, head_size=llama.shape.width)
         cache.residuals = Queries(stream, len(layers), room=prompt, dtype=llama.dtype)
+        assert isinstance(llama, Llama)  # no other offers its residuals
         cache.rebuild = Rebuilder(llama, layers, self._rate)
 
     def parts(
@@ -121,15 +123,25 @@ class Compaction:
                 _code(cache, self._coder)
             if due and self._checkpoints is not None:
                 _let_go(cache, self._checkpoints)
-            if eviction and (due or cache.length < (borders.first if borders else 0)):
+            reading = cache.length < (borders.first if borders else 0)
+            if eviction and (due or reading):
                 _Settling(cache, eviction, work, self._rate, self._scale).run(due=due)
+            if due or (eviction and reading):
                 trace.seconds_deciding += time.perf_counter() - start
 
-    def most_seconds(self, prompt: int, new: int, slots: int) -> float:
-        """Bound the price of settling a row."""
+    def most_seconds(self, prompt: int, new: int, passes: int, *, slots: int) -> float:
+        """Bound the price of what is done to a row's cache beside its passes.
+
+        Args:
+            prompt, new: tokens of the row.
+            passes: those after the prompt, drafting ones included.
+            slots: attentions that exist.
+        """
+        shape, tokens = self._llama.shape, prompt + new
+        if self._checkpoints is not None:
+            return passes * rebuilding(shape, tokens, slots) * self._rate
         if self._eviction is None:
             return 0.0
-        shape, tokens = self._llama.shape, prompt + new
         borders = 1 + new // self._eviction.every
         pairs = (shape.heads + borders * shape.kv_heads) * tokens**2
         return slots * pairs * shape.head_size * self._rate

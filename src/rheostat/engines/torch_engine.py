@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -17,9 +17,10 @@ from rheostat.engines.torch_draft_model import check_drafts_for
 from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_kept import reading_cost
-from rheostat.engines.torch_model import Feed
+from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
+from rheostat.engines.torch_work import predicted_work
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.kv_cache import CachePlan
@@ -30,52 +31,32 @@ from rheostat.workloads.compiled_constraint import compiled
 from rheostat.workloads.grammar_constraint import TokenTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from rheostat.engines.base import OnToken, Output, Sampling
+    from rheostat.engines.base import OnStep, OnToken, Output, Sampling
+    from rheostat.engines.decoder import Decoder
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.engines.torch_kept import Conversation
-    from rheostat.engines.torch_model import Llama
-    from rheostat.engines.weights_cache import LoadedModel
+    from rheostat.engines.torch_named import Named, Opener
+    from rheostat.engines.torch_shared import SharedPrefix
     from rheostat.kernel.constraint import TokenChoice
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.model_cost import PriceTable
-
-CARD = EngineCard(
-    name="torch",
-    offers=frozenset(
-        {
-            "cache.codes",
-            "cache.entries",
-            "cache.residuals",
-            "depth.mlp",
-            "depth.static",
-            "draft",
-            "draft.model",
-            "signal.attention",
-            "signal.mlp_cosine",
-            "stop",
-            "token",
-        }
-    ),
-)
 
 
 @final
 class TorchEngine:
     """A model in this process."""
 
-    card = CARD
-
     def __init__(  # noqa: PLR0913  # the parts of an engine
         self,
-        loaded: LoadedModel,
-        model: Llama,
+        loaded: Named,
+        model: Decoder,
         tokenizer: Tokenizer,
         prices: PriceTable,
         *,
         dtype: str | None = None,
-        opener: Callable[[str], TorchEngine] | None = None,
+        opener: Opener | None = None,
     ) -> None:
         """Put the parts together; `torch_load.load_torch` makes them.
 
@@ -85,21 +66,57 @@ class TorchEngine:
         self.digest = loaded.digest
         self.dtype = dtype or str(model.dtype).removeprefix("torch.")
         self.shape = loaded.shape
-        self.llama = model
+        self.decoder = model
+        again = frozenset({"precision"} if opener else ())
+        self.card = EngineCard(name="torch", offers=model.offers | again)
         self.tokenizer = tokenizer
         self.eos = loaded.eos_ids
         self.special = loaded.special_ids
-        if any(loaded.architecture.windows):  # windows are counted in tokens, not in entries kept
-            kept = frozenset(o for o in CARD.offers if not o.startswith("cache"))
-            self.card = replace(CARD, offers=kept)
         self._prices = prices
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
         self._drafting: dict[str, TorchEngine] = {}
+        self._formats: dict[str, TorchEngine] = {self.dtype: self}
+
+    @property
+    def llama(self) -> Llama:
+        """The lean loop over the weights; raise `MethodError` where another module runs them."""
+        if not isinstance(self.decoder, Llama):
+            raise MethodError(f"`{self.model}` runs on a module of its own, not on the lean loop")
+        return self.decoder
+
+    @property
+    def reloads(self) -> bool:
+        """Whether the model's name is enough to load its weights once more in another format."""
+        return self._opener is not None
 
     def prices(self) -> PriceTable:
         """Return the price table measured for this machine, model, format and thread count."""
         return self._prices
+
+    def pass_work(
+        self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
+    ) -> Cost:
+        """Predict flops and bytes of a greedy pass over n new tokens after so many cached ones."""
+        work = predicted_work(
+            self.decoder, n, context, layout=layout, mlps=mlp_share, head_rows=head_rows
+        )
+        return self.cost(work, prompt_tokens=0, new_tokens=0)
+
+    def under(self, installed: Installed) -> TorchEngine:
+        """Return the engine that does the work of a plan: in the number format that it decides.
+
+        It is loaded when it is first asked for, and kept.
+
+        Raises:
+            UserError, ModelError: the model cannot be had in that format.
+        """
+        wanted = self.dtype if installed.model is None else installed.model.name
+        if wanted not in self._formats:
+            if self._opener is None:
+                raise MethodError(f"`{self.model}` was loaded without a way to load it again")
+            self._formats[wanted] = self._opener(self.model, dtype=wanted)
+        return self._formats[wanted]
 
     def drafting_model(self, path: str) -> TorchEngine:
         """Return the model that drafts for this one, loaded when it is first asked for.
@@ -147,7 +164,7 @@ class TorchEngine:
                 hint="shorten the prompt",
             )
 
-    def generate(
+    def generate(  # noqa: PLR0913  # as of every engine, who looks on, and what is shared
         self,
         requests: Sequence[Request],
         sampling: Sampling,
@@ -155,11 +172,32 @@ class TorchEngine:
         installed: Installed,
         ledger: Ledger | None = None,
         on_token: OnToken | None = None,
+        on_step: OnStep | None = None,
+        shared: SharedPrefix | None = None,
     ) -> Iterator[Output]:
-        """Run the requests as one batch and yield each output when it is finished."""
-        run = Run(self, sampling, installed, ledger, on_token)
+        """Run the requests as one batch and yield each output when it is finished.
+
+        Args:
+            shared: what they may begin with alike, which is read once for all calls that are given
+                it; a plan that decides about the cache or the sub-layers while it runs, and
+                particles, read every prompt whole.
+        """
+        if (own := self.under(installed)) is not self:
+            plain = replace(installed, model=None)
+            return own.generate(
+                requests,
+                sampling,
+                installed=plain,
+                ledger=ledger,
+                on_token=on_token,
+                on_step=on_step,
+                shared=shared,
+            )
+        run = Run(self, sampling, installed, ledger, on_token, on_step)
         if sampling.particles:
             return particle_outputs(run, requests, installed)
+        if installed.cache is None and run.depth.policy is None:
+            run.shared = shared
         return run.outputs(requests)
 
     def turn(  # noqa: PLR0913  # as `generate`, with what is held
@@ -180,6 +218,11 @@ class TorchEngine:
         """
         if sampling.particles:
             raise MethodError("a conversation draws one answer a turn: take the particles off")
+        if self.under(installed) is not self:
+            raise MethodError(
+                "a conversation is held in the model's own number format",
+                hint="take `precision` out of the plan, or load the model in that format",
+            )
         if installed.cache is not None:
             raise MethodError(
                 "a conversation goes on from its whole cache",
@@ -195,7 +238,8 @@ class TorchEngine:
 
     def reading_cost(self, tokens: int, installed: Installed) -> Cost:
         """Return what it costs to read so many tokens as the beginning of a prompt."""
-        return reading_cost(self, installed.depth or self._base, tokens, CHUNK)
+        own = self.under(installed)
+        return reading_cost(own, installed.depth or self._base, tokens, CHUNK)
 
     def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
         """Return what takes tokens under the constraint that is asked for."""
@@ -227,6 +271,8 @@ class TorchEngine:
             WorkloadError: the prompt is empty, or the two do not fit the context.
             ModelError: the model's logits are not numbers.
         """
+        if (own := self.under(installed)) is not self:
+            return own.score(prompt, continuation, installed=replace(installed, model=None))
         depth = installed.depth or self._base
         tokens = [*prompt, *continuation][:-1]
         _check_length(len(prompt), len(tokens), self.shape.context)
@@ -257,11 +303,11 @@ class TorchEngine:
     def compaction(self, installed: Installed) -> Compaction:
         """Return what carries out the plan's cache decision."""
         plan = installed.cache or CachePlan()
-        return Compaction(self.llama, self._prices, plan.eviction, plan.coder, plan.checkpoints)
+        return Compaction(self.decoder, self._prices, plan.eviction, plan.coder, plan.checkpoints)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
-        size = torch.empty(0, dtype=self.llama.dtype).element_size()
+        size = torch.empty(0, dtype=self.decoder.dtype).element_size()
         counted = work_cost(self.shape, work, cache_bytes=size)
         return replace(counted, prompt_tokens=prompt_tokens, new_tokens=new_tokens)
 
@@ -282,19 +328,23 @@ class TorchEngine:
             works, traces: the counts of each feed's row, added to in place.
             choices: return the indices of the largest logits in their place.
         """
+        if len(feeds) > 1 and not self.decoder.packs:
+            each = zip(feeds, wanted, works, traces, strict=True)
+            one = partial(self.passed, choices=choices)
+            return torch.cat([one([f], depth, [i], [w], [t]) for f, i, w, t in each])
         rows, start = [], 0
         for feed, indices in zip(feeds, wanted, strict=True):
             rows += [start + i for i in indices]
             start += len(feed.tokens)
         held = sum(feed.cache.entries for feed in feeds) // len(feeds)
-        passed = self.llama.forward(feeds, depth, logit_rows=rows, choices=choices)
+        passed = self.decoder.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         total, share = start, 1 / len(feeds)
-        widths, fixed, heads = passed.mlp_widths, self.llama.fixed, len(rows)
-        price = self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
-        price += self._prices.mlp_seconds(widths)
+        widths, fixed, heads = passed.mlp_widths, self.decoder.fixed, len(rows)
+        price = self._prices.mlp_seconds(widths)
+        price += self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
         again = others = passed.head_again * self.shape.width
-        weight_bytes = self.llama.weight_bytes(depth, widths, total, heads, choices=choices)
+        weight_bytes = self.decoder.weight_bytes(depth, widths, total, heads, choices=choices)
         if fixed:
             others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
         start = 0
@@ -319,8 +369,8 @@ class TorchEngine:
             if feed.cache.rebuild:
                 work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
             trace.mlp_skipped += mlps * n - runs
-        check_numbers(passed.logits)
-        return passed.logits
+        check_numbers(logits := passed.logits.cpu())  # the one transfer of a pass
+        return logits
 
 
 def _check_length(prompt: int, tokens: int, context: int) -> None:

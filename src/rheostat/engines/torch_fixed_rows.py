@@ -10,7 +10,6 @@ arXiv:2506.09501). It holds on one machine with one number of threads.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,12 +41,8 @@ def multiplied_in_fixed_rows(x: torch.Tensor, weight: torch.Tensor) -> torch.Ten
     return made[: len(x)]
 
 
-def one_by_one(shape: ModelShape) -> Callable[..., torch.Tensor]:
-    """Return attention as torch's own function does it, but for every token by itself."""
-    return partial(attended_one_by_one, group=shape.heads // shape.kv_heads)
-
-
 def attended_one_by_one(  # noqa: PLR0913  # the arguments of torch's own function
+    attend: Callable[..., torch.Tensor],
     queries: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -59,6 +54,7 @@ def attended_one_by_one(  # noqa: PLR0913  # the arguments of torch's own functi
     """Attend as torch's own function does, but every token by itself.
 
     Args:
+        attend: attention over one token.
         queries: [1, kv_heads, group * n, head_size], the n tokens of each query head together.
         keys: [1, kv_heads, T, head_size].
         values: as the keys.
@@ -79,7 +75,7 @@ def attended_one_by_one(  # noqa: PLR0913  # the arguments of torch's own functi
         seen = own[0, 0, 0].isfinite()
         k, v = (t[seen].permute(1, 2, 0, 3) for t in tokens)
         outs.append(
-            F.scaled_dot_product_attention(
+            attend(
                 asked[:, :, :, i].contiguous(),
                 k,
                 v,

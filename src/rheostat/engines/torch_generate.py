@@ -19,7 +19,7 @@ from rheostat.engines.torch_prices import most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
-from rheostat.kernel.policies.token_tree import clipped
+from rheostat.kernel.policies.token_tree import clipped, first_branch
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
 from rheostat.kernel.trace import Trace
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from rheostat.engines.base import OnToken, Output, Request, Sampling, StopReason
+    from rheostat.engines.base import OnStep, OnToken, Output, Request, Sampling, StopReason
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.engines.torch_shared import SharedPrefix
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.ledger import Ledger
     from rheostat.kernel.seams import Floats
@@ -44,13 +45,14 @@ CHUNK = 256
 class Run:
     """One call of `generate`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # as of `generate`
         self,
         engine: TorchEngine,
         sampling: Sampling,
         installed: Installed,
         ledger: Ledger | None,
         on_token: OnToken | None,
+        on_step: OnStep | None = None,
     ) -> None:
         self.engine = engine
         self.sampling = sampling
@@ -60,6 +62,9 @@ class Run:
         self.limits = engine.constrained(sampling, installed.token)
         self.stop = installed.stop
         self.on_token = on_token
+        self.on_step = on_step
+        self.shared: SharedPrefix | None = None
+        """What requests may begin with alike."""
         self.held: dict[str, tuple[list[int], RowCache]] = {}
         """Requests whose prompts are told as token ids, with the cache of what was read before."""
         self.models: ModelDrafts | None = None
@@ -103,11 +108,19 @@ class Run:
         engine = self.engine
         prompt, cache = self.held.get(request.id, (None, None))
         prompt = engine.encode(request) if prompt is None else prompt
-        kept = 0 if cache is None else cache.length
         fits = engine.shape.context - len(prompt)
         wanted = self.sampling.max_new_tokens
+        if self.shared is not None and cache is None:
+            cache = self._copied(prompt)
+        kept = 0 if cache is None else cache.length
         full: StopReason = "length" if wanted <= fits else "context"
-        grant = self.budget.grant(request.id, prompt=len(prompt) - kept, wanted=min(wanted, fits))
+        shared = self.shared
+        grant = self.budget.grant(
+            request.id,
+            prompt=len(prompt) - kept,
+            wanted=min(wanted, fits),
+            first=len(shared.ids) if shared and not kept and shared.begins(prompt) else 0,
+        )
         if grant.new_tokens < min(wanted, fits):
             full = "budget"
         row = Row(
@@ -153,13 +166,38 @@ class Run:
         on_token = self.on_token
         return None if on_token is None else lambda piece: on_token(name, piece)
 
+    def _copied(self, prompt: Sequence[int]) -> RowCache | None:
+        """Return a copy of what a prompt begins with, with room for the rest and the answer."""
+        assert self.shared is not None
+        most = min(self.sampling.max_new_tokens, self.engine.shape.context - len(prompt))
+        room = len(prompt) - len(self.shared.ids) + most
+        return self.shared.copy(self.depth.layout, prompt, room=room)
+
+    def _read_shared(self, shared: SharedPrefix, rows: Sequence[Row]) -> None:
+        """Read what rows begin with alike through the first of them, and copy it to the others."""
+        mine = [row for row in rows if not row.kept and shared.begins(row.prompt)]
+        if not mine:
+            return
+        lead, *others = mine
+        for at in range(0, len(shared.ids), CHUNK):
+            self._stop_overdue(rows)
+            if lead.stop_reason:
+                return
+            self._read([(lead, at, min(at + CHUNK, len(shared.ids)))])
+        shared.keep(self.depth.layout, lead.cache)
+        for row in others:
+            row.cache = self._copied(row.prompt) or row.cache
+            row.kept = row.trace.reused = row.cache.length
+
     def _read_prompts(self, rows: Sequence[Row]) -> None:
         """Read all prompts, up to `CHUNK` tokens a pass, and take every row's first token."""
+        if self.shared is not None:
+            self._read_shared(self.shared, rows)
         waiting = [
             (row, *part)
             for row in rows
             for n in [len(row.prompt)]
-            for part in self.compaction.parts(n, n, CHUNK, start=row.kept)
+            for part in self.compaction.parts(n, n, CHUNK, start=row.cache.length)
         ]
         while waiting:
             self._stop_overdue(rows)
@@ -221,6 +259,8 @@ class Run:
             return ()
         start = time.perf_counter()
         draft = clipped(self.drafter.propose(row.drafting, limit), limit)
+        if not self.engine.decoder.branches:
+            draft = first_branch(draft)
         row.trace.seconds_deciding += time.perf_counter() - start
         return draft
 
@@ -263,6 +303,9 @@ class Run:
         return verify_sampled(laws, draft, row.rng, laws_of(made))
 
     def _written(self, row: Row, draft: Sequence[int], tokens: tuple[int, ...]) -> None:
+        if self.on_step is not None and row.new:
+            self.on_step(row.id, len(tokens), row.work.price - row.priced)
+        row.priced = row.work.price
         if row.new:
             row.trace.drafted(len(draft), len(tokens) - 1)
         row.take(tokens, self.engine.eos)

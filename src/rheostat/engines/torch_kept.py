@@ -10,15 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
+from rheostat.engines.torch_offload import brought_back, offloaded
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.kernel.model_cost import Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from rheostat.engines.base import Output
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.engines.torch_offload import Offloaded
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.seams import Depth, Layout
 
@@ -35,6 +38,8 @@ class Conversation:
     cache: RowCache | None = None
     layout: Layout | None = None
     """The sub-layers that the cache was made for."""
+    resting: Offloaded | None = None
+    """Where the cache lies while it is not in memory."""
 
     def prompt(self, engine: TorchEngine, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return the token ids of the messages: those that are held, and what comes behind."""
@@ -46,13 +51,22 @@ class Conversation:
         engine.check_prompt(ids, "this turn")
         return ids
 
+    def offload(self, engine: TorchEngine, path: Path) -> None:
+        """Write the cache to a file and give its memory back."""
+        if self.cache is not None and self.layout is not None:
+            self.resting = offloaded(path, engine, self.cache, self.ids, self.layout)
+            self.cache = None
+
     def held(self, engine: TorchEngine, prompt: Sequence[int], depth: Depth) -> RowCache:
         """Return the cache of what the prompt begins with; its last token is always left to read.
 
         A cache that was read under other sub-layers is not of this plan: it is given up.
         """
+        if self.resting is not None and self.layout == depth.layout:
+            self.cache = brought_back(self.resting, engine, depth.layout)
+        self.resting = None
         if self.cache is None or self.layout != depth.layout:
-            self.cache = empty_cache(engine.llama, depth.layout, capacity=len(prompt) + 64)
+            self.cache = empty_cache(engine.decoder, depth.layout, capacity=len(prompt) + 64)
             self.layout = depth.layout
         most = min(self.cache.length, len(self.ids), len(prompt) - 1)
         same = next((i for i in range(most) if self.ids[i] != prompt[i]), most)
@@ -91,7 +105,7 @@ def reading_cost(engine: TorchEngine, depth: Depth, tokens: int, chunk: int) -> 
                 mlp_tokens=mlps * n,
                 scores=attentions * n * held,
                 keys_read=attentions * held,
-                weight_bytes=engine.llama.weight_bytes(depth, [n] * mlps, n, 0, choices=False),
+                weight_bytes=engine.decoder.weight_bytes(depth, [n] * mlps, n, 0, choices=False),
                 calls=1,
                 price=prices.seconds(n, at, attention=attentions, mlp=mlps, head_rows=0),
             )

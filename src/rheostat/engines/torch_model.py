@@ -16,7 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rheostat.engines.torch_fixed_rows import one_by_one
+from rheostat.engines.decoder import LEAN
+from rheostat.engines.device import CPU, OFFERED
+from rheostat.engines.mapped_pages import give_back
+from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_masks import mask_of
 from rheostat.engines.torch_observed import observed
@@ -30,6 +33,7 @@ from rheostat.engines.torch_weights import (
     fused_weights,
     head_weight,
     laid_out_layer,
+    layer_bytes,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +103,10 @@ class _Ran(NamedTuple):
 class Llama:
     """Weights in their chosen forms, and the forward pass."""
 
-    def __init__(
+    packs = True
+    branches = True
+
+    def __init__(  # noqa: PLR0913  # how the weights are held, and where
         self,
         loaded: LoadedModel,
         *,
@@ -107,6 +114,7 @@ class Llama:
         forms: Forms,
         levels: Mapping[str, Levels] | None = None,
         fused: bool = True,
+        device: torch.device = CPU,
     ) -> None:
         """Lay out the weights; the embedding stays in the memory-mapped file.
 
@@ -115,36 +123,57 @@ class Llama:
             forms: how those are laid out.
             levels: the matrices that are multiplied in four bits.
             fused: whether compiled operations are used where they can be had.
+            device: where everything is; on another than the processor nothing stays in the file.
         """
+        self.device = device
         self.shape = loaded.shape
         self.dtype = dtype
         self.forms = forms
         self._eps = loaded.architecture.eps
         self.architecture = architecture = loaded.architecture
-        self._embedding = loaded.tensors["embed.weight"]
+        self._embedding = loaded.tensors["embed.weight"].to(device)
         self.fixed = forms.narrow == "fixed"
         """Whether a token's arithmetic is the same in every pass."""
-        self._attend = one_by_one(self.shape) if self.fixed else F.scaled_dot_product_attention
-        self._norm = loaded.tensors["norm.weight"].to(dtype)
+        self._attend = attention_of(architecture, self.shape, fixed=self.fixed)
+        self._norm = loaded.tensors["norm.weight"].to(dtype).to(device)
         self.layers = []
         for layer in range(self.shape.layers):
             held = fused_levels(levels or {}, layer)
-            weights = fused_weights(loaded, layer, dtype, without=held)
+            parts = fused_weights(loaded, layer, dtype, without=held)
+            weights = {name: weight.to(device) for name, weight in parts.items()}
             self.layers.append(laid_out_layer(weights, forms, held))
+            give_back(loaded.of_layer(layer))
         stacked = Stacked(None, "they are not asked for")
         if self.fixed:
             stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
+        elif device != CPU:
+            stacked = Stacked(None, "the compiled ones are those of a processor")
         elif fused and not architecture.is_plain(self.shape.head_size):
             stacked = Stacked(None, "the compiled ones are those of the llama shape alone")
         elif fused:
             stacked = fused_stack(self.shape, self.layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
-        self._head = Head(head_weight(loaded), dtype, forms)
+        self._head = Head(head_weight(loaded).to(device), dtype, forms)
+        give_back(loaded.tensors.values())
         self._bytes: dict[int, tuple[float, float]] = {}
         self._kinds = sorted(set(architecture.kinds))
         self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
-        self.turns = [rotations(self.shape.context, rope) for rope in architecture.ropes]
+        ropes = architecture.ropes
+        self.turns = [rotations(self.shape.context, rope).to(device) for rope in ropes]
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Capabilities that a method's `needs` may name."""
+        # windows count tokens, not the entries that are kept, and caps are not seen there
+        special = any(self.architecture.windows) or self.architecture.score_cap
+        offers = LEAN if self.device == CPU else OFFERED
+        return frozenset(o for o in offers if not (special and o.startswith("cache")))
+
+    @property
+    def score_scale(self) -> float:
+        """Factor of attention scores."""
+        return self.architecture.score_scale or self.shape.head_size**-0.5
 
     @torch.inference_mode()
     def forward(  # noqa: PLR0913  # what is read, what is wanted, and who looks on
@@ -256,7 +285,8 @@ class Llama:
     def embedded(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
         held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
-        x = F.embedding(torch.tensor(tokens), self._embedding).to(held).to(self.dtype)
+        ids = torch.tensor(tokens, device=self.device)
+        x = F.embedding(ids, self._embedding).to(held).to(self.dtype)
         scale = self.architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 
@@ -287,17 +317,7 @@ class Llama:
     def _layer_bytes(self, rows: int) -> tuple[float, float]:
         """Return the mean bytes of an attention's and of an MLP's weights at this width."""
         if rows not in self._bytes:
-            shape, layers = self.shape, self.layers
-            attention = sum(
-                layer.qkv.weight_bytes(rows) * shape.qkv_weights
-                + layer.out.weight_bytes(rows) * shape.out_weights
-                for layer in layers
-            )
-            mlp = sum(
-                (2 * layer.gate_up.weight_bytes(rows) + layer.down.weight_bytes(rows)) / 3
-                for layer in layers
-            )
-            self._bytes[rows] = attention / len(layers), mlp * shape.mlp_weights / len(layers)
+            self._bytes[rows] = layer_bytes(self.layers, self.shape, rows)
         return self._bytes[rows]
 
     def _views(self, feeds: Sequence[Feed]) -> list[View]:
@@ -314,11 +334,13 @@ class Llama:
             none = x.new_empty(0, self.shape.vocabulary)
             return (none[:, 0].long() if choices else none), 0
         x = self.normed(x, self._norm)
-        return self._head.choices(x) if choices else (self._head.logits(x), 0)
+        if choices:
+            return self._head.choices(x)
+        return capped(self._head.logits(x), self.architecture.logit_cap), 0
 
     def normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
-        if len(x) > 1 or x.dtype != torch.float32 or self.fixed:
+        if len(x) > 1 or x.dtype != torch.float32 or self.fixed or self.device != CPU:
             return F.rms_norm(x, (self.shape.width,), weight, self._eps)
         row = x[0]
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
@@ -331,7 +353,7 @@ class Llama:
             n = len(feed.tokens)
             held = feed.cache.entries + feed.ahead
             mask = mask_of(feed.parents, n, held=held, window=window, dtype=self.dtype)
-            mask = None if mask is None else mask.repeat(group, 1)
+            mask = None if mask is None else mask.repeat(group, 1).to(self.device)
             rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead))
             start += n
         return rows
@@ -351,35 +373,21 @@ class Llama:
         for row in rows:
             row.note(slot, x)
             held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
-            outs.append(self._attended(qkv[row.start : row.end, :q_size], held, row, slot))
+            asked = by_key_heads(qkv[row.start : row.end, :q_size], shape)
+            keys, values = held.permute(1, 2, 0, 3)[:, None]
+            mask, scale = row.mask_of(slot, asked), self.architecture.score_scale
+            got = self._attend(asked, keys, values, attn_mask=mask, scale=scale)
+            outs.append(by_tokens(got, shape))
         out = layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
         after = layer.attention_post_norm
         return out if after is None else self.normed(out, after)
-
-    def _attended(
-        self, q: torch.Tensor, held: torch.Tensor, row: PackedRow, slot: int
-    ) -> torch.Tensor:
-        """Attend from q [n, heads * head_size] to held [T, 2, kv_heads, head_size]."""
-        n, shape = q.shape[0], self.shape
-        group = shape.heads // shape.kv_heads
-        # the queries that share a key-value head are queries of one attention: no copy of K and V
-        if n > 1:
-            q = q.reshape(n, shape.kv_heads, group, shape.head_size).permute(1, 2, 0, 3)
-        q = q.reshape(1, shape.kv_heads, group * n, shape.head_size)
-        keys, values = held.permute(1, 2, 0, 3)[:, None]
-        mask, scale = row.mask_of(slot, q), self.architecture.score_scale
-        out = self._attend(q, keys, values, attn_mask=mask, scale=scale)
-        if n == 1:
-            return out.view(1, -1)
-        out = out.view(shape.kv_heads, group, n, shape.head_size).permute(2, 0, 1, 3)
-        return out.reshape(n, -1)
 
     def _mlp(self, layer: Layer, x: torch.Tensor, ran: Bools | None) -> torch.Tensor:
         if ran is not None and not ran.any():
             return x
         if ran is None or ran.all():
             return x + self._gated(layer, x)
-        chosen = torch.from_numpy(np.flatnonzero(ran))
+        chosen = torch.from_numpy(np.flatnonzero(ran)).to(x.device)
         return x.index_add(0, chosen, self._gated(layer, x[chosen]))
 
     def _gated(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:

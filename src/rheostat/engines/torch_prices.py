@@ -13,14 +13,16 @@ import time
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from rheostat.engines.device import settle
 from rheostat.engines.torch_cache import RowCache
-from rheostat.engines.torch_model import Feed, Llama
+from rheostat.engines.torch_model import Feed
 from rheostat.kernel.model_cost import PriceTable, interpolated
 from rheostat.kernel.seams import Depth, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from rheostat.engines.decoder import Decoder
     from rheostat.kernel.model_cost import ModelShape
     from rheostat.kernel.seams import StepSeconds
 
@@ -35,7 +37,7 @@ MOST_TOKENS = 1 << 20
 """No pass reads more new tokens."""
 
 
-def measured_prices(model: Llama, *, progress: Callable[[str], None] | None = None) -> PriceTable:
+def measured_prices(model: Decoder, *, progress: Callable[[str], None] | None = None) -> PriceTable:
     """Time the parts of a pass and return the table; takes some seconds.
 
     The kinds of pass take turns, so that a disturbance does not fall on one of them alone, and
@@ -47,17 +49,15 @@ def measured_prices(model: Llama, *, progress: Callable[[str], None] | None = No
     full, off = (True,) * layers, (False,) * layers
     contexts = [c for c in CONTEXTS if c + TOKENS[-1] <= model.shape.context] or [1]
     none, every = Depth(Layout(off, off)), Depth(Layout.full(layers))
+    if "depth.parts" not in model.offers:
+        return _undivided(model, contexts)
     bare = TimedPass(model, none, contexts[0], TOKENS, head=False)
     head = TimedPass(model, none, contexts[0], TOKENS)
     attending = [
         TimedPass(model, Depth(Layout(full, off)), c, TOKENS, head=False) for c in contexts
     ]
     stack = TimedPass(model, every, contexts[0], TOKENS, head=False)
-    kinds = (bare, head, *attending, stack)
-    for turn in range(MOST_REPEATS):
-        gains = [timed.again() for timed in kinds]
-        if turn + 1 >= REPEATS and max(gains) <= GAIN:
-            break
+    _turns((bare, head, *attending, stack))
     return PriceTable(
         tokens=TOKENS,
         contexts=tuple(contexts),
@@ -68,8 +68,32 @@ def measured_prices(model: Llama, *, progress: Callable[[str], None] | None = No
     )
 
 
+def _undivided(model: Decoder, contexts: Sequence[int]) -> PriceTable:
+    """Return the prices of a model that is run as a whole: all of them are its attentions'."""
+    layers = model.shape.layers
+    whole = [TimedPass(model, Depth(Layout.full(layers)), c, TOKENS) for c in contexts]
+    _turns(whole)
+    nothing = [0.0] * len(TOKENS)
+    return PriceTable(
+        tokens=TOKENS,
+        contexts=tuple(contexts),
+        attention=tuple(_difference(timed.seconds, nothing, layers) for timed in whole),
+        mlp=_difference(nothing, nothing, 1),
+        head=_difference(nothing, nothing, 1),
+        fixed=0.0,
+    )
+
+
+def _turns(kinds: Sequence[TimedPass]) -> None:
+    """Time the passes in turn, until a turn brings nothing new."""
+    for turn in range(MOST_REPEATS):
+        gains = [timed.again() for timed in kinds]
+        if turn + 1 >= REPEATS and max(gains) <= GAIN:
+            break
+
+
 def pass_seconds(
-    model: Llama, depth: Depth, context: int, *, tokens: Sequence[int] = TOKENS
+    model: Decoder, depth: Depth, context: int, *, tokens: Sequence[int] = TOKENS
 ) -> list[float]:
     """Return the seconds of a pass over each n of `tokens` after `context` cached tokens."""
     timed = TimedPass(model, depth, context, tokens)
@@ -83,7 +107,7 @@ class TimedPass:
 
     def __init__(
         self,
-        model: Llama,
+        model: Decoder,
         depth: Depth,
         context: int,
         tokens: Sequence[int],
@@ -110,6 +134,7 @@ class TimedPass:
             feed = Feed(self._cache, (self._read * n)[:n], 0)
             start = time.perf_counter()
             self._model.forward([feed], self._depth, logit_rows=self._logit_rows, choices=True)
+            settle(self._model.device)
             seconds = time.perf_counter() - start
             gain = max(gain, 1 - seconds / self.seconds[i])
             self.seconds[i] = min(self.seconds[i], seconds)
@@ -117,9 +142,15 @@ class TimedPass:
         return gain
 
 
-def empty_cache(model: Llama, layout: Layout, *, capacity: int) -> RowCache:
+def empty_cache(model: Decoder, layout: Layout, *, capacity: int) -> RowCache:
     """Return a cache with a slot for every attention that the layout keeps."""
-    return RowCache(model.shape, sum(layout.attention), capacity=capacity, dtype=model.dtype)
+    return RowCache(
+        model.shape,
+        sum(layout.attention),
+        capacity=capacity,
+        dtype=model.dtype,
+        device=model.device,
+    )
 
 
 def _difference(longer: Sequence[float], shorter: Sequence[float], units: int) -> tuple[float, ...]:

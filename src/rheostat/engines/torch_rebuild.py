@@ -17,6 +17,7 @@ from rheostat.kernel.model_cost import Work
 
 if TYPE_CHECKING:
     from rheostat.engines.torch_model import Llama
+    from rheostat.kernel.model_cost import ModelShape
 
 BLOCK = 32
 """Tokens of a block."""
@@ -60,10 +61,15 @@ class Rebuilder:
 
     def work(self, tokens: int, attentions: int) -> Work:
         """Count what it takes to rebuild so many tokens for so many attentions."""
-        blocks, shape = -(-tokens // BLOCK), self.llama.shape
-        weights = blocks * attentions * shape.qkv_weights
+        multiplied = rebuilding(self.llama.shape, tokens, attentions)
+        weights = multiplied // BLOCK
         return Work(
-            others=BLOCK * weights,
+            others=multiplied,
             weight_bytes=weights * self.llama.layers[0].qkv.weight_bytes(BLOCK),
-            price=BLOCK * weights * self.rate,
+            price=multiplied * self.rate,
         )
+
+
+def rebuilding(shape: ModelShape, tokens: int, attentions: int) -> int:
+    """Return the multiply-adds that it takes to rebuild so many tokens for so many attentions."""
+    return -(-tokens // BLOCK) * BLOCK * attentions * shape.qkv_weights

@@ -57,6 +57,8 @@ class Row:
     caches: dict[str, RowCache] = field(default_factory=dict)
     """Caches of other models that draft, by their paths."""
     trace: Trace = field(default_factory=Trace)
+    priced: float = 0.0
+    """Price of the passes before the one whose tokens are written now."""
     seconds: float = 0.0
     stop_reason: StopReason | None = None
 

@@ -117,7 +117,7 @@ class TorchSampler:
         self.model = engine.model
         self.depth = decided.depth or Depth(Layout.full(engine.shape.layers))
         self._stop = decided.stop
-        exact = engine.llama.dtype == torch.float32
+        exact = engine.decoder.dtype == torch.float32
         self._rows = rows = rows or (ROWS if exact else WIDE_ROWS)
         self._money = prices or TokenPrices(prompt=0.0, new=0.0)
         self._prompts: dict[str, _Prompt] = {}
@@ -131,7 +131,8 @@ class TorchSampler:
         self._ended: list[Drawn | Held] = []
         self._idle = [self._cache(1) for _ in range(rows)]
         exact = exact and engine.dtype != "gguf"
-        self._unit = unit_of(engine.llama, self.depth, self._idle) if exact else 1
+        exact = exact and engine.decoder.packs
+        self._unit = unit_of(engine.decoder, self.depth, self._idle) if exact else 1
         self._most = most_seconds(engine.prices(), engine.shape, self.depth.layout)
 
     def bound(self, draw: Draw) -> Cost:
@@ -365,7 +366,7 @@ class TorchSampler:
         return self._encoded[draw.question]
 
     def _cache(self, capacity: int) -> RowCache:
-        return empty_cache(self.engine.llama, self.depth.layout, capacity=capacity)
+        return empty_cache(self.engine.decoder, self.depth.layout, capacity=capacity)
 
 
 def _share(work: Work, rows: int) -> Work:

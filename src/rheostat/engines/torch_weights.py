@@ -15,9 +15,10 @@ from rheostat.engines.torch_levels import LevelMatrix, Levels, fits
 from rheostat.engines.torch_matrix import Forms, Matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Mapping, Sequence
 
     from rheostat.engines.weights_cache import LoadedModel
+    from rheostat.kernel.model_cost import ModelShape
 
 _FUSED = {"qkv": ("q", "k", "v"), "out": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
 """A layer's stacked matrices and their parts, in order."""
@@ -97,6 +98,20 @@ def laid_out_layer(
     """Return a layer with each matrix in its form."""
     dense = {n: w if w.ndim == 1 else Matrix(w, forms) for n, w in weights.items()}
     return Layer(**dense, **{n: LevelMatrix(matrix, forms) for n, matrix in levels.items()})  # type: ignore[arg-type]  # norms are vectors, the rest are matrices
+
+
+def layer_bytes(layers: Sequence[Layer], shape: ModelShape, rows: int) -> tuple[float, float]:
+    """Return the mean bytes of an attention's and of an MLP's weights, read over so many rows."""
+    attention = sum(
+        layer.qkv.weight_bytes(rows) * shape.qkv_weights
+        + layer.out.weight_bytes(rows) * shape.out_weights
+        for layer in layers
+    )
+    mlp = sum(
+        (2 * layer.gate_up.weight_bytes(rows) + layer.down.weight_bytes(rows)) / 3
+        for layer in layers
+    )
+    return attention / len(layers), mlp * shape.mlp_weights / len(layers)
 
 
 def _paired(weight: torch.Tensor, head_size: int, rotated: int) -> torch.Tensor:

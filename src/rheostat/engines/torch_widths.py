@@ -11,15 +11,15 @@ from rheostat.engines.torch_model import Feed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rheostat.engines.decoder import Decoder
     from rheostat.engines.torch_cache import RowCache
-    from rheostat.engines.torch_model import Llama
     from rheostat.kernel.seams import Depth
 
 UNIT = 8
 """Steps are filled up to a multiple of so many rows where that makes the numbers the same."""
 
 
-def unit_of(llama: Llama, depth: Depth, idle: Sequence[RowCache]) -> int:
+def unit_of(decoder: Decoder, depth: Depth, idle: Sequence[RowCache]) -> int:
     """Return the number whose multiples are such widths, found by trying on this machine (ours).
 
     It is `UNIT` where those up to `len(idle)` all give the same, else the widest step alone.
@@ -28,20 +28,22 @@ def unit_of(llama: Llama, depth: Depth, idle: Sequence[RowCache]) -> int:
         idle: empty caches, one a row of the widest step; they are empty again afterwards.
     """
     rows = len(idle)
-    widest = _tried(llama, depth, idle)
+    widest = _tried(decoder, depth, idle)
     same = all(
-        torch.equal(_tried(llama, depth, idle[:width]), widest[:width])
+        torch.equal(_tried(decoder, depth, idle[:width]), widest[:width])
         for width in range(UNIT, rows, UNIT)
     )
-    turned = _tried(llama, depth, idle, turn=1).roll(1, 0)
+    turned = _tried(decoder, depth, idle, turn=1).roll(1, 0)
     return UNIT if rows % UNIT == 0 and same and torch.equal(turned, widest) else rows
 
 
-def _tried(llama: Llama, depth: Depth, idle: Sequence[RowCache], *, turn: int = 0) -> torch.Tensor:
+def _tried(
+    decoder: Decoder, depth: Depth, idle: Sequence[RowCache], *, turn: int = 0
+) -> torch.Tensor:
     """Return the logits of a step over these rows, in another order if turned."""
-    vocabulary = llama.shape.vocabulary
+    vocabulary = decoder.shape.vocabulary
     feeds = [Feed(cache, [97 * i % vocabulary], 0) for i, cache in enumerate(idle)]
-    passed = llama.forward(feeds[turn:] + feeds[:turn], depth, logit_rows=None)
+    passed = decoder.forward(feeds[turn:] + feeds[:turn], depth, logit_rows=None)
     for cache in idle:
         cache.truncate(0)
     return passed.logits

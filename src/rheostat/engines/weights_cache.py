@@ -64,6 +64,11 @@ class LoadedModel:
     """As stored (float32 from a GGUF file), memory-mapped, by the names of `weight_names`; do not
     write into them."""
 
+    def of_layer(self, layer: int) -> list[torch.Tensor]:
+        """Return a layer's tensors."""
+        start = f"layers.{layer}."
+        return [tensor for name, tensor in self.tensors.items() if name.startswith(start)]
+
 
 def load_weights(
     name_or_path: str, *, progress: Callable[[str], None] | None = None

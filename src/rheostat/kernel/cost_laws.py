@@ -65,6 +65,14 @@ def effective_flops(
     return flops + intensity * memory
 
 
+def reading_flops(shape: ModelShape, tokens: int, context: int) -> float:
+    """Return the FLOPs of reading tokens behind a context in one pass, one row of the head."""
+    weights = shape.layers * (shape.attention_weights + shape.mlp_weights)
+    pairs = tokens * (context + tokens / 2)
+    queries = shape.heads * shape.head_size * shape.layers
+    return 2 * weights * tokens + 4 * pairs * queries + 2 * shape.head_weights
+
+
 def attended_tokens(made: Generation) -> float:
     """Return the sum over new tokens of the cached tokens that each attends to.
 
@@ -140,5 +148,7 @@ def fitted(
     steps = np.array([seconds(1, context) / unit for context in contexts])
     design = np.stack([np.ones_like(at), at], axis=1)
     (step, slope), *_ = np.linalg.lstsq(design, steps, rcond=None)
-    error = float(np.max(np.abs(design @ np.array([step, slope]) / steps - 1)))
-    return PrefillEquivalents(step=float(step), context=float(max(slope, 0.0))), error
+    if slope < 0:  # a longer context is never cheaper
+        step, slope = steps.mean(), 0.0
+    error = float(np.max(np.abs((step + slope * at) / steps - 1)))
+    return PrefillEquivalents(step=float(step), context=float(slope)), error

@@ -2,9 +2,10 @@
 
 Seams built so far: `depth` (which sub-layers does this row run?), `draft` (which tokens may come
 next?), `token` (which token is taken under a constraint, at which weight?) and `cache` (what stays
-in the KV cache? see `kv_cache`); around the step `stop` (`rheostat.kernel.stop`) and `sample`
-(`rheostat.kernel.samples`). A draft that takes forward passes is asked of the engine as a
-`ModelDraft`. Everything here works on token ids and numpy arrays; nothing knows about torch.
+in the KV cache? see `kv_cache`); around the step `model` (in which form does the model work?),
+`stop` (`rheostat.kernel.stop`) and `sample` (`rheostat.kernel.samples`). A draft that takes forward
+passes is asked of the engine as a `ModelDraft`. Everything here works on token ids and numpy
+arrays; nothing knows about torch.
 """
 
 from __future__ import annotations
@@ -223,6 +224,14 @@ class ModelDrafter(Drafter, Protocol):
         """Return the draft, of at most `limit` tokens, that pays more than the last proposal."""
 
 
+@dataclass(frozen=True)
+class NumberFormat:
+    """A decision about the model: the same weights, in another number format."""
+
+    name: str
+    """As in `--dtype`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Installed:
     """What a plan switched on, one decider a seam; the default is the base."""
@@ -233,6 +242,8 @@ class Installed:
     cache: CachePlan | None = None
     models: ModelDrafter | None = None
     """The same decision about drafts, when it may ask for forward passes."""
+    model: NumberFormat | None = None
+    """In which form the model works; None = in the base's."""
     sample: SamplePolicy | None = None
     """Which samples are drawn of a question; `rheostat.kernel.samples` has the questions."""
     stop: StopPolicy | None = None

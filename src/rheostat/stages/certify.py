@@ -3,23 +3,25 @@
 The path comes from the search alone: for every lossy setting the cheapest way to run it, by the
 loss on the search's items, each cheaper than all before it. Only then are the certification data
 opened, in an order that depends on their texts alone; settings are tested one after another until
-the first that fails, and the last that passed is the plan.
+the first that fails, and the last that passed is the plan. Data are opened a few items at a time:
+a bet on a setting may end as soon as it is won, or can no longer be.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, final
 
 from rheostat.catalog import installed as install
 from rheostat.catalog import methods
 from rheostat.kernel.certify.fixed_sequence import certified, frozen_path
 from rheostat.kernel.plan import Plan
-from rheostat.stages.choice import WORTH
 from rheostat.stages.claim import claim_of
-from rheostat.stages.losses import evaluator, nats
+from rheostat.stages.goal import WORTH
+from rheostat.stages.losses import BATCH, base_samples, evaluator, nats
 from rheostat.workloads.marks import marks, refuse_overlap
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
+STEP = 3 * BATCH
+"""Items that are opened at a time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
@@ -44,7 +49,10 @@ class Tested:
 
     point: Point
     values: tuple[float, ...]
+    """Losses of the items that were opened for it."""
     p_value: float
+    items: int | None
+    """What the bound was made for: of how many items these may be the beginning; None = all."""
 
     @property
     def mean(self) -> float:
@@ -61,6 +69,8 @@ class Verdict:
     tested: tuple[Tested, ...]
     passed: int
     """How many of the tested settings are certified."""
+    opened: int
+    """How many items of the certification data were looked at, for any setting."""
 
     @property
     def chosen(self) -> Tested | None:
@@ -80,7 +90,8 @@ class Verdict:
             sentences.append(
                 f"certified {chosen.point.name}: on {len(chosen.values)} items that the search "
                 f"did not see it loses {chosen.mean:.4f}, and at most "
-                f"{claim.upper(chosen.values):.4f} with confidence {1 - claim.alpha:g}"
+                f"{claim.upper(chosen.values, items=chosen.items):.4f} with confidence "
+                f"{1 - claim.alpha:g}"
             )
         elif refused:
             sentences.append(
@@ -100,7 +111,8 @@ class Verdict:
             )
             sentences.append(
                 f"not certified: {refused.point.name} loses {refused.mean:.4f} on "
-                f"{len(refused.values)} items, at most {claim.upper(refused.values):.4f}; {enough}"
+                f"{len(refused.values)} items, at most "
+                f"{claim.upper(refused.values, items=refused.items):.4f}; {enough}"
             )
         return sentences
 
@@ -137,20 +149,66 @@ def certify(material: Material, goal: Goal, found: Found, say: Say) -> Verdict:
         what="the search of this plan",
     )
     tested: list[Tested] = []
-    if path:
-        engine, evaluate = material.engine(say), _evaluate(material, goal, data, say)
+    opened = _Opened(material, goal, data, say)
 
-        def p_value(point: Point) -> float:
-            say(f"certifying {point.name} on {len(data.items)} items")
-            values = evaluate(install(_plan(engine, point), engine.shape, engine.card.offers))
-            p = claim.p_value(values.values)
-            tested.append(Tested(point=point, values=values.values, p_value=p))
-            return p
+    def p_value(point: Point) -> float:
+        say(f"certifying {point.name} on up to {len(data.items)} items")
+        tested.append(opened.test(point, claim))
+        return tested[-1].p_value
 
-        passed = len(certified(path, p_value, claim.alpha))
-    else:
-        passed = 0
-    return Verdict(claim=claim, path=tuple(path), tested=tuple(tested), passed=passed)
+    passed = len(certified(path, p_value, claim.alpha))
+    return Verdict(
+        claim=claim,
+        path=tuple(path),
+        tested=tuple(tested),
+        passed=passed,
+        opened=opened.count,
+    )
+
+
+@final
+class _Opened:
+    """The certification data, opened and answered by the base a few items at a time."""
+
+    def __init__(self, material: Material, goal: Goal, data: Workload, say: Say) -> None:
+        self._material, self._goal, self._data, self._say = material, goal, data, say
+        self._evaluate: list[Evaluate] = []
+
+    @property
+    def count(self) -> int:
+        """How many items were looked at."""
+        return min(len(self._evaluate) * STEP, len(self._data.items))
+
+    def test(self, point: Point, claim: Claim) -> Tested:
+        """Measure a setting until the claim is shown or out of reach, or the data end."""
+        engine = self._material.engine(self._say)
+        decision = install(_plan(engine, point), engine.shape, engine.card.offers)
+        size = len(self._data.items) if claim.bound.early else None
+        values: list[float] = []
+        for part in range(math.ceil(len(self._data.items) / STEP)):
+            values += self._of(part)(decision).values
+            if size is not None and (
+                claim.p_value(values, items=size) <= claim.alpha
+                or claim.hopeless(values, items=size)
+            ):
+                break
+        p = claim.p_value(values, items=size)
+        return Tested(point=point, values=tuple(values), p_value=p, items=size)
+
+    def _of(self, part: int) -> Evaluate:
+        """Return what measures settings on one part of the items."""
+        while part >= len(self._evaluate):
+            at = len(self._evaluate) * STEP
+            items = self._data.items[at : at + STEP]
+            self._evaluate.append(self._evaluator(replace(self._data, items=items)))
+        return self._evaluate[part]
+
+    def _evaluator(self, some: Workload) -> Evaluate:
+        engine, goal = self._material.engine(self._say), self._goal
+        if goal.loss == "nats":
+            return nats(engine, some.items)
+        samples = base_samples(engine, some, self._material.sampling, self._say)
+        return evaluator(goal.loss, engine, some, samples, "test")
 
 
 def path_of(found: Found) -> list[Point]:
@@ -172,21 +230,15 @@ def certificate(material: Material, goal: Goal, verdict: Verdict, machine: str) 
         "claim": claim.sentence(data.name),
         **claim.to_json(),
         "mean": chosen.mean,
-        "upper": claim.upper(chosen.values),
-        "data": _data(data, "test", len(chosen.values), material.seed),
+        "upper": claim.upper(chosen.values, items=chosen.items),
+        "measured_items": len(chosen.values),
+        "data": _data(data, "test", verdict.opened, material.seed),
         "search": _data(search, "calibration", len(search.items), material.seed),
         "path": path,
         "path_digest": _path_digest(path),
         "max_new_tokens": material.sampling.max_new_tokens,
         "machine": machine,
     }
-
-
-def _evaluate(material: Material, goal: Goal, data: Workload, say: Say) -> Evaluate:
-    engine = material.engine(say)
-    if goal.loss == "nats":
-        return nats(engine, data.items)
-    return evaluator(goal.loss, engine, data, material.samples("test", say), "test")
 
 
 def _data(workload: Workload, split: str, size: int, seed: int) -> dict[str, Any]:
@@ -196,7 +248,7 @@ def _data(workload: Workload, split: str, size: int, seed: int) -> dict[str, Any
         "split": split,
         "size": size,
         "seed": seed,
-        "items": marks(workload),
+        "items": marks(workload)[:size],
     }
 
 

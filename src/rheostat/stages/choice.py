@@ -1,4 +1,4 @@
-"""Choose a point: sweep the dials on the calibration part, take what the goal asks for, say why."""
+"""Choose a point: search dials on the calibration part, take what the goal asks for, say why."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rheostat.catalog import methods
 from rheostat.errors import PlanError
-from rheostat.stages.goal import NEUTRAL
+from rheostat.stages.goal import NEUTRAL, WORTH
+from rheostat.stages.joint import Joint, held
 from rheostat.stages.losses import evaluator
 from rheostat.stages.profile import cached_profile, make_profile
-from rheostat.stages.search import Point, Search
+from rheostat.stages.race import OVER
+from rheostat.stages.references import References, referred
+from rheostat.stages.search_journal import SearchJournal
+from rheostat.stages.space import LOSSY, reads_profile, space_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.base import Engine
     from rheostat.stages.goal import Goal
+    from rheostat.stages.joint import Outcome
     from rheostat.stages.losses import Sample
+    from rheostat.stages.search import Point
     from rheostat.workloads.load import Workload
 
 Say = Callable[[str], None]
-WORTH = 0.01
-"""A dial is turned only for a predicted saving of at least this share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,83 +41,89 @@ class Found:
     lossy: Sequence[Point]
     """Those with a loss that the search lets through, alone and with every draft."""
     why: tuple[str, ...]
+    references: References | None = None
+    """What the chosen point is held against."""
 
 
-def search_dials(
-    engine: Engine, goal: Goal, workload: Workload, samples: Sequence[Sample], say: Say
+def search_dials(  # noqa: PLR0913  # what is searched, for what, on what, and where it is kept
+    engine: Engine,
+    goal: Goal,
+    workload: Workload,
+    samples: Sequence[Sample],
+    say: Say,
+    journal: SearchJournal | None = None,
+    *,
+    formats: Sequence[str] = (),
 ) -> Found:
-    """Sweep the dials that may reach the goal and choose a point."""
-    search = Search(engine, samples, say, neutral=NEUTRAL[goal.loss])
-    say("pricing draft sources on the base's answers")
-    drafts = list(search.draft_points())
-    lossless = min([search.base, *drafts], key=lambda p: p.price_ratio)
+    """Search the dials that may reach the goal together, and choose a point.
+
+    Args:
+        formats: number formats that may be chosen beside the base's.
+    """
+    lossy = goal.aim != "lossless"
+    known = journal or SearchJournal()
+    profile = _profile(engine, say) if lossy else {}
+    space = space_of(engine, profile, lossy=lossy, formats=formats)
+    joint = Joint(engine, samples, space, known, say)
+    base = joint.base(NEUTRAL[goal.loss], len(samples))
+    drafts = joint.drafts(base)
+    lossless = min([base, *drafts], key=lambda p: p.price_ratio)
     why = [_why_draft(lossless, drafts)]
-    if search.unpriced:
+    if space.unpriced:
         why.append(
-            f"left {', '.join(search.unpriced)} out: what drafts by forward passes cost shows only "
+            f"left {', '.join(space.unpriced)} out: what drafts by forward passes cost shows only "
             "when they run"
         )
     if lossless.price_ratio > 1 - WORTH:
-        lossless = search.base
-    if goal.aim == "lossless":
-        return Found(
-            chosen=lossless,
-            lossless=lossless,
-            points=[search.base, *drafts],
-            lossy=(),
-            why=tuple(why),
-        )
-    say("looking at what the depth methods lose")
-    evaluate = evaluator(goal.loss, engine, workload, samples, "calibration")
-    limit = goal.limit if goal.aim == "max_loss" else 1.0
-    depths = list(search.depth_points(evaluate, _profile(engine, say), limit))
-    allowed = [p for p in depths if goal.aim == "max_cost" or within(p, goal) <= goal.limit]
-    pairs = [(p, j) for p in allowed for j in search.draft_points(p)]
-    joint = [j for p, j in pairs if j.price_ratio <= p.price_ratio - WORTH]
-    chosen, reason = _chosen(goal, lossless, [*allowed, *joint])
-    why += _why_depth(goal, depths, allowed)
-    why += search.left_out
-    why.append(reason)
+        lossless = base
+    found: Outcome | None = None
+    chosen, points = lossless, [base, *drafts]
+    if lossy:
+        evaluate = evaluator(goal.loss, engine, workload, samples, "calibration")
+        found = joint.run(goal, evaluate)
+        chosen, reason = _chosen(goal, lossless, found.allowed)
+        points += found.points
+        why += [*_why_lossy(goal, found), *space.left_out, *found.left_out]
+        why += [*_why_together(goal, chosen, points), reason]
+        say("measuring what chance and fixed choices would have lost at this price")
+    references = referred(joint, goal, chosen, None if found is None else evaluate, known)
     return Found(
         chosen=chosen,
         lossless=lossless,
-        points=[search.base, *drafts, *depths, *(j for _, j in pairs)],
-        lossy=[*allowed, *joint],
+        points=points,
+        lossy=() if found is None else found.allowed,
         why=tuple(why),
+        references=references,
     )
 
 
-def within(point: Point, goal: Goal) -> float:
-    """Return what of a point is held against the limit.
-
-    Without a certificate the mean loss plus a standard error; with one the mean alone, because
-    what the search lets through is tested on other data.
-    """
-    return point.loss if goal.confidence is not None else point.cautious
-
-
-def _chosen(goal: Goal, lossless: Point, joint: Sequence[Point]) -> tuple[Point, str]:
+def _chosen(goal: Goal, lossless: Point, allowed: Sequence[Point]) -> tuple[Point, str]:
     if goal.aim == "max_cost":
-        cheap = [p for p in (lossless, *joint) if p.price_ratio <= goal.limit]
-        if not cheap:
-            best = min((lossless, *joint), key=lambda p: p.price_ratio)
-            raise PlanError(
-                f"no setting found costs at most {goal.limit:g} of the base; the cheapest is "
-                f"{best.name} at {best.price_ratio:.2f}",
-                hint="ask for more of the price, or for `--lossless`",
-            )
-        best = min(cheap, key=lambda p: (p.loss, p.price_ratio))
-        return best, f"kept {best.name}: the smallest loss of the settings that are cheap enough"
-    best = min((lossless, *joint), key=lambda p: p.price_ratio, default=lossless)
-    if best.price_ratio > lossless.price_ratio - WORTH or best is lossless:
+        return _least_loss(goal, lossless, allowed)
+    best = min((lossless, *allowed), key=lambda p: p.price_ratio)
+    if best is lossless or best.price_ratio > lossless.price_ratio - WORTH:
         return lossless, (
-            "left every depth dial at 0: none that keeps the loss makes the plan at least "
+            "left every dial with a loss at 0: none that keeps the loss makes the plan at least "
             f"{WORTH:.0%} cheaper than {lossless.name}"
         )
     return best, (
         f"kept {best.name}: the cheapest setting within the limit, predicted at "
         f"{best.price_ratio:.2f} of the base's price"
     )
+
+
+def _least_loss(goal: Goal, lossless: Point, allowed: Sequence[Point]) -> tuple[Point, str]:
+    points = (lossless, *allowed)
+    cheap = [p for p in points if p.price_ratio <= goal.limit]
+    if not cheap:
+        best = min(points, key=lambda p: p.price_ratio)
+        raise PlanError(
+            f"no setting found costs at most {goal.limit:g} of the base; the cheapest is "
+            f"{best.name} at {best.price_ratio:.2f}",
+            hint="ask for more of the price, or for `--lossless`",
+        )
+    best = min(cheap, key=lambda p: (p.loss, p.price_ratio))
+    return best, f"kept {best.name}: the smallest loss of the settings that are cheap enough"
 
 
 def _why_draft(lossless: Point, drafts: Sequence[Point]) -> str:
@@ -129,23 +138,38 @@ def _why_draft(lossless: Point, drafts: Sequence[Point]) -> str:
     return f"best draft: {best.name}, predicted at {best.price_ratio:.2f} of the base's price"
 
 
-def _why_depth(goal: Goal, depths: Sequence[Point], allowed: Sequence[Point]) -> list[str]:
-    if not depths:
-        return ["no depth method fits this engine"]
-    gentlest = min(depths, key=lambda p: p.loss)
-    sentence = (
-        f"{len(depths)} depth settings measured; the gentlest, {gentlest.name}, loses "
-        f"{gentlest.loss:.3f} {goal.loss} for a price of {gentlest.price_ratio:.2f}"
-    )
-    if goal.aim == "max_cost":
-        return [sentence]
-    what = "mean loss" if goal.confidence is not None else "mean loss + 1 standard error"
-    return [sentence, f"{len(allowed)} of them keep {what} <= {goal.limit:g}"]
+def _why_lossy(goal: Goal, found: Outcome) -> list[str]:
+    measured = found.measured
+    if not measured:
+        return [f"no method with a loss of the seams {', '.join(LOSSY)} is worth measuring here"]
+    gentlest = min(measured, key=lambda p: p.loss)
+    over = sum(p.left == OVER for p in measured)
+    sentences = [
+        f"{len(measured)} settings with a loss measured, {over} of them until they were surely "
+        f"over the limit; the gentlest, {gentlest.name}, loses {gentlest.loss:.3f} {goal.loss} "
+        f"for a price of {gentlest.price_ratio:.2f}"
+    ]
+    if goal.aim == "max_loss":
+        what = "mean loss" if goal.confidence is not None else "mean loss + 1 standard error"
+        sentences.append(f"{found.kept} of them keep {what} <= {goal.limit:g}")
+    return sentences
+
+
+def _why_together(goal: Goal, chosen: Point, points: Sequence[Point]) -> list[str]:
+    """Hold a plan of several methods against the best single one that reaches the goal."""
+    singles = [p for p in points if len(p.settings) == 1 and p.left != OVER]
+    if goal.aim == "max_loss":
+        singles = [p for p in singles if p.kind == "draft" or held(goal, p.losses) <= goal.limit]
+    if len(chosen.settings) < 2 or not singles:
+        return []
+    best = min(singles, key=lambda p: p.price_ratio)
+    costs = [f"{p.price_ratio:.2f} ({p.costs['price'].low:.2f} to {p.costs['price'].high:.2f})"
+             for p in (best, chosen)]  # fmt: skip
+    return [f"the best single method, {best.name}, costs {costs[0]}; together {costs[1]}"]
 
 
 def _profile(engine: Engine, say: Say) -> Mapping[str, Any]:
-    """Return the profile when a depth method of this engine reads one."""
-    reading = [found for found in methods().values() if found.card.reads]
-    if not any(found.card.needs <= engine.card.offers for found in reading):
+    """Return the profile when a method of this engine reads one."""
+    if not reads_profile(engine):
         return {}
     return cached_profile(engine) or make_profile(engine, progress=say)

@@ -46,14 +46,24 @@ class Claim:
         values = RANGES[self.kind].checked(losses)
         return self.scale.to_unit(np.maximum(values, self.scale.low))
 
-    def p_value(self, losses: Sequence[float]) -> float:
-        """Return the evidence against a mean over the limit."""
-        limit = self.scale.limit_to_unit(self.limit)
-        return float(self.bound.p_value(self.unit(losses), limit, self.alpha))
+    def p_value(self, losses: Sequence[float], *, items: int | None = None) -> float:
+        """Return the evidence against a mean over the limit.
 
-    def upper(self, losses: Sequence[float]) -> float:
-        """Return the upper bound of the mean loss of one setting."""
-        return self.scale.from_unit(self.bound.upper(self.unit(losses), self.alpha))
+        Args:
+            losses: of a sample, or of its beginning where the bound takes one.
+            items: how many the whole sample has; None = these are all.
+        """
+        limit = self.scale.limit_to_unit(self.limit)
+        return float(self.bound.p_value(self.unit(losses), limit, self.alpha, items=items))
+
+    def upper(self, losses: Sequence[float], *, items: int | None = None) -> float:
+        """Return the upper bound of the mean loss of one setting; arguments as for `p_value`."""
+        return self.scale.from_unit(self.bound.upper(self.unit(losses), self.alpha, items=items))
+
+    def hopeless(self, losses: Sequence[float], *, items: int) -> bool:
+        """Return whether the limit is out of reach even if the rest loses nothing at all."""
+        rest = [RANGES[self.kind].low] * (items - len(losses))
+        return self.p_value([*losses, *rest], items=items) > self.alpha
 
     def needed(self, losses: Sequence[float]) -> int | None:
         """Return about how many items would certify losses like these; None = no number does."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rheostat.engines.processes import alive, own_process
 from rheostat.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LOCK = ".lock"
 
@@ -34,7 +35,7 @@ def _created(lock: Path) -> bool:
     except FileExistsError:
         return False
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{os.getpid()} {_started(os.getpid())}")
+        file.write(own_process())
     return True
 
 
@@ -42,7 +43,7 @@ def _remove_stale(lock: Path) -> None:
     owner = _read(lock)
     if owner is None:
         return
-    if _alive(owner):
+    if alive(owner):
         raise _in_use(lock, owner)
     # Two processes may find the same dead owner: only one of them can move its lock away, and
     # the slower one must not move away the new lock of the faster.
@@ -63,29 +64,6 @@ def _read(lock: Path) -> str | None:
         return lock.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return None
-
-
-def _alive(owner: str) -> bool:
-    pid, _, started = owner.partition(" ")
-    if not pid.isdecimal():
-        return True  # its owner may be about to write its number
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    # A number is given again, in a container soon: the same number may be another process.
-    return started == _started(int(pid))
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in clock ticks since boot; empty where that is not told."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return status.rpartition(")")[2].split()[19]
 
 
 def _in_use(lock: Path, owner: str) -> OutputError:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rheostat.stages.losses import LossKind
 
 Aim = Literal["lossless", "max_loss", "max_cost"]
+WORTH = 0.01
+"""A dial is turned only for a predicted saving of at least this share."""
 NEUTRAL: Mapping[LossKind, float] = {"disagree": 0.0, "score": 0.5, "nats": 0.0}
 """What the base loses against itself in each unit."""
 RANGES: Mapping[LossKind, Range] = {

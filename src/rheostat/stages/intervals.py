@@ -21,6 +21,17 @@ def mean_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, flo
     return float(low), float(high)
 
 
+def ratio_interval(
+    above: Sequence[float], below: Sequence[float], *, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % percentile-bootstrap interval of sum(above) / sum(below), items paired."""
+    pairs = np.asarray([above, below], dtype=np.float64)
+    draws = np.random.default_rng(seed).integers(0, pairs.shape[1], (RESAMPLES, pairs.shape[1]))
+    sums = pairs[:, draws].sum(axis=2)
+    low, high = np.quantile(sums[0] / sums[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
 def standard_error(values: Sequence[float]) -> float:
     """Return the standard error of the mean; infinite for a single item."""
     data = np.asarray(values, dtype=np.float64)

@@ -7,20 +7,24 @@ choose. `score`: (base score - plan score + 1) / 2 of free-running answers again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 
-from rheostat.engines.base import Sampling
+from rheostat.engines.base import Output, Sampling
 from rheostat.errors import PlanError, WorkloadError
+from rheostat.kernel.cost import Cost
 from rheostat.kernel.seams import Installed
-from rheostat.workloads.load import load_workload
+from rheostat.stages.search_journal import SearchJournal
+from rheostat.workloads.load import digest_of, load_workload
 from rheostat.workloads.scoring import score_text
 
 if TYPE_CHECKING:
-    from rheostat.engines.base import Engine, Output, Request, Scored
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rheostat.engines.base import Engine, Request, Scored
     from rheostat.workloads.load import Workload
     from rheostat.workloads.parts import Part
 
@@ -65,57 +69,117 @@ class Loss:
 
     values: tuple[float, ...]
     """One entry an item."""
-    mlp_share: float
-    """Share of the layout's MLPs that a dynamic decision let run, over answer tokens."""
+    skipped: int = 0
+    """MLPs of the layout that a dynamic decision left out, summed over answer tokens."""
+    possible: int = 0
+    """MLPs of the layout, summed over answer tokens."""
 
     @property
     def mean(self) -> float:
         """Mean over items."""
         return float(np.mean(self.values))
 
+    @property
+    def mlp_share(self) -> float:
+        """Share of the layout's MLPs that a dynamic decision let run, over answer tokens."""
+        return 1.0 - self.skipped / self.possible if self.possible else 1.0
 
-Evaluate = Callable[[Installed], Loss]
-"""Measures a setting on a fixed set of items."""
+    def and_then(self, later: Loss) -> Loss:
+        """Return the losses of these items and of later ones."""
+        return Loss(
+            values=(*self.values, *later.values),
+            skipped=self.skipped + later.skipped,
+            possible=self.possible + later.possible,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"values": list(self.values), "skipped": self.skipped, "possible": self.possible}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Loss:
+        """Read what `to_json` wrote."""
+        return Loss(**{**data, "values": tuple(data["values"])})
+
+
+@final
+@dataclass(frozen=True)
+class Evaluate:
+    """Measures a setting on a fixed set of items, or on some of them."""
+
+    items: tuple[Request, ...]
+    """What is measured on, an entry a loss."""
+    measure: Callable[[Installed, slice], Loss]
+
+    def __call__(self, installed: Installed, among: slice = slice(None)) -> Loss:
+        """Return the losses of a setting."""
+        return self.measure(installed, among)
 
 
 def base_samples(
-    engine: Engine, workload: Workload, sampling: Sampling, say: Callable[[str], None]
+    engine: Engine,
+    workload: Workload,
+    sampling: Sampling,
+    say: Callable[[str], None],
+    journal: SearchJournal | None = None,
 ) -> list[Sample]:
     """Let the base answer every item, in batches; items with empty answers are left out."""
-    samples: dict[str, Sample] = {}
+    outputs: dict[str, Output] = {}
+    known = journal or SearchJournal()
     for at in range(0, len(workload.items), BATCH):
-        say(
-            f"the base answers {at + 1} to {min(at + BATCH, len(workload.items))} "
-            f"of {len(workload.items)} items"
+        batch = workload.items[at : at + BATCH]
+        words = f"the base answers {at + 1} to {at + len(batch)} of {len(workload.items)} items"
+        say(words)
+        lines = known.part(
+            ["answers", digest_of(batch), sampling.to_json()],
+            partial(_answers, engine, batch, sampling),
+            about=words,
         )
-        batch = {item.id: item for item in workload.items[at : at + BATCH]}
-        for output in engine.generate(list(batch.values()), sampling, installed=Installed()):
-            request = batch[output.id]
-            samples[output.id] = Sample(
-                request=request,
-                prompt=engine.encode(request),
-                output=output,
-                limit=sampling.max_new_tokens,
-            )
-    kept = [samples[item.id] for item in workload.items if samples[item.id].output.token_ids]
-    if not kept:
+        outputs |= {line["id"]: _output(line) for line in lines}
+    samples = [
+        Sample(
+            request=item,
+            prompt=engine.encode(item),
+            output=outputs[item.id],
+            limit=sampling.max_new_tokens,
+        )
+        for item in workload.items
+        if outputs[item.id].token_ids
+    ]
+    if not samples:
         raise PlanError(
             f"the base wrote nothing for any item of `{workload.name}`",
             hint="raise `--max-new-tokens` or use another workload",
         )
-    return kept
+    return samples
+
+
+def _answers(engine: Engine, batch: Sequence[Request], sampling: Sampling) -> list[dict[str, Any]]:
+    made = engine.generate(batch, sampling, installed=Installed())
+    return [output.to_json() for output in made]
+
+
+def _output(line: Mapping[str, Any]) -> Output:
+    return Output(
+        id=line["id"],
+        text=line["text"],
+        token_ids=tuple(line["token_ids"]),
+        stop_reason=line["stop_reason"],
+        cost=Cost.from_json(line["cost"]),
+    )
 
 
 def evaluator(
     kind: LossKind, engine: Engine, workload: Workload, samples: Sequence[Sample], part: Part
 ) -> Evaluate:
     """Return the function that measures a setting's losses on these items."""
-    if kind == "disagree":
-        return lambda installed: disagree(engine, samples, installed)
     if kind == "nats":
         return nats(engine, load_workload("prose", part=part, limit=DOCUMENTS).items)
+    items = tuple(sample.request for sample in samples)
+    if kind == "disagree":
+        return Evaluate(items, lambda own, among: disagree(engine, samples[among], own))
     check_references(kind, workload)
-    return lambda installed: score(engine, workload, samples, installed)
+    return Evaluate(items, lambda own, among: score(engine, workload, samples[among], own))
 
 
 def check_references(kind: LossKind, *workloads: Workload) -> None:
@@ -136,7 +200,7 @@ def disagree(engine: Engine, samples: Sequence[Sample], installed: Installed) ->
         values.append(disagreement(scored, sample.answer))
         skipped += scored.trace.mlp_skipped
         tokens += len(sample.answer)
-    return Loss(values=tuple(values), mlp_share=_share(installed, skipped, tokens))
+    return _loss(values, installed, skipped, tokens)
 
 
 def disagreement(scored: Scored, answer: Sequence[int]) -> float:
@@ -166,7 +230,7 @@ def score(
         values.append((base - own + 1) / 2)
     skipped = sum(o.trace.mlp_skipped for o in outputs.values())
     tokens = sum(len(o.token_ids) for o in outputs.values())
-    return Loss(values=tuple(values), mlp_share=_share(installed, skipped, tokens))
+    return _loss(values, installed, skipped, tokens)
 
 
 def nats(engine: Engine, items: Sequence[Request]) -> Evaluate:
@@ -174,16 +238,16 @@ def nats(engine: Engine, items: Sequence[Request]) -> Evaluate:
     documents = [beginning(engine, item)[:DOCUMENT_TOKENS] for item in items]
     base = [engine.score(d[:1], d[1:], installed=Installed()).nats.mean() for d in documents]
 
-    def measured(installed: Installed) -> Loss:
+    def measured(installed: Installed, among: slice) -> Loss:
         values, skipped = [], 0
-        for document, nats in zip(documents, base, strict=True):
+        for document, nats in zip(documents[among], base[among], strict=True):
             scored = engine.score(document[:1], document[1:], installed=installed)
             values.append(float(np.clip(scored.nats.mean() - nats, -1, 1)))
             skipped += scored.trace.mlp_skipped
-        tokens = sum(len(d) - 1 for d in documents)
-        return Loss(values=tuple(values), mlp_share=_share(installed, skipped, tokens))
+        tokens = sum(len(d) - 1 for d in documents[among])
+        return _loss(values, installed, skipped, tokens)
 
-    return measured
+    return Evaluate(tuple(items), measured)
 
 
 def beginning(engine: Engine, item: Request) -> list[int]:
@@ -197,7 +261,6 @@ def beginning(engine: Engine, item: Request) -> list[int]:
     return beginning(engine, replace(item, prompt=text[: len(text) // 2]))
 
 
-def _share(installed: Installed, skipped: int, tokens: int) -> float:
-    if installed.depth is None or not tokens:
-        return 1.0
-    return 1.0 - skipped / max(tokens * sum(installed.depth.layout.mlp), 1)
+def _loss(values: Sequence[float], installed: Installed, skipped: int, tokens: int) -> Loss:
+    mlps = 0 if installed.depth is None else sum(installed.depth.layout.mlp)
+    return Loss(values=tuple(values), skipped=skipped, possible=mlps * tokens)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, final
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, final
 
 from rheostat.engines.load import load_engine
 from rheostat.errors import PlanError
+from rheostat.methods.model.precision import checked_formats
 from rheostat.stages.losses import base_samples, check_references
-from rheostat.stages.side_by_side import side_by_side
+from rheostat.stages.search_journal import SearchJournal
+from rheostat.stages.side_by_side import Compared, side_by_side
 from rheostat.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.engines.base import Engine, Sampling
     from rheostat.kernel.plan import Plan
     from rheostat.stages.goal import Goal
     from rheostat.stages.losses import LossKind, Sample
-    from rheostat.stages.side_by_side import Compared
+    from rheostat.workloads.load import Workload
     from rheostat.workloads.parts import Part
 
     Say = Callable[[str], None]
 
 PARTS: Mapping[Part, int] = {"calibration": 12, "test": 12}
 """Items of each part unless the user says how many."""
+VERSION = 1
+"""Of the journal's measurements."""
 CERTIFIED = 300
 """Most items that certify unless the user says how many."""
 
@@ -44,8 +48,12 @@ class Material:
         seed: int = 0,
         items: int | None = None,
         certifies: LossKind | None = None,
+        journal: SearchJournal | None = None,
+        precisions: Sequence[str] = (),
     ) -> None:
         """Read both parts of the workload; arguments as for `make_plan`.
+
+        The order of a file's lines does not matter.
 
         `certifies` is the loss that the test part certifies: the part is then larger, and for
         `nats` made of documents.
@@ -53,7 +61,7 @@ class Material:
         if items is not None and items < 2:
             raise PlanError(f"`--items` must be at least 2, got `{items}`")
         self.parts = {
-            part: load_workload(workload, part=part, limit=items or most, seed=seed)
+            part: load_workload(workload, part=part, limit=items or most, seed=seed, shuffled=True)
             for part, most in PARTS.items()
         }
         self._timed = self.parts["test"]
@@ -67,8 +75,11 @@ class Material:
         self.sampling = sampling
         self._model = model
         self._options = (dtype, threads)
+        self._begun = False
+        self.journal = journal or SearchJournal()
+        self.precisions = checked_formats(precisions)
+        """Number formats that the plan may choose beside the base's."""
         self._samples: dict[Part, list[Sample]] = {}
-        self._compared: dict[str, Compared] = {}
 
     def check(self, goal: Goal) -> None:
         """Raise `PlanError` when the workload lacks what the goal's loss is measured with."""
@@ -79,24 +90,41 @@ class Material:
         if isinstance(self._model, str):
             dtype, threads = self._options
             self._model = load_engine(self._model, dtype=dtype, threads=threads, progress=say)
+        if not self._begun:
+            self._begun = True
+            self.journal.begin(_head(self._model, self.sampling))
         return self._model
 
     def samples(self, part: Part, say: Say) -> list[Sample]:
         """Return the base's answers to the items of a part."""
         if part not in self._samples:
-            engine, items = self.engine(say), self.parts[part]
-            self._samples[part] = base_samples(engine, items, self.sampling, say)
+            self._samples[part] = self._answered(self.parts[part], say)
         return self._samples[part]
 
     def compared(self, plan: Plan, say: Say) -> Compared:
         """Return the plan side by side with the base on (the first items of) the test part."""
-        methods = json.dumps([setting.to_json() for setting in plan.methods])
-        if methods not in self._compared:
-            engine = self.engine(say)
-            samples = (
-                self.samples("test", say)
-                if self._timed is self.parts["test"]
-                else base_samples(engine, self._timed, self.sampling, say)
-            )
-            self._compared[methods] = side_by_side(engine, plan, samples, self.sampling, say)
-        return self._compared[methods]
+        engine = self.engine(say)
+        own = self._timed is self.parts["test"]
+        samples = self.samples("test", say) if own else self._answered(self._timed, say)
+        methods = [setting.to_json() for setting in plan.methods]
+        data = self.journal.part(
+            ["side by side", engine.prices().to_json(), methods, self._timed.digest],
+            lambda: side_by_side(engine, plan, samples, self.sampling, say).to_json(),
+            about=f"base and plan side by side on {len(samples)} items",
+        )
+        return Compared(**data)
+
+    def _answered(self, workload: Workload, say: Say) -> list[Sample]:
+        return base_samples(self.engine(say), workload, self.sampling, say, self.journal)
+
+
+def _head(engine: Engine, sampling: Sampling) -> dict[str, Any]:
+    """Return what all measurements of a search have in common."""
+    return {
+        "search": VERSION,
+        "rheostat": metadata.version("rheostat"),
+        "model": engine.model,
+        "digest": engine.digest,
+        "dtype": engine.dtype,
+        "max_new_tokens": sampling.max_new_tokens,
+    }

@@ -24,19 +24,22 @@ from rheostat.stages.choice import search_dials
 from rheostat.stages.claim import check_size, claim_of
 from rheostat.stages.goal import NEUTRAL, checked_goal
 from rheostat.stages.intervals import mean_interval
-from rheostat.stages.losses import evaluator
+from rheostat.stages.losses import Loss, evaluator
 from rheostat.stages.material import Material
+from rheostat.stages.oracle import in_hindsight, sentences
 from rheostat.stages.search import frontier
+from rheostat.stages.search_journal import SearchJournal
+from rheostat.workloads.load import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rheostat.engines.base import Engine
     from rheostat.stages.choice import Found
     from rheostat.stages.goal import Goal
     from rheostat.stages.losses import LossKind, Sample
     from rheostat.stages.search import Point
-    from rheostat.workloads.load import Workload
 
 Say = Callable[[str], None]
 
@@ -56,6 +59,8 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
     items: int | None = None,
     progress: Say | None = None,
     confidence: float | None = None,
+    journal: Path | None = None,
+    precisions: Sequence[str] = (),
 ) -> Plan:
     """Search dials on a workload and return the plan.
 
@@ -68,6 +73,9 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         max_cost: largest price, as a share of the base's.
         items: items of each part to measure on; None = 12, and up to 300 to certify on.
         confidence: of a certificate that the mean loss is at most `max_loss` on unseen texts.
+        journal: a file that keeps every measurement, with which a stopped search goes on.
+        precisions: number formats that the plan may choose, `gguf` and `bfloat16`; their losses
+            are told against the base in its own.
 
     Raises:
         PlanError: not exactly one of `lossless`, `max_loss` and `max_cost`, a bad value, no
@@ -86,6 +94,8 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         seed=seed,
         items=items,
         certifies=None if goal.confidence is None else goal.loss,
+        journal=SearchJournal(journal),
+        precisions=precisions,
     )
     material.check(goal)
     if goal.confidence is not None:
@@ -104,7 +114,9 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
             "--out DIR`",
         )
     samples = material.samples("calibration", say)
-    found = search_dials(engine, goal, calibration, samples, say)
+    found = search_dials(
+        engine, goal, calibration, samples, say, material.journal, formats=material.precisions
+    )
     if goal.confidence is not None:
         return _certified(material, goal, found, say)
     return _measured(material, goal, found, say)
@@ -112,11 +124,11 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
 
 def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
     """Measure the chosen point on the test part; give it up when it loses too much there."""
-    engine, test = material.engine(say), material.parts["test"]
+    engine = material.engine(say)
     chosen, why = found.chosen, list(found.why)
     samples = material.samples("test", say)
     plan = _plan(engine, chosen)
-    values = _losses(engine, goal, chosen, plan, test, samples)
+    values = _losses(material, goal, plan, samples)
     if goal.aim == "max_loss" and sum(values) / len(values) > goal.limit:
         why.append(
             f"gave {chosen.name} up: on held-out items it loses {sum(values) / len(values):.3f}, "
@@ -124,7 +136,7 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
         )
         chosen = found.lossless
         plan = _plan(engine, chosen)
-        values = _losses(engine, goal, chosen, plan, test, samples)
+        values = _losses(material, goal, plan, samples)
     plan = _described(material, goal, found, chosen, plan, say)
     return _with_losses(plan, goal, values, why)
 
@@ -155,6 +167,17 @@ def _described(  # noqa: PLR0913  # a plan, what it was chosen from, and by what
         "loss_kind": goal.loss,
         "frontier": [p.to_json(kept=p == chosen) for p in frontier_and_chosen(kept, chosen)],
         "tried": [p.to_json(kept=p == chosen) for p in found.points],
+        "limit": goal.limit if goal.aim == "max_loss" else None,
+        "references": (
+            found.references.to_json() if found.references and chosen == found.chosen else None
+        ),
+        "oracle": in_hindsight(
+            material.engine(say),
+            material.samples("calibration", say),
+            goal,
+            chosen,
+            found.points,
+        ),
     }
     measured = {
         **material.compared(plan, say).to_json(),
@@ -171,7 +194,8 @@ def _with_losses(plan: Plan, goal: Goal, values: Sequence[float], why: Sequence[
         "loss": sum(values) / len(values),
         "loss_interval": list(mean_interval(values)),
     }
-    return replace(plan, measured={**losses, **plan.measured}, why=tuple(why))
+    said = (*why, *sentences(plan.predicted["oracle"]))
+    return replace(plan, measured={**losses, **plan.measured}, why=said)
 
 
 def frontier_and_chosen(kept: Sequence[Point], chosen: Point) -> list[Point]:
@@ -190,19 +214,20 @@ def _plan(engine: Engine, point: Point) -> Plan:
     )
 
 
-def _losses(  # noqa: PLR0913  # what a loss is measured of, on and with
-    engine: Engine,
-    goal: Goal,
-    point: Point,
-    plan: Plan,
-    test: Workload,
-    samples: Sequence[Sample],
+def _losses(
+    material: Material, goal: Goal, plan: Plan, samples: Sequence[Sample]
 ) -> tuple[float, ...]:
     """Return the held-out losses; a setting without a lossy method loses nothing."""
-    if not any(_is_lossy(setting) for setting in point.settings):
+    if not any(_is_lossy(setting) for setting in plan.methods):
         return (NEUTRAL[goal.loss],) * len(samples)
-    decision = install(plan, engine.shape, engine.card.offers)
-    return evaluator(goal.loss, engine, test, samples, "test")(decision).values
+    engine, test = material.engine(_silent), material.parts["test"]
+    evaluate = evaluator(goal.loss, engine, test, samples, "test")
+    data = material.journal.part(
+        ["held out", goal.loss, [s.to_json() for s in plan.methods], digest_of(evaluate.items)],
+        lambda: evaluate(install(plan, engine.shape, engine.card.offers)).to_json(),
+        about=f"what the plan loses on {len(evaluate.items)} unseen items",
+    )
+    return Loss.from_json(data).values
 
 
 def _is_lossy(setting: Setting) -> bool:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rheostat.errors import UserError
-from rheostat.stages.report_files import interval, number
 from rheostat.stages.report_html import counted
 
 try:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
-
-    from rheostat.kernel.plan import Plan
 
 WIDTH, DPI = 9.0, 200
 """Inches of 100 CSS pixels, at two dots a pixel."""
@@ -53,39 +50,6 @@ class Plot:
     png: bytes
     alt: str
     caption: str
-
-
-def frontier(plan: Plan, label: str, name: str) -> Plot | None:
-    """Draw loss against price ratio of every setting tried; None when the plan lists none."""
-    points = [p for p in plan.predicted.get("frontier", []) if _at(p)]
-    if not points:
-        return None
-    kind = str(plan.predicted.get("loss_kind"))
-    figure, axes = canvas(4.4)
-    groups = [
-        ([p for p in points if not p.get("kept")], "o", GREY, 5.0, "tried"),
-        ([p for p in points if p.get("kept")], "D", ORANGE, 9.0, "kept"),
-    ]
-    if plan.measured.get("loss_kind") == kind and _at(plan.measured):
-        groups.append(([plan.measured], "^", BLUE, 9.0, "kept, measured on unseen items"))
-    for members, marker, colour, size, text in groups:
-        _errorbars(axes, members, marker=marker, color=colour, ms=size, label=text)
-    axes.plot([1], [0.5 if kind == "score" else 0], "s", color="black", ms=8, label="base")
-    if kind != "score":
-        axes.set_ylim(top=max(axes.get_ylim()[1], 0.01))
-    axes.set_xlabel("price as a share of the base (1 = base, left is cheaper)")
-    axes.set_ylabel(AXIS_OF_LOSS.get(kind, "loss"))
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    best = next(iter(groups[1][0]), None)
-    return Plot(
-        name=name,
-        png=png(figure),
-        alt=f"Loss against price ratio of {len(points)} settings tried for {label}"
-        + (f"; kept: price {_at(best)[0]:.2f} of the base, loss {_at(best)[1]:.3g}" if best else "")
-        + ".",
-        caption=f"{label}: every setting that the search tried, with 95 % intervals of the loss. "
-        "Left is cheaper, low is closer to the base.",
-    )
 
 
 def cost_curves(curves: Sequence[Mapping[str, Any]]) -> Plot:
@@ -227,22 +191,6 @@ def styled(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#d8dce2", lw=0.7)
     axes.set_axisbelow(True)
-
-
-def _errorbars(axes: Axes, points: Sequence[Mapping[str, Any]], **look: Any) -> None:
-    if not points:
-        return
-    x, y = zip(*(_at(p) for p in points), strict=True)
-    bars = [interval(p, "loss_interval") or (loss, loss) for p, loss in zip(points, y, strict=True)]
-    below = [max(0.0, loss - low) for (low, _), loss in zip(bars, y, strict=True)]
-    above = [max(0.0, high - loss) for (_, high), loss in zip(bars, y, strict=True)]
-    axes.errorbar(x, y, yerr=[below, above], ls="none", elinewidth=1, capsize=3, **look)
-
-
-def _at(point: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return (price ratio, loss); empty when one of them is unknown."""
-    x, y = number(point, "price_ratio"), number(point, "loss")
-    return () if x is None or y is None else (x, y)
 
 
 def png(figure: Figure) -> bytes:

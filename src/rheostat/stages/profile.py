@@ -15,7 +15,7 @@ from rheostat.engines.base import Sampling
 from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_engine import TorchEngine
-from rheostat.errors import ModelError, WorkloadError
+from rheostat.errors import ModelError, OutputError, WorkloadError
 from rheostat.kernel.cost_laws import fitted
 from rheostat.kernel.seams import Installed
 from rheostat.kernel.signals import copy_rate
@@ -68,7 +68,7 @@ def make_profile(
     start = time.perf_counter()
     rates = _copy_rates(inside, workload, seed, say)  # first, because it may refuse the workload
     measured = redundancy(
-        inside.llama,
+        inside.decoder,
         _documents(inside, "calibration", RANK_DOCUMENTS, seed),
         _documents(inside, "test", SCORE_DOCUMENTS, seed),
         say,
@@ -97,9 +97,17 @@ def make_profile(
     if head is not None:
         profile["acceptance"] = head
     profile["seconds"] = time.perf_counter() - start
+    return _kept(_path(inside), profile, say)
+
+
+def _kept(path: Path, profile: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the profile as JSON gives it back, and cache it; a full disk loses no measurement."""
     text = json.dumps(profile)
-    with whole_file(_path(inside)) as partial:
-        partial.write_text(text, encoding="utf-8")
+    try:
+        with whole_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OutputError as error:
+        say(f"{error.message}: plans will measure a profile of their own")
     kept: dict[str, Any] = json.loads(text)
     return kept
 

@@ -13,8 +13,8 @@ from rheostat.kernel.seams import Depth, Layout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rheostat.engines.decoder import Decoder
     from rheostat.engines.torch_engine import TorchEngine
-    from rheostat.engines.torch_model import Llama
 
 CONTEXTS = (32, 1024)
 TOKENS_ELSEWHERE = (1, 2, 4, 8, 16, 32)
@@ -26,6 +26,8 @@ def cost_curves(engine: TorchEngine, progress: Callable[[str], None]) -> list[di
     own_threads = torch.get_num_threads()
     curves = []
     others = {(dtype, threads) for dtype in ("float32", "bfloat16") for threads in {1, own_threads}}
+    if not engine.reloads:  # one in memory, or on a module of its own
+        others = set()
     for dtype, threads in [
         (engine.dtype, own_threads),
         *sorted(others - {(engine.dtype, own_threads)}),
@@ -33,7 +35,7 @@ def cost_curves(engine: TorchEngine, progress: Callable[[str], None]) -> list[di
         own = (dtype, threads) == (engine.dtype, own_threads)
         try:
             model = (
-                engine.llama
+                engine.decoder
                 if own
                 else load_llama(engine.model, dtype=dtype, threads=threads, progress=progress)
             )
@@ -56,6 +58,6 @@ def cost_curves(engine: TorchEngine, progress: Callable[[str], None]) -> list[di
     return curves
 
 
-def _seconds(model: Llama, context: int, tokens: tuple[int, ...]) -> list[float]:
+def _seconds(model: Decoder, context: int, tokens: tuple[int, ...]) -> list[float]:
     full = Depth(Layout.full(model.shape.layers))
     return pass_seconds(model, full, context, tokens=tokens)

@@ -36,8 +36,8 @@ def _plots(profile: Mapping[str, Any]) -> list[Plot]:
     except UserError:
         return []
     redundancy = profile["redundancy"]
-    return [
-        plots.cost_curves(profile["cost"]["curves"]),
-        plots.redundancy_map(redundancy),
-        plots.held_out_loss(redundancy["held_out"]),
-    ]
+    made = [plots.cost_curves(profile["cost"]["curves"])]
+    if "held_out" in redundancy:  # the layers could be taken apart
+        made.append(plots.redundancy_map(redundancy))
+        made.append(plots.held_out_loss(redundancy["held_out"]))
+    return made

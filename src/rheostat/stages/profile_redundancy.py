@@ -16,14 +16,18 @@ import torch.nn.functional as F
 
 from rheostat.engines.torch_model import Feed, Resume
 from rheostat.engines.torch_prices import empty_cache
+from rheostat.kernel.policies.voids import voids
 from rheostat.kernel.seams import Depth, Layout
 
 if TYPE_CHECKING:
-    from rheostat.engines.torch_model import Llama
+    from rheostat.engines.decoder import Decoder
+    from rheostat.kernel.seams import Floats
 
 Progress = Callable[[str], None]
 HELD_OUT_DROPS = (1, 2, 3, 5, 8, 15)
 QUANTILES = 21
+ALPHAS = (0.0, 0.05, 0.2, 0.8)
+"""Shares at which void layers are traced (`kernel.policies.voids`)."""
 KINDS = ("attention", "mlp", "layer")
 
 
@@ -40,9 +44,11 @@ class _Seen:
 
 
 def redundancy(
-    model: Llama, rank_on: Sequence[list[int]], score_on: Sequence[list[int]], progress: Progress
+    model: Decoder, rank_on: Sequence[list[int]], score_on: Sequence[list[int]], progress: Progress
 ) -> dict[str, Any]:
     """Return the profile's `redundancy` part, and the entropies of the ranking text.
+
+    Of a model whose layers cannot be taken apart nothing but the loss is known.
 
     Args:
         rank_on: documents as token ids, at least two each; the ranking is made on these.
@@ -53,6 +59,10 @@ def redundancy(
     seen = [_read(model, document) for document in rank_on]
     base = float(torch.cat([s.nats for s in seen]).mean())
     found: dict[str, Any] = {"tokens": sum(len(s.nats) for s in seen), "base_loss": base}
+    found["entropy"] = _entropy(torch.cat([s.logits for s in seen]))
+    if "depth.parts" not in model.offers:
+        return found
+    found["void"] = traced([_lengths(s) for s in seen])
     for kind in KINDS:
         cosines = [_cosines(seen, kind, layer) for layer in range(layers)]
         drops = []
@@ -68,7 +78,6 @@ def redundancy(
         }
     found["ranking"] = ranking(found)
     found["held_out"] = _held_out(model, found["ranking"], score_on, progress)
-    found["entropy"] = _entropy(torch.cat([s.logits for s in seen]))
     return found
 
 
@@ -84,6 +93,19 @@ def ranking(found: dict[str, Any]) -> dict[str, Any]:
     return ranked
 
 
+def traced(lengths: Sequence[Floats]) -> dict[str, Any]:
+    """Return for each alpha the share of tokens for which each layer is void, [alpha][layer].
+
+    Args:
+        lengths: of each document's states, [tokens, layers + 1].
+    """
+    every = np.concatenate(lengths)
+    return {
+        "alpha": list(ALPHAS),
+        "share": [voids(every, alpha).mean(axis=0).tolist() for alpha in ALPHAS],
+    }
+
+
 def without(layers: int, kind: str, dropped: Sequence[int]) -> Depth:
     """Return the layout that leaves out the named units."""
     return Depth(
@@ -93,7 +115,7 @@ def without(layers: int, kind: str, dropped: Sequence[int]) -> Depth:
     )
 
 
-def _read(model: Llama, document: list[int]) -> _Seen:
+def _read(model: Decoder, document: list[int]) -> _Seen:
     before: dict[tuple[str, int], torch.Tensor] = {}
     after: dict[tuple[str, int], torch.Tensor] = {}
 
@@ -103,8 +125,9 @@ def _read(model: Llama, document: list[int]) -> _Seen:
     depth = Depth(Layout.full(model.shape.layers))
     cache = empty_cache(model, depth.layout, capacity=len(document))
     feed = Feed(cache, document, -len(document))
-    logits = model.forward([feed], depth, logit_rows=None, observer=observe).logits
-    for layer in range(model.shape.layers):
+    observer = observe if "depth.parts" in model.offers else None
+    logits = model.forward([feed], depth, logit_rows=None, observer=observer).logits
+    for layer in range(model.shape.layers if observer else 0):
         before["layer", layer] = before["attention", layer]
         after["layer", layer] = after["mlp", layer]
     return _Seen(document, before, after, _nats(logits, document), logits)
@@ -115,10 +138,19 @@ def _cosines(seen: Sequence[_Seen], kind: str, layer: int) -> np.ndarray[Any, An
         F.cosine_similarity(s.before[kind, layer].float(), s.after[kind, layer].float(), dim=-1)
         for s in seen
     ]
-    return torch.cat(parts).double().numpy()
+    return torch.cat(parts).cpu().double().numpy()
 
 
-def _drop_loss(model: Llama, seen: Sequence[_Seen], kind: str, layer: int) -> float:
+def _lengths(seen: _Seen) -> Floats:
+    """Return the lengths of each token's states around the layers, [tokens, layers + 1]."""
+    layers = sum(kind == "layer" for kind, _ in seen.before)
+    states = [seen.before["layer", 0], *(seen.after["layer", i] for i in range(layers))]
+    norms = torch.stack([x.float().norm(dim=-1) for x in states], dim=1)
+    lengths: Floats = norms.cpu().double().numpy()
+    return lengths
+
+
+def _drop_loss(model: Decoder, seen: Sequence[_Seen], kind: str, layer: int) -> float:
     depth = without(model.shape.layers, kind, [layer])
     losses = []
     for s in seen:
@@ -131,7 +163,7 @@ def _drop_loss(model: Llama, seen: Sequence[_Seen], kind: str, layer: int) -> fl
 
 
 def _held_out(
-    model: Llama, ranked: dict[str, Any], documents: Sequence[list[int]], progress: Progress
+    model: Decoder, ranked: dict[str, Any], documents: Sequence[list[int]], progress: Progress
 ) -> dict[str, Any]:
     layers = model.shape.layers
     drops = [k for k in HELD_OUT_DROPS if k <= layers]
@@ -151,7 +183,7 @@ def _held_out(
     return result
 
 
-def document_loss(model: Llama, documents: Sequence[list[int]], depth: Depth) -> float:
+def document_loss(model: Decoder, documents: Sequence[list[int]], depth: Depth) -> float:
     """Return the mean nats a token over documents, each read in one pass."""
     losses = []
     for document in documents:
@@ -162,11 +194,11 @@ def document_loss(model: Llama, documents: Sequence[list[int]], depth: Depth) ->
 
 
 def _nats(logits: torch.Tensor, document: list[int]) -> torch.Tensor:
-    return F.cross_entropy(logits[:-1].float(), torch.tensor(document[1:]), reduction="none")
+    return F.cross_entropy(logits[:-1].float().cpu(), torch.tensor(document[1:]), reduction="none")
 
 
 def _entropy(logits: torch.Tensor) -> dict[str, Any]:
-    logp = F.log_softmax(logits.float(), dim=-1)
+    logp = F.log_softmax(logits.float().cpu(), dim=-1)
     nats = -(logp.exp() * logp).sum(dim=-1).double().numpy()
     return {
         "mean": float(nats.mean()),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rheostat.errors import OutputError
 from rheostat.stages import plots
+from rheostat.stages.plots_frontier import frontier
 from rheostat.stages.report_data import read_material
 from rheostat.stages.report_headline import headlines
 from rheostat.stages.report_page import Content, Plots, page
@@ -66,7 +67,7 @@ def write_report(
 def _draw(material: Material, summaries: Sequence[Summary]) -> Plots:
     frontiers = {}
     for at, run in enumerate(material.runs, start=1):
-        plot = plots.frontier(run.plan, run.label, f"frontier-{at}")
+        plot = frontier(run.plan, run.label, f"frontier-{at}")
         if plot:
             frontiers[run.label] = plot
     lengths = {s.run.label: s.trace.lengths for s in summaries if any(s.trace.lengths)}

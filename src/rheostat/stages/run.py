@@ -6,12 +6,14 @@ import shlex
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rheostat import catalog
 from rheostat.engines.machine import machine
+from rheostat.engines.torch_shared import shared_prefix
 from rheostat.errors import UserError
 from rheostat.kernel.cost import Cost, total
 from rheostat.kernel.ledger import Ledger
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rheostat.engines.base import Engine, Output, Request, Sampling
+    from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.engines.torch_shared import SharedPrefix
     from rheostat.kernel.budget import Caps
     from rheostat.kernel.plan import Plan
     from rheostat.stages.run_folder import RunFolder
@@ -68,8 +72,8 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
     own = ready(plan, engine)
     watched = None if shadow is None else watch(own, shadow, sampling)
     installed = catalog.installed(own, engine.shape, engine.card.offers)
-    for request in requests:
-        engine.encode(request)  # refuses a prompt that cannot be run before any work is done
+    prompts = [engine.encode(request) for request in requests]  # refuses some before any work
+    common = shared_prefix(prompts) if engine.card.name == "torch" else None
     header = {
         "version": VERSION,
         "plan": own.to_json(),
@@ -87,27 +91,33 @@ def run(  # noqa: PLR0913  # the options of the command of the same name
     }
     with open_run(path, header, [request.id for request in requests]) as folder:
         left = [request for request in requests if request.id not in folder.finished]
-        shade = None if watched is None else Shadow(watched, path, progress)
+        shade = None if watched is None else Shadow(watched, path)
         ledger = _ledger(budget, folder, shade)
-        job = _Job(engine, sampling, installed, ledger, shade)
+        job = _Job(engine, sampling, installed, ledger, shade, common)
         job.look([request for request in requests if request.id in folder.finished])
         _keep(job.outputs(left, batch), folder, len(requests), progress)
         resumed = len(requests) - len(left)
-        return {"out": str(path), "resumed": resumed, **_summary(folder, ledger, shade)}
+        summary = {"out": str(path), "resumed": resumed, **_summary(folder, ledger, shade)}
+        return summary if common is None else summary | _shared(common, engine, installed, folder)
 
 
 class _Job:
     """What answers requests, and hands them to the base once the certificate is refuted."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a run is made of
         self,
         engine: Engine,
         sampling: Sampling,
         installed: Installed,
         ledger: Ledger,
         shadow: Shadow | None,
+        shared: SharedPrefix | None,
     ) -> None:
         self._engine, self._sampling, self._installed = engine, sampling, installed
+        generate = engine.generate
+        if shared is not None:
+            generate = partial(cast("TorchEngine", engine).generate, shared=shared)
+        self._generate = generate
         self._ledger, self._shadow = ledger, shadow
         self._account = None if shadow is None else ledger.child("shadow")
 
@@ -116,7 +126,7 @@ class _Job:
         for at in range(0, len(requests), batch):
             some = requests[at : at + batch]
             given_up = self._shadow is not None and self._shadow.refuted
-            yield from self._engine.generate(
+            yield from self._generate(
                 some,
                 self._sampling,
                 installed=Installed() if given_up else self._installed,
@@ -182,6 +192,17 @@ def _summary(folder: RunFolder, ledger: Ledger, shadow: Shadow | None) -> dict[s
         "cost": ledger.spent.to_json(),
         **({} if shadow is None else {"shadow": shadow.to_json()}),
     }
+
+
+def _shared(
+    shared: SharedPrefix, engine: Engine, installed: Installed, folder: RunFolder
+) -> dict[str, Any]:
+    """Return what requests begin with alike, and what reading it once saved."""
+    reading = cast("TorchEngine", engine).reading_cost
+    kept = [line["trace"]["reused"] for line in folder.finished.values()]
+    saved = total(reading(tokens, installed) for tokens in kept if tokens)
+    found = {"tokens": len(shared.ids), "reused": sum(1 for n in kept if n)}
+    return {"shared": found | {"saved": saved.to_json()}}
 
 
 def _machine_facts() -> dict[str, Any]:

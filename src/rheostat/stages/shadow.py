@@ -25,7 +25,7 @@ from rheostat.stages.losses import disagreement
 from rheostat.workloads.marks import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from rheostat.engines.base import Engine, Request
@@ -79,6 +79,15 @@ class Watch:
             looks *= 4
         return None
 
+    def expectation(self) -> str:
+        """Say when a broken certificate would be noticed."""
+        delay = self.delay()
+        when = "not within 100,000 requests" if delay is None else f"after about {delay} requests"
+        return (
+            f"shadowing {self.share:g} of the requests: a plan that loses twice the "
+            f"certified {self.certificate['limit']:g} would be refuted {when}"
+        )
+
 
 def watch(plan: Plan, share: float, sampling: Sampling) -> Watch:
     """Return the watch over a run.
@@ -110,13 +119,9 @@ def watch(plan: Plan, share: float, sampling: Sampling) -> Watch:
 class Shadow:
     """The shadowed requests of one run, kept in the run's folder."""
 
-    def __init__(
-        self, watched: Watch, folder: Path, say: Callable[[str], None] | None = None
-    ) -> None:
-        """Read what an earlier start of the run has measured; say what is to be expected."""
+    def __init__(self, watched: Watch, folder: Path) -> None:
+        """Read what an earlier start of the run has measured."""
         self.watched = watched
-        if say is not None:
-            say(self.expectation())
         self._path = folder / SHADOW
         self._lines: dict[str, dict[str, Any]] = {
             str(line["id"]): line for line in json_lines(self._path)
@@ -127,7 +132,7 @@ class Shadow:
 
     @property
     def losses(self) -> list[float]:
-        """The losses in the order in which they were measured; without those of empty answers."""
+        """The losses in the order in which they were measured; of whole answers with a token."""
         found = (line["loss"] for line in self._lines.values())
         return [float(loss) for loss in found if loss is not None]
 
@@ -169,26 +174,16 @@ class Shadow:
     def _measured(
         self, request: Request, engine: Engine, installed: Installed, account: Ledger
     ) -> tuple[float | None, Cost]:
-        limit = self.watched.certificate["max_new_tokens"]
+        limit, prompt = self.watched.certificate["max_new_tokens"], engine.encode(request)
+        reading = account.reserve(_most(engine, len(prompt) + limit), note=f"shadow {request.id}")
         sampling = Sampling(max_new_tokens=limit)
         (output,) = engine.generate([request], sampling, installed=Installed(), ledger=account)
-        if output.stop_reason == "budget":
-            raise BudgetError("the budget ended the base's answer")
-        if not output.token_ids:
+        if output.stop_reason == "budget" or not output.token_ids:
+            reading.cancel()
             return None, output.cost
-        answer = list(output.token_ids)
-        read = engine.score(engine.encode(request), answer, installed=installed)
-        account.reserve(read.cost).settle(read.cost)
-        return disagreement(read, answer), output.cost + read.cost
-
-    def expectation(self) -> str:
-        """Say when a broken certificate would be noticed."""
-        certificate, delay = self.watched.certificate, self.watched.delay()
-        when = "not within 100,000 requests" if delay is None else f"after about {delay} requests"
-        return (
-            f"shadowing {self.watched.share:g} of the requests: a plan that loses twice the "
-            f"certified {certificate['limit']:g} would be refuted {when}"
-        )
+        read = engine.score(prompt, list(output.token_ids), installed=installed)
+        reading.settle(read.cost)
+        return disagreement(read, output.token_ids), output.cost + read.cost
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of a run's summary about its shadow."""
@@ -204,3 +199,10 @@ class Shadow:
             "expected_delay": self.watched.delay(),
             "cost": self.spent.to_json(),
         }
+
+
+def _most(engine: Engine, tokens: int) -> Cost:
+    """Return what reading so many tokens takes at most: as if each were read by itself."""
+    layers = engine.shape.layers
+    step = engine.prices().seconds(1, tokens, attention=layers, mlp=layers, head_rows=1)
+    return Cost(prompt_tokens=tokens, calls=tokens, price=tokens * step)

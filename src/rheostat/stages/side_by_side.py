@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rheostat.catalog import installed as install
 from rheostat.kernel.seams import Installed
+from rheostat.stages.intervals import ratio_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,12 @@ class Compared:
     """Predicted seconds of the executed work, plan over base."""
     seconds_ratio: float
     """Measured seconds, plan over base."""
+    flops_ratio: float
+    bytes_ratio: float
+    seconds_interval: Sequence[float]
+    """95 % interval over items."""
+    flops_interval: Sequence[float]
+    bytes_interval: Sequence[float]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -50,13 +57,29 @@ def side_by_side(
             next(iter(engine.generate([sample.request], sampling, installed=one))) for one in order
         )
         pairs.append((first, second) if i % 2 == 0 else (second, first))
-    base_seconds = sum(base.cost.seconds for base, _ in pairs)
-    base_price = sum(base.cost.price for base, _ in pairs)
+    exact = sum(base.token_ids == own.token_ids for base, own in pairs)
+    names = ("price", "seconds", "flops", "bytes")
+    both = {n: [(getattr(own.cost, n), getattr(b.cost, n)) for b, own in pairs] for n in names}
     return Compared(
         items=len(pairs),
-        exact_match=sum(a.token_ids == b.token_ids for a, b in pairs) / len(pairs),
-        price_ratio=sum(own.cost.price for _, own in pairs) / base_price if base_price else 1.0,
-        seconds_ratio=(
-            sum(own.cost.seconds for _, own in pairs) / base_seconds if base_seconds else 1.0
-        ),
+        exact_match=exact / len(pairs),
+        price_ratio=_ratio(both["price"]),
+        seconds_ratio=_ratio(both["seconds"]),
+        flops_ratio=_ratio(both["flops"]),
+        bytes_ratio=_ratio(both["bytes"]),
+        seconds_interval=_interval(both["seconds"]),
+        flops_interval=_interval(both["flops"]),
+        bytes_interval=_interval(both["bytes"]),
     )
+
+
+def _ratio(both: Sequence[tuple[float, float]]) -> float:
+    """Return own costs over the base's; 1 where nothing was counted."""
+    base = sum(pair[1] for pair in both)
+    return sum(pair[0] for pair in both) / base if base else 1.0
+
+
+def _interval(both: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    if not all(pair[1] > 0 for pair in both):
+        return (1.0, 1.0)
+    return ratio_interval([pair[0] for pair in both], [pair[1] for pair in both])

@@ -51,9 +51,12 @@ def betting_p_value(
     return np.exp(-_log_capital(losses, plug_in_bets(losses, alpha, items=items), limit))
 
 
-def betting_upper(losses: Floats, alpha: float) -> float:
-    """Return the upper bound of the true mean at level alpha from losses [n]."""
-    return _upper(losses, plug_in_bets(losses, alpha), math.log(1 / alpha))
+def betting_upper(losses: Floats, alpha: float, *, items: int | None = None) -> float:
+    """Return the upper bound of the true mean at level alpha from losses [n].
+
+    With `items`, of a sample that these are the beginning of, it holds wherever one stops.
+    """
+    return _upper(losses, plug_in_bets(losses, alpha, items=items), math.log(1 / alpha))
 
 
 def confidence_sequence(losses: Floats, alpha: float) -> Interval:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,11 +21,27 @@ from rheostat.kernel.certify.hoeffding_bentkus import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+class PValue(Protocol):
+    """The evidence of losses [..., n] against a mean over a limit, [...]."""
+
+    def __call__(
+        self, losses: Floats, limit: float, alpha: float, /, *, items: int | None = None
+    ) -> Floats:
+        """Return it; with `items`, of the beginning of a sample of so many."""
+
+
+class Upper(Protocol):
+    """The upper bound that losses [n] give at a level."""
+
+    def __call__(self, losses: Floats, alpha: float, /, *, items: int | None = None) -> float:
+        """Return it; with `items`, from the beginning of a sample of so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +51,38 @@ class Bound:
     name: str
     source: str
     """The paper."""
-    p_value: Callable[[Floats, float, float], Floats]
-    """(losses [..., n], limit, alpha) -> [...]."""
-    upper: Callable[[Floats, float], float]
-    """(losses [n], alpha) -> the upper bound at level alpha."""
+    p_value: PValue
+    upper: Upper
+    early: bool = False
+    """Whether the beginning of a sample may be judged before the rest of it is seen."""
 
 
 def _failures(losses: Floats) -> Floats:
     return np.asarray(np.count_nonzero(losses > 0.0, axis=-1), dtype=np.float64)
+
+
+def _whole(losses: Floats, items: int | None) -> int:
+    size = int(losses.shape[-1])
+    assert items in (None, size), "the bound needs the whole sample"
+    return size
+
+
+def _binomial(losses: Floats, limit: float, _: float, *, items: int | None = None) -> Floats:
+    return binomial_p_value(_failures(losses), _whole(losses, items), limit)
+
+
+def _binomial_upper(losses: Floats, alpha: float, *, items: int | None = None) -> float:
+    return binomial_upper(int(_failures(losses)), _whole(losses, items), alpha)
+
+
+def _hoeffding_bentkus(
+    losses: Floats, limit: float, _: float, *, items: int | None = None
+) -> Floats:
+    return hoeffding_bentkus_p_value(losses.mean(axis=-1), _whole(losses, items), limit)
+
+
+def _hoeffding_bentkus_upper(losses: Floats, alpha: float, *, items: int | None = None) -> float:
+    return hoeffding_bentkus_upper(float(losses.mean()), _whole(losses, items), alpha)
 
 
 BOUNDS: Mapping[str, Bound] = MappingProxyType(
@@ -52,22 +92,21 @@ BOUNDS: Mapping[str, Bound] = MappingProxyType(
             Bound(
                 name="binomial",
                 source="Clopper & Pearson 1934",
-                p_value=lambda x, limit, _: binomial_p_value(_failures(x), x.shape[-1], limit),
-                upper=lambda x, alpha: binomial_upper(int(_failures(x)), len(x), alpha),
+                p_value=_binomial,
+                upper=_binomial_upper,
             ),
             Bound(
                 name="hoeffding_bentkus",
                 source="arXiv 2101.02703",
-                p_value=lambda x, limit, _: hoeffding_bentkus_p_value(
-                    x.mean(axis=-1), x.shape[-1], limit
-                ),
-                upper=lambda x, alpha: hoeffding_bentkus_upper(float(x.mean()), len(x), alpha),
+                p_value=_hoeffding_bentkus,
+                upper=_hoeffding_bentkus_upper,
             ),
             Bound(
                 name="betting",
                 source="arXiv 2010.09686",
                 p_value=betting_p_value,
                 upper=betting_upper,
+                early=True,
             ),
         )
     }

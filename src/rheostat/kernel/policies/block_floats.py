@@ -36,22 +36,32 @@ def encoded(numbers: Singles, bits: int, block: int) -> tuple[Bytes, Bytes]:
     limit = 2 ** (bits - 1) - 1
     scaled = np.ldexp(blocks, -(exponents - bits + 2)[..., None])
     mantissas = np.rint(scaled).clip(-limit, limit).astype(np.int8).reshape(tokens, heads, size)
-    if bits == 4:
-        shifted = (mantissas + 8).astype(np.uint8)
-        return shifted[..., ::2] | (shifted[..., 1::2] << 4), exponents.astype(np.int8)
-    return mantissas, exponents.astype(np.int8)
+    return packed(mantissas, bits), exponents.astype(np.int8)
 
 
 def decoded(mantissas: Bytes, exponents: Bytes, bits: int) -> Singles:
     """Return what `encoded` coded, [heads, tokens, size]."""
-    if bits == 4:
-        packed = mantissas.astype(np.uint8)
-        pairs = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], -1)
-        whole = pairs.astype(np.float32) - 8
-    else:
-        whole = mantissas.astype(np.float32)
+    whole = unpacked(mantissas, bits)
     tokens, heads, size = whole.shape
     scale = np.exp2(exponents.astype(np.float32) - (bits - 2))
     blocks = whole.reshape(tokens, heads, exponents.shape[2], -1) * scale[..., None]
     numbers: Singles = blocks.reshape(tokens, heads, size).transpose(1, 0, 2)
     return numbers
+
+
+def packed(numbers: Bytes, bits: int) -> Bytes:
+    """Hold int8 numbers from -8 to 7 two a byte along the last axis, where they take four bits."""
+    if bits != 4:
+        return numbers
+    shifted = (numbers + 8).astype(np.uint8)
+    return shifted[..., ::2] | (shifted[..., 1::2] << 4)
+
+
+def unpacked(held: Bytes, bits: int) -> Singles:
+    """Return what `packed` held, float32."""
+    if bits != 4:
+        return held.astype(np.float32)
+    levels = held.astype(np.uint8)
+    pairs = np.stack([levels & 15, levels >> 4], axis=-1)
+    whole: Singles = pairs.reshape(*held.shape[:-1], -1).astype(np.float32) - 8
+    return whole

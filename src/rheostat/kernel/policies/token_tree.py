@@ -65,6 +65,17 @@ def clipped(draft: Sequence[int], most: int) -> Sequence[int]:
     return tuple(draft[:most])
 
 
+def first_branch(draft: Sequence[int]) -> Sequence[int]:
+    """Return the tokens of a draft before it branches and, from there, of its first way on."""
+    if not isinstance(draft, TokenTree):
+        return draft
+    path: list[int] = []
+    for node, parent in enumerate(draft.parents):
+        if parent == (path[-1] if path else WRITTEN):
+            path.append(node)
+    return tuple(draft.tokens[node] for node in path)
+
+
 def depths(parents: Sequence[int]) -> list[int]:
     """Return how many tokens of the draft come before each one."""
     found: list[int] = []

@@ -91,7 +91,7 @@ class _Attention(NamedTuple):
     seen: Singles
     """Tokens that could see the entry."""
     local: Singles
-    """Mean attention that the newest tokens pay to it."""
+    """Mean attention that the newest tokens pay to it; nothing is kept of it behind a border."""
 
 
 @final
@@ -123,7 +123,7 @@ class _EvictThenMerge(BudgetedEviction):
         joined = np.take_along_axis(known.received, others, axis=1)[heads, joining]
         np.add.at(received, (heads, into[heads, joining]), joined)
         seen = np.take_along_axis(known.seen, centres, axis=1)
-        return Kept(entries, _Attention(received, seen, np.zeros_like(received)))
+        return Kept(entries, _Attention(received, seen, received[:, :0].copy()))
 
 
 def _scaled(scores: Singles) -> Singles:

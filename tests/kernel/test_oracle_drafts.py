@@ -14,9 +14,9 @@ from methods.draft.simulated_rows import (
     random_text,
     start_of,
 )
-from rheostat.bench.hindsight import LENGTHS, FixedLength
 from rheostat.catalog import method
-from rheostat.kernel.policies.draft_oracle import held_lengths, oracle_price
+from rheostat.kernel.oracle.draft_ways import LENGTHS, FixedLength
+from rheostat.kernel.oracle.drafts import held_lengths, oracle_price
 from rheostat.kernel.policies.replay import replayed
 
 

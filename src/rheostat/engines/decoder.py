@@ -1,0 +1,82 @@
+"""What the `torch` engine asks of a model: one forward pass over new tokens, and what it took.
+
+Two answer: the lean loop over the weights (`torch_model`), and a module of `transformers` behind
+the same questions (`torch_hosted`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from rheostat.engines.torch_model import Feed, Observer, Passed, Resume
+    from rheostat.kernel.model_cost import ModelShape
+    from rheostat.kernel.seams import Depth
+
+
+LEAN = frozenset(
+    {
+        "cache.codes",
+        "cache.entries",
+        "cache.residuals",
+        "depth.mlp",
+        "depth.parts",
+        "depth.static",
+        "draft",
+        "draft.model",
+        "signal.attention",
+        "signal.mlp_cosine",
+        "stop",
+        "token",
+    }
+)
+"""What the lean loop offers to methods."""
+
+
+class Decoder(Protocol):
+    """A decoder-only language model, loaded."""
+
+    shape: ModelShape
+    dtype: torch.dtype
+    """Format of activations and cache."""
+    device: torch.device
+    """Where weights, activations and cache are."""
+    fixed: bool
+    """Whether a token's arithmetic is the same in every pass."""
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Capabilities that a method's `needs` may name."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether several rows go through one pass; else each takes a pass of its own."""
+
+    @property
+    def branches(self) -> bool:
+        """Whether the new tokens of a row may be a tree."""
+
+    @property
+    def score_scale(self) -> float:
+        """Factor of attention scores."""
+
+    def forward(  # noqa: PLR0913  # what is read, what is wanted, and who looks on
+        self,
+        feeds: Sequence[Feed],
+        depth: Depth,
+        *,
+        logit_rows: Sequence[int] | None,
+        choices: bool = False,
+        observer: Observer | None = None,
+        resume: Resume | None = None,
+    ) -> Passed:
+        """Read the feeds' tokens, extend their caches, return logits of some of the rows."""
+
+    def weight_bytes(
+        self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool
+    ) -> float:
+        """Return the bytes of weights that a pass reads."""

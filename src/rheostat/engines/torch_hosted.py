@@ -1,0 +1,288 @@
+"""A module of `transformers` as a decoder: its own forward pass, our caches and decisions.
+
+The module is handed a cache whose layers write into a row's buffers (`torch_cache`), so drafts are
+taken back, samples forked and layers left out as in the lean loop. What it can do is found by
+trying when it is loaded: a state that cannot be cut back is refused, layers that cannot be told
+apart are never left out. A row takes a pass of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+from transformers import Cache
+from transformers.cache_utils import CacheLayerMixin
+
+from rheostat.engines.hosted_layers import HostedLayers, found_layers
+from rheostat.engines.torch_model import Feed, Passed
+from rheostat.engines.torch_prices import empty_cache
+from rheostat.engines.torch_tree import tree_mask
+from rheostat.errors import ModelError
+from rheostat.kernel.model_cost import ModelShape
+from rheostat.kernel.seams import Depth, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rheostat.engines.torch_cache import RowCache
+    from rheostat.engines.torch_model import Observer, Resume
+
+OFFERS = frozenset({"draft", "stop", "token"})
+TRIED = 6
+"""Tokens of the passes that are tried when a module is loaded."""
+NEAR = {torch.float32: 1e-3, torch.float64: 1e-6}
+"""Share of the largest logit by which two ways of reading the same tokens may differ; in narrower
+formats 5 %."""
+CONTEXT = 2048
+"""Longest sequence of a model whose configuration names none."""
+ELSEWHERE = "serve the model with vLLM or llama.cpp and name it as `http://HOST/v1#NAME`"
+
+
+@final
+class Hosted:
+    """A causal language model of `transformers`."""
+
+    fixed = False
+    packs = False
+
+    def __init__(self, module: Any, name: str) -> None:
+        """Try what the module can do; it is put into evaluation mode and otherwise left alone.
+
+        Raises:
+            ModelError: it keeps a state that is no cache of keys and values, or one that cannot
+                be cut back.
+        """
+        self._module = module.eval()
+        self._name = name
+        self.dtype: torch.dtype = module.dtype
+        self.device: torch.device = module.device
+        self.config = module.config.get_text_config(decoder=True)
+        takes = inspect.signature(module.forward).parameters
+        self._places = "position_ids" in takes
+        self._picks = "logits_to_keep" in takes
+        self._asked: list[int] | None = []
+        self._layers: HostedLayers | None = None
+        self.shape = self._seen_shape()
+        self._tokens = [97 * (i + 1) % self.shape.vocabulary for i in range(TRIED)]
+        self._check_cut()
+        self._layers = found_layers(
+            module, self.shape.layers, lambda: self._tried(self._tokens), self._asked
+        )
+        self._asked = None  # what asks for the cache is known now
+        self.branches = self._branches()
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Capabilities that a method's `needs` may name."""
+        if self._layers is None:
+            return OFFERS
+        parts = {"depth.parts"} if self._layers.parted else set()
+        return OFFERS | {"depth.static"} | parts
+
+    @property
+    def score_scale(self) -> float:
+        """Factor of attention scores, which the module applies itself."""
+        return float(self.shape.head_size**-0.5)
+
+    @torch.inference_mode()
+    def forward(  # noqa: PLR0913  # as of the lean loop
+        self,
+        feeds: Sequence[Feed],
+        depth: Depth,
+        *,
+        logit_rows: Sequence[int] | None,
+        choices: bool = False,
+        observer: Observer | None = None,
+        resume: Resume | None = None,
+    ) -> Passed:
+        """Read one row's tokens; arguments and result as of `torch_model.Llama.forward`."""
+        (feed,) = feeds
+        assert depth.policy is None  # it is not offered
+        n, layout = len(feed.tokens), depth.layout
+        feed.cache.make_room(feed.ahead + n)
+        with ExitStack() as stack:
+            if self._layers is not None:
+                stack.enter_context(self._layers.within(layout))
+                if resume is not None:
+                    stack.enter_context(self._layers.entered(resume.layer, resume.stream))
+                if observer is not None:
+                    stack.enter_context(self._layers.watched(observer))
+            logits = self._logits(feed, layout, logit_rows)
+        feed.cache.advance(n)
+        first = resume.layer if resume else 0
+        mlps = sum(layout.within(first, self.shape.layers).mlp)
+        if choices:
+            best = logits.max(dim=-1)
+            logits = torch.where(best.values.isfinite(), best.indices, -1)
+        return Passed(logits, np.full(n, sum(layout.mlp), dtype=np.int64), (n,) * mlps)
+
+    def weight_bytes(
+        self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool
+    ) -> float:
+        """Return the bytes of weights that a pass reads."""
+        shape = self.shape
+        weights = sum(depth.layout.attention) * shape.attention_weights
+        weights += len(widths) * shape.mlp_weights + bool(logits) * shape.head_weights
+        return float(weights * self.dtype.itemsize)
+
+    def _logits(self, feed: Feed, layout: Layout, logit_rows: Sequence[int] | None) -> torch.Tensor:
+        n, held = len(feed.tokens), feed.cache.entries + feed.ahead
+        options: dict[str, Any] = {}
+        if self._places:
+            places = feed.places(feed.cache.length + feed.ahead)
+            options["position_ids"] = torch.tensor([places], device=self.device)
+        if feed.parents is not None:
+            mask = tree_mask(feed.parents, held, self.dtype)
+            options["attention_mask"] = mask[None, None].to(self.device)
+        rows = range(n) if logit_rows is None else logit_rows
+        picked = self._picks and len(rows) < n
+        if picked:
+            options["logits_to_keep"] = torch.tensor(
+                list(rows), device=self.device, dtype=torch.long
+            )
+        out = self._module(
+            input_ids=torch.tensor([list(feed.tokens)], device=self.device),
+            past_key_values=_row(feed, layout, self._asked),
+            use_cache=True,
+            **options,
+        )
+        logits: torch.Tensor = out.logits[0]
+        return logits if picked or logit_rows is None else logits[list(rows)]
+
+    def _seen_shape(self) -> ModelShape:
+        """Return the shape, from the configuration and from the module's own cache."""
+        config, module = self.config, self._module
+        with torch.inference_mode():
+            out = module(torch.tensor([[0, 0]], device=self.device), use_cache=True)
+        own = getattr(out, "past_key_values", None)
+        held = [getattr(layer, "keys", None) for layer in getattr(own, "layers", ())]
+        values = [getattr(layer, "values", None) for layer in getattr(own, "layers", ())]
+        sizes = {None if t is None else (t.shape[1], t.shape[3]) for t in (*held, *values)}
+        if len(sizes) != 1 or None in sizes or len(held) != config.num_hidden_layers:
+            raise ModelError(
+                f"`{self._name}` ({config.model_type}) keeps a state that is no cache of keys and "
+                "values of one size, so it cannot be run here",
+                hint=ELSEWHERE,
+            )
+        ((kv_heads, size),) = (s for s in sizes if s is not None)
+        embedding, head = module.get_input_embeddings(), module.get_output_embeddings()
+        heads, width = config.num_attention_heads, embedding.weight.shape[1]
+        shape = ModelShape(
+            layers=config.num_hidden_layers,
+            width=width,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_size=size,
+            inner=1,
+            vocabulary=head.weight.shape[0],
+            context=getattr(config, "max_position_embeddings", None) or CONTEXT,
+            tied=head.weight is embedding.weight,
+        )
+        return _with_inner(shape, module)
+
+    def _check_cut(self) -> None:
+        """Raise `ModelError` unless tokens read one by one, and taken back, give the same."""
+        whole, cache = self._tried(self._tokens), self._cache()
+        parts = [self._tried(self._tokens[:2], cache), self._tried(self._tokens[3:], cache)]
+        cache.truncate(2)
+        parts[1:] = [self._tried([token], cache) for token in self._tokens[2:4]]
+        parts.append(self._tried(self._tokens[4:], cache))
+        if not self._near(torch.cat(parts), whole):
+            raise ModelError(
+                f"`{self._name}` ({self.config.model_type}) keeps a state that cannot be cut back "
+                "to an earlier token, so it cannot be run here",
+                hint=ELSEWHERE,
+            )
+
+    def _branches(self) -> bool:
+        """Return whether a token may be hidden from others, found by trying."""
+        parents = (-1, 0, 1, 0)
+        tree = self._tokens[:4]
+        try:
+            found = self._tried(tree, parents=parents)
+        except (RuntimeError, ValueError, TypeError):
+            return False
+        chain = self._tried(tree[:3])
+        other = self._tried([tree[0], tree[3]])
+        return self._near(found, torch.cat([chain, other[1:]]))
+
+    def _near(self, one: torch.Tensor, other: torch.Tensor) -> bool:
+        limit = NEAR.get(self.dtype, 0.05) * float(other.abs().max())
+        return bool((one - other).abs().max() <= limit)
+
+    def _cache(self) -> RowCache:
+        return empty_cache(self, Layout.full(self.shape.layers), capacity=TRIED)
+
+    def _tried(
+        self,
+        tokens: Sequence[int],
+        cache: RowCache | None = None,
+        parents: Sequence[int] | None = None,
+    ) -> torch.Tensor:
+        feed = Feed(cache or self._cache(), tokens, 0, parents)
+        return self.forward([feed], Depth(Layout.full(self.shape.layers)), logit_rows=None).logits
+
+
+def _with_inner(shape: ModelShape, module: Any) -> ModelShape:
+    """Return the shape with an MLP of as many weights as the module's layers have on average."""
+    every = sum(p.numel() for p in module.parameters() if p.ndim > 1)
+    head = module.get_output_embeddings().weight.numel()
+    embeddings = {
+        id(m.weight): m.weight.numel()
+        for m in module.modules()
+        if isinstance(m, torch.nn.Embedding)
+    }
+    tied = shape.tied
+    in_layers = every - sum(embeddings.values()) - (0 if tied else head)
+    mlp = in_layers / shape.layers - shape.attention_weights
+    return replace(shape, inner=max(round(mlp / (3 * shape.width)), 1))
+
+
+def _row(feed: Feed, layout: Layout, asked: list[int] | None) -> Cache:
+    """Return a cache of `transformers` whose layers are the slots of a row."""
+    slots = [sum(layout.attention[:i]) for i in range(len(layout.attention))]
+    return Cache(layers=[_Slot(feed, slot, asked) for slot in slots])
+
+
+class _Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' own
+    """One attention's part of a row's cache, as `transformers` asks for it."""
+
+    is_sliding = False
+
+    def __init__(self, feed: Feed, slot: int, asked: list[int] | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers' own
+        self.is_initialized = True
+        self._feed = feed
+        self._slot = slot
+        self._asked = asked
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Do nothing: the buffers are there."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write new keys and values, [1, kv_heads, n, size] each; return all T of them alike."""
+        if self._asked is not None:
+            self._asked.append(self._slot)
+        new = torch.stack([key_states[0], value_states[0]]).permute(2, 0, 1, 3)
+        held = self._feed.cache.put(self._slot, new, self._feed.ahead)
+        keys, values = held.permute(1, 2, 0, 3)[:, None]
+        return keys, values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the keys that a mask covers, and the first one's place."""
+        return self.get_seq_length() + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Return the tokens held."""
+        return self._feed.cache.length + self._feed.ahead
+
+    def get_max_length(self) -> int:
+        """Return -1: there is none."""
+        return -1

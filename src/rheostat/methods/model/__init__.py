@@ -1,0 +1,1 @@
+"""Methods of the `model` seam: which model does the next token or request?"""

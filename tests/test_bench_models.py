@@ -1,0 +1,83 @@
+"""The benchmark suites `models` and `memory`: what a cell holds, and on what it was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import MappingProxyType
+
+import pytest
+
+pytest.importorskip("torch", reason="the suites run on the `torch` engine")
+pytest.importorskip("transformers", reason="needs the package `transformers`")
+
+from rheostat.bench import models, models_shapes
+from rheostat.bench.models import PROMPTS
+from rheostat.bench.models_shapes import SHAPES
+from rheostat.bench.peer import Timed
+
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 300}
+HEADS = {"num_attention_heads": 4, "max_position_embeddings": 96}
+
+
+@pytest.fixture
+def small(monkeypatch, engines_folder):
+    common = {**models_shapes._COMMON, **SMALL, **HEADS}
+    monkeypatch.setattr(models_shapes, "_COMMON", MappingProxyType(common))
+    monkeypatch.setattr(models, "REPEATS", 1)
+    monkeypatch.setattr(models, "NEW_TOKENS", 3)
+
+
+@pytest.fixture
+def engines_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("RHEOSTAT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(("name", "runs_on"), [("qwen3", "lean loop"), ("gpt2", "own module")])
+def test_a_random_model_is_timed_against_its_own_module(small, name, runs_on):
+    cell = models._random(name, "float32")
+    assert cell["model"] == name
+    assert runs_on in cell["runs_on"]
+    assert cell["ratio"]["repeats"] == 1
+    assert cell["ratio"]["median"] > 0
+
+
+def test_every_shape_is_one_of_transformers():
+    import transformers
+
+    assert all(hasattr(transformers, shape.config) for shape in SHAPES.values())
+
+
+def test_identical_answers_are_counted(tiny_gguf, engines_folder):
+    import rheostat
+
+    engine = rheostat.load(tiny_gguf, threads=1)
+
+    class Peer:
+        """Answers as the engine does, but for its first answer."""
+
+        def __init__(self):
+            self.answers = 0
+
+        def generate(self, prompts, *, new_tokens, eos):
+            self.answers += 1
+            tokens = models._ours(engine, PROMPTS[self.answers - 1], new_tokens)[0]
+            return Timed([tokens if self.answers > 1 else [-1]], 1.0)
+
+    found = models._identical(engine, Peer(), lambda _: None)
+    assert (found["prompts"], found["identical"]) == (len(PROMPTS), len(PROMPTS) - 1)
+
+
+@pytest.mark.slow
+def test_a_process_says_what_it_held(tiny_gguf, engines_folder):
+    order = json.dumps({"model": str(tiny_gguf), "dtype": "float32", "batch": 2, "new": 4})
+    done = subprocess.run(
+        [sys.executable, "-m", "rheostat.bench.memory_child", order],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["peak"] >= found["imports"] > found["imports_anonymous"] > 0
+    assert found["cache"] > 0
