@@ -8,7 +8,7 @@ a rule launches counts whole, whether it looked at it or not.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -51,9 +51,9 @@ class Figures:
     agrees: Floats
     """Share of orders in which the answer is that of all samples."""
     right: Floats
-    by_order: Floats
+    by_order: Floats = field(default_factory=lambda: np.zeros((0, 0, 2)))
     """Whether the answer is that of all samples, and right, in every order:
-    [questions, orders, 2]."""
+    [questions, orders, 2]; empty where nobody looks at it."""
 
 
 def drawn_by(policy: SamplePolicy, ended: Sequence[Ended], *, name: str = "") -> Drawn:
