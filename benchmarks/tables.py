@@ -299,6 +299,7 @@ def solve_table() -> str:
         for rule in data["rules"]
         if rule["dial"] == rule["usual"]
     ]
+    lines += [solve_row(name, rule) for name, rule in data["its_hub"].get("rules", {}).items()]
     lines.append(solve_row("hindsight", data["oracle"]))
     return "\n".join(lines) + "\n" + source(data)
 
@@ -317,6 +318,19 @@ def solve_row(name: str, found: dict) -> str:
     )
 
 
+def solve_line() -> str:
+    """What stopping early saves, in one sentence."""
+    data = result("solve")
+    rules = {rule["name"]: rule for rule in data["rules"] if rule["dial"] == rule["usual"]}
+    said = [
+        f"`{name}` takes {rule['tokens_ratio']:.2f}× of the tokens of all {data['samples']} samples and gives the "
+        f"same answer in {rule['agreement']:.1%}"
+        for name, rule in [(n, rules[n]) for n in ("agreement", "urn")]
+        + list(data["its_hub"].get("rules", {}).items())
+    ]
+    return f"On one-digit arithmetic, {'; '.join(said)}.\n" + source(data)
+
+
 def budget_table() -> str:
     """Ways to divide one budget under an exact verifier."""
     data = result("solve")["budget"]
@@ -332,7 +346,126 @@ def budget_table() -> str:
             f"| {found['unsolvable_ratio_to_equal_split']:.2f}× |"
         )
     lines.append(f"| hindsight | {data['hindsight_solved']:.3f} | – | 0.00× |")
-    return "\n".join(lines) + "\n" + source(result("solve"))
+    bounds, solved = data["bounds"], data["allocations"]["by_value"]["ratio_to_round_robin"]
+    note = (
+        f"\nNo policy that knows how many questions of each kind have how many right samples, and sees of a question "
+        f"only which samples are right, solves more than {bounds['most_solved']:.3f} of them within this budget; with "
+        f"{bounds['gain']:+.2f} over the equal split it spends at least {bounds['least_unsolvable_ratio_at_gain']:.2f}× of its "
+        f"tokens on questions that no sample solves. Without a limit, 97 % of what round robin solves takes such a policy "
+        f"{bounds['least_ratio_to_round_robin']:.2f}× of its tokens"
+        + (f", `by_value` {solved:.2f}×.\n" if solved else ".\n")
+    )
+    return "\n".join(lines) + "\n" + note + source(result("solve"))
+
+
+def agreement_table() -> str:
+    """Samples taken and answers changed by every rule, a row a distribution and N."""
+    data = result("agreement")
+    names = list(data["cells"][0]["rules"])
+    lines = [
+        f"| N | shares of answers | {' | '.join(f'`{name}`' for name in names)} |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for cell in data["cells"]:
+        own = " | ".join(
+            f"{rule['samples']:.1f}, {rule['disagree']:.3f}" for rule in cell["rules"].values()
+        )
+        lines.append(f"| {cell['samples']} | {cell['distribution']} | {own} |")
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def controls_table() -> str:
+    """Rules that prune, ask or hedge against both controls at equal tokens."""
+    data = result("controls")
+    lines = [
+        "| rule | tokens, of all samples' | right | of all samples | over fixed numbers | over lots |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method in ("deepprune", "self_evaluation", "hedged"):
+        part = data[method]
+        for name, row in part["rows"].items():
+            gains = " | ".join(
+                gained(row[control], "right") for control in ("against_fixed", "against_lots")
+            )
+            lines.append(
+                f"| `{method}`, {name} | {row['tokens_ratio']:.2f}× | {row['accuracy']:.3f} "
+                f"| {part['majority']['accuracy']:.3f} | {gains} |"
+            )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def cuts_table() -> str:
+    """Cuts within a sample against fixed and random lengths at equal tokens."""
+    data = result("controls")
+    rows = dict(data["stop"])
+    whole = rows.pop("natural end")
+    lines = [
+        "| cut | tokens | right samples | over the natural end | over fixed lengths | over random lengths |",
+        "|---|---|---|---|---|---|",
+        f"| natural end, {whole['tokens_per_sample']:.1f} tokens | 1.00× | {whole['right']:.3f} | – | – | – |",
+    ]
+    for name, row in rows.items():
+        gains = " | ".join(
+            gained(row[f"against_{other}"], "right")
+            for other in ("whole", "fixed_length", "random_length")
+        )
+        lines.append(f"| `{name}` | {row['tokens_ratio']:.2f}× | {row['right']:.3f} | {gains} |")
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def verify_table() -> str:
+    """Verifying against voting at equal tokens."""
+    data = result("verify")
+    lines = [
+        "| verifier | S, V | right | votes of as many tokens | gain |",
+        "|---|---|---|---|---|",
+    ]
+    for cell in data["simulated"]:
+        label = f"right {cell['accuracy']:.0%}, at {cell['price']:g} of a sample's tokens"
+        lines.append(verify_row(label, cell["best"]))
+    lines += [verify_row("the model itself, in words", row) for row in data["own"]["splits"]]
+    return "\n".join(lines) + "\n" + source(data)
+
+
+def verify_row(label: str, row: dict) -> str:
+    """One way to spend tokens on verifying."""
+    return (
+        f"| {label} | {row['samples']}, {row['verifications']} | {row['right']['right']:.3f} "
+        f"| {row['votes_right']:.3f} | {gained(row['right'], 'over_votes')} |"
+    )
+
+
+def gained(found: dict, name: str) -> str:
+    """A gain with its interval."""
+    low, high = found[f"{name}_interval"]
+    return f"{found[name]:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def drive_line() -> str:
+    """Throughput of many samples, and the driver's own share."""
+    data = result("drive")
+    speeds = ", ".join(
+        f"{cell['ratio']['median']:.1f}× in {dtype} ({cell['many_tokens_per_second']['median']:.0f} "
+        f"instead of {cell['one_tokens_per_second']['median']:.0f} tokens a second)"
+        for dtype, cell in data["throughput"].items()
+    )
+    share = data["overhead"]["share"]
+    return (
+        f"{data['rows']} samples side by side: {speeds}. Of a run of `solve`, {share['median']:.1%} "
+        f"of the time ({share['min']:.1%} to {share['max']:.1%}) is not spent in the model.\n"
+        + source(data)
+    )
+
+
+def judge_line() -> str:
+    """How well the judge of unfinished samples orders pairs it has not seen."""
+    data = result("judge")
+    tested = data["tested"][str(data["length"])]
+    return (
+        f"The judge of unfinished samples, on {tested['pairs']} pairs of questions it was not fitted "
+        f"on: AUROC {tested['auroc']:.2f} at {data['length']} tokens, words in common by themselves "
+        f"{tested['auroc_of_shared_words']:.2f}.\n" + source(data)
+    )
 
 
 def certify_table() -> str:
@@ -807,6 +940,7 @@ def source(data: dict) -> str:
 
 
 PARTS = {
+    "agreement": agreement_table,
     "base": base_table,
     "budget": budget_table,
     "cache": cache_table,
@@ -817,11 +951,15 @@ PARTS = {
     "certify-looks": certify_looks_table,
     "certify-power": certify_power_table,
     "constrain": constrain_table,
+    "controls": controls_table,
+    "cuts": cuts_table,
     "decode": decode_table,
     "depth": depth_table,
     "difficulty": difficulty_table,
     "draft": draft_table,
+    "drive": drive_line,
     "hindsight": hindsight_table,
+    "judge": judge_line,
     "memory": memory_table,
     "models": models_table,
     "laws": laws_table,
@@ -835,9 +973,11 @@ PARTS = {
     "selfdraft": selfdraft_table,
     "skip": skip_table,
     "solve": solve_table,
+    "solve-line": solve_line,
     "startup": startup_line,
     "step": step_table,
     "trees": trees_table,
+    "verify": verify_table,
     "void": void_table,
     "wide": wide_table,
 }

@@ -252,7 +252,7 @@ def test_copied_drafts_must_beat_the_fixed_lookup_and_never_cost(cells, beats):
 
 
 def test_every_verdict_is_of_a_method():
-    verdicts = {"llm_drop", "ffn_skip", "copyspec", "suffix", "awrs", *selfdraft.METHODS}
+    verdicts = {"llm_drop", "ffn_skip", "lac", "copyspec", "suffix", "awrs", *selfdraft.METHODS}
     verdicts |= set(cache.names()) - {"random_keep"}
     unmeasured = {"draft_model"}  # there is no smaller model of the embedded one's vocabulary
     unmeasured |= {"bfp", "kv_direct"}  # they let nothing go, so no control stands beside them

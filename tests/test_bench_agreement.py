@@ -11,7 +11,9 @@ pytest.importorskip("torch", reason="the envelope of results names the versions 
 
 from rheostat.bench import agreement
 from rheostat.bench.agreement_runs import adaptive, completed, counted, drawn, raced, stopped
+from rheostat.bench.its_hub_peer import its_hub_rules
 from rheostat.kernel.policies.stop_rules import LeadMargin
+from rheostat.kernel.samples import Ended
 
 
 def test_a_cell_judges_every_rule_on_the_same_draws():
@@ -54,6 +56,29 @@ def test_the_peers_rules_are_those_described():
     assert adaptive(two_alike).answer.tolist() == [3]
     four = counted(np.array([[2, 2, 2, 2, 0, 0, 0, 0]]))
     assert raced(four).samples.tolist() == [4]
+
+
+def test_the_peers_rules_stop_where_the_package_does():
+    pytest.importorskip("its_hub", reason="the peer's package is not installed")
+    rng = np.random.default_rng(3)
+    answers = drawn((0.75, 0.15, 0.1), 25, 16, rng)
+    lengths = np.array([rng.permutation(16) + 1 for _ in answers])
+    batches = adaptive(counted(answers))
+    race = raced(counted(np.take_along_axis(answers, np.argsort(lengths, axis=1), axis=1)))
+    rules = its_hub_rules()
+    for i, (run, ends) in enumerate(zip(answers.tolist(), lengths.tolist(), strict=True)):
+        ended = [
+            Ended(index=j, answer=str(answer), tokens=n)
+            for j, (answer, n) in enumerate(zip(run, ends, strict=True))
+        ]
+        own = rules["its-hub adaptive"](ended, "")
+        assert own.samples == batches.samples[i]
+        if own.samples < 16:  # at the end it breaks ties by lot
+            assert own.answer == str(batches.answer[i])
+        if race.samples[i] < 16:
+            assert rules["its-hub beta"](ended, "").answer == str(race.answer[i])
+    assert (batches.samples < 16).sum() > 5
+    assert (race.samples < 16).sum() > 5
 
 
 def cell(*, disagree=0.03, samples=10.0, certain=12.0, lot=0.1, alike=True):

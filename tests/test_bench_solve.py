@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rheostat.bench import solve as suite
 from rheostat.bench.its_hub_peer import its_hub_rules
-from rheostat.bench.solve_budget import best_split, equal_split, run_under
+from rheostat.bench.solve_bounds import choices, least_in_vain, least_tokens, most_solved
+from rheostat.bench.solve_budget import Known, Likely, best_split, equal_split, run_under
 from rheostat.bench.solve_recordings import SAMPLES, Recorded
 from rheostat.bench.solve_rules import (
     against_fixed,
     compared,
+    deviation,
     drawn_by,
     figures,
     first_votes,
     hindsight,
     majority,
+    prefill_equivalents,
+    verdict,
 )
+from rheostat.engines.base import Request
 from rheostat.engines.sample_store import StoredSample
 from rheostat.kernel.cost import Cost
+from rheostat.kernel.cost_laws import PrefillEquivalents
 from rheostat.kernel.policies.in_turn import InTurn
 from rheostat.kernel.samples import Ended
 from stages.counting_policies import Lead
@@ -101,7 +109,7 @@ def test_fixed_numbers_do_not_beat_themselves():
 @pytest.mark.parametrize("tokens", [20, 150, 300, 600])
 def test_a_budget_is_never_passed_and_hindsight_solves_most(tokens):
     policy = suite.first_success()
-    for allocation in suite.allocations().values():
+    for allocation in suite.allocations(QUESTIONS[:3]).values():
         spent = run_under(QUESTIONS, policy, allocation, tokens=tokens)
         assert spent.tokens.sum() <= tokens
         assert spent.solved.sum() <= best_split(QUESTIONS, tokens)
@@ -114,18 +122,80 @@ def test_without_a_limit_round_robin_solves_what_any_sample_solves():
     split = equal_split(QUESTIONS, SAMPLES)
     assert np.array_equal(split.solved, spent.solved)
     assert split.tokens.sum() > spent.tokens.sum()
+    assert spent.curve[-1] == (spent.tokens.sum(), spent.solved.sum())
+    first = spent.tokens_until(1)
+    assert spent.solved_at(first) >= 1 > spent.solved_at(first - 1)
+    assert spent.tokens_until(len(QUESTIONS)) is None
 
 
 def test_a_noisy_verifier_errs_as_often_as_told_and_alike_every_time():
     many = [question(f"q{i}", "12" * 8) for i in range(60)]
     policy = suite.first_success()
     exact, noisy, again = (
-        run_under(many, policy, InTurn(), tokens=None, flips=flips) for flips in (0.0, 0.3, 0.3)
+        run_under(many, policy, InTurn(), tokens=None, verifier=Known(many, flips))
+        for flips in (0.0, 0.3, 0.3)
     )
     assert exact.solved.all()
     # The first answer is right and believed in 0.7; where both are doubted, the vote keeps it.
     assert 0.7 + 0.3**2 < noisy.solved.mean() < 1
     assert noisy.tokens.tolist() == again.tokens.tolist()
+
+
+def test_the_models_own_verifier_passes_likely_answers():
+    likely = [
+        replace(sample, logprob=-0.1 * (1 + i % 4)) for i, sample in enumerate(QUESTIONS[0].ended)
+    ]
+    texts = [f"{i % 4}" for i in range(SAMPLES)]
+    known = replace(
+        QUESTIONS[0],
+        ended=tuple(replace(s, text=t) for s, t in zip(likely, texts, strict=True)),
+    )
+    judge = Likely([known], -0.25)
+    request = Request(id=known.id, prompt="")
+    assert [judge.score(request, text, "1") for text in "0123"] == [1, 1, 0, 0]
+    assert judge.score(request, "0", None) == 0
+
+
+def test_runs_differ_between_orders_only_where_a_rule_looks_at_the_order():
+    whole, first = (figures(first_votes(n), QUESTIONS) for n in (SAMPLES, 1))
+    assert deviation(whole, 0) == 0
+    assert deviation(first, 0) > 0
+
+
+def test_costs_in_tokens_read_grow_with_what_is_written():
+    law = PrefillEquivalents(step=10.0, context=0.1)
+    few, many = (
+        prefill_equivalents(figures(first_votes(n), QUESTIONS), QUESTIONS, law) for n in (1, 4)
+    )
+    assert few.tolist() == [pytest.approx(9 + 5 * (10 + 0.1 * (9 + 2.5)))] * len(QUESTIONS)
+    assert many.tolist() == [pytest.approx(9 + 4 * (few[0] - 9))] * len(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "lots", "beats"),
+    [((0.1, -0.1), (0.1, 0.2), True), ((0.1, -0.1), (-0.1, 0.2), False), ((0, 0), (1, 1), False)],
+)
+def test_a_rule_must_beat_both_controls_in_the_same_thing(fixed, lots, beats):
+    def gains(agrees, right):
+        return {
+            "agrees": agrees,
+            "agrees_interval": [agrees, agrees],
+            "right": right,
+            "right_interval": [right, right],
+        }
+
+    assert verdict(gains(*fixed), gains(*lots))["beats_controls"] is beats
+
+
+def test_no_policy_of_the_same_knowledge_passes_the_bounds():
+    found = choices(QUESTIONS)
+    tokens = sum(sum(q.tokens) + 9 for q in QUESTIONS)
+    assert most_solved(found, tokens) == pytest.approx(4)  # of these, four have a right sample
+    assert least_tokens(found, 4) < tokens
+    assert least_in_vain(found, 4, tokens) >= least_in_vain(found, 3, tokens)
+    assert most_solved(found, 0) == pytest.approx(0)
+    easy = choices([QUESTIONS[0]])
+    assert least_tokens(easy, 1) == pytest.approx(9 + 5)  # its first sample is right
 
 
 def test_the_peers_package_runs_on_recorded_samples_and_its_cancelled_work_counts():

@@ -41,6 +41,8 @@ BAD = [
     ((*SOLVE, *ENOUGH, *LEAD, "--tasks", "absent"), "`absent` names no tasks"),
     (("solve", "replay:notes", *SOLVE[2:], *ENOUGH, *LEAD), "holds no recording"),
     (("record", "replay:notes", "--tasks", "tasks.jsonl", "--out", "o"), "holds no recording"),
+    ((*SOLVE, *ENOUGH, "--learn", "notes"), "only runs with a verifier learn"),
+    ((*SOLVE, *ENOUGH, "--verifier", "reference", "--learn", "notes"), "holds no recording"),
     (("record", *SOLVE[1:], "--samples", "0"), "`--samples` must be at least 1"),
 ]
 
@@ -89,6 +91,18 @@ def test_record_solve_and_replay_go_together(folder):
     assert lines[0] == lines[1]
     again = json.loads(command(*solve).stdout.splitlines()[-1])
     assert again["resumed"] == one["samples"]
+
+
+def test_a_run_learns_from_a_recording(folder):
+    tasks = ("--tasks", "tasks.jsonl")
+    made = command("record", "scripted:spec.json", *tasks, *DRAWN, "--samples", "6", "--out", "st")
+    assert made.exit_code == 0, made.output
+    learn = ("--budget", "tokens=20", "--verifier", "reference", "--learn", "st")
+    done = command(*SOLVE, *learn)
+    assert done.exit_code == 0, done.output
+    taught = {line["id"]: line["samples"] for line in answers_in(folder / "out")}
+    assert taught["easy"] == 1
+    assert taught["silent"] == 0  # of which no sample was right
 
 
 def test_people_see_why_questions_ended_and_what_was_saved():

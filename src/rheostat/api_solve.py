@@ -28,11 +28,13 @@ from rheostat.engines.ray_sampler import ray_sampler
 from rheostat.errors import UserError, WorkloadError
 from rheostat.kernel.budget import Caps, parse_budget
 from rheostat.kernel.plan import Plan
+from rheostat.kernel.policies.by_value import ByValue
 from rheostat.stages.settings import Changes, changed, read_plan
 from rheostat.stages.solve import TEMPERATURE, Job
 from rheostat.stages.solve import solve as solve_job
 from rheostat.stages.solve_answers import ANSWERS
 from rheostat.stages.solve_driver import Limits
+from rheostat.stages.solve_learnt import learnt_from
 from rheostat.stages.solve_plan import with_rule
 from rheostat.workloads.tasks import load_tasks, tasks_of
 from rheostat.workloads.verifier import function_verifier
@@ -65,6 +67,9 @@ class SolveOptions(TypedDict, total=False):
     """Of the rule's promise; 0.95."""
     verifier: str | Callable[..., Any] | None
     """`FILE.py:FUNC`, a command, `reference`, or a function func(text) or func(text, task)."""
+    learn: str | Path | None
+    """A recording, or another run, whose samples and verdicts teach who gets the next sample; it
+    needs a verifier."""
     prices: str | Path | None
     """JSON file with dollars a million tokens, by model."""
     dtype: str | None
@@ -129,6 +134,13 @@ def solved(
     plan = _plan(name, options)
     verifier = options.get("verifier")
     prices = options.get("prices")
+    learn = options.get("learn")
+    if learn is not None and not verifier:
+        raise UserError(
+            "only runs with a verifier learn from earlier samples",
+            hint="give `--verifier reference`, or leave `--learn` out",
+        )
+    learnt = None if learn is None else learnt_from(Path(learn))
     job = Job(
         tasks=asked,
         plan=plan,
@@ -136,7 +148,9 @@ def solved(
         samples=options.get("samples", 16),
         verifier=function_verifier(verifier) if callable(verifier) else verifier,
         prices=None if prices is None else read_prices(Path(prices), name),
+        allocation=ByValue(learnt=learnt),
         limits=options.get("limits", Limits()),
+        learnt="" if learnt is None else learnt.digest,
         command=options.get("command", ""),
     )
     offers = frozenset({"sample.compare"})

@@ -50,6 +50,10 @@ VerifierName = Annotated[
 Prices = Annotated[
     Path | None, typer.Option("--prices", help="JSON: dollars a million tokens, by model.")
 ]
+Learn = Annotated[
+    Path | None,
+    typer.Option("--learn", metavar="STORE", help="Samples with verdicts to learn from first."),
+]
 SomeTemperature = Annotated[
     float | None, typer.Option("--temperature", max=1e6, help="[default: the recording's, 0.7]")
 ]
@@ -144,6 +148,7 @@ def solve(
     rule: Rule = None,
     confidence: Confidence = None,
     verifier: VerifierName = None,
+    learn: Learn = None,
     prices: Prices = None,
     sets: options.Set = None,
     params: options.Param = None,
@@ -173,6 +178,7 @@ def solve(
             rule=rule,
             confidence=confidence,
             verifier=verifier,
+            learn=learn,
             prices=prices,
             dtype=dtype,
             threads=threads,

@@ -10,7 +10,7 @@ import pytest
 from rheostat.kernel.allocation import Epoch, QuestionView
 from rheostat.kernel.policies.by_value import ByValue, index, information
 from rheostat.kernel.policies.in_turn import InTurn
-from rheostat.kernel.policies.success_model import fitted
+from rheostat.kernel.policies.success_model import examples, fitted
 from rheostat.kernel.samples import Ended, Lost
 
 N, BOUND = 8, 40
@@ -102,6 +102,20 @@ def test_a_frugal_run_gets_more_for_a_token_and_spends_less_on_the_unsolvable(se
     beyond = [i for i, (samples, _) in enumerate(tasks) if not any(s.verified for s in samples)]
     assert len(few) / sum(little.values()) > 1.1 * len(solved) / sum(spent.values())
     assert sum(little[i] for i in beyond) < 0.75 * sum(spent[i] for i in beyond)
+
+
+def test_what_was_learnt_before_solves_more_within_a_small_budget():
+    before = [
+        QuestionView(id="", seen=samples, wanted=0, samples=N, bound=BOUND, features=features)
+        for samples, features in questions(seed=10)
+    ]
+    taught = ByValue(learnt=examples(before))
+    tasks = [questions(seed=seed) for seed in range(4)]
+    more, few = (
+        sum(len(solve(allocation, some, 90 * 11)[0]) for some in tasks)
+        for allocation in (taught, ByValue())
+    )
+    assert more > few
 
 
 @pytest.mark.parametrize("seed", range(3))

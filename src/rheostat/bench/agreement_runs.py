@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FAST = 3.0
 """How much faster wrong answers are in the order `wrong first`."""
 
+_SHORT = 7
+"""Counts below 256 that fit into one integer."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -113,7 +116,9 @@ def stopped(enough: Enough, counts: Counts) -> Stopped:
 
 
 def _coded(states: Ints) -> Any:
-    """Return one comparable value a row."""
+    """Return one comparable value a row: a number where rows are short, else its bytes."""
+    if states.shape[1] <= _SHORT:
+        return states @ (256 ** np.arange(states.shape[1]))
     bytes_of = np.ascontiguousarray(states.astype(np.int8))
     return bytes_of.view([("", np.void, bytes_of.shape[1])]).ravel()
 

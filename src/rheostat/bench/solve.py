@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 from rheostat import catalog
 from rheostat.bench.its_hub_peer import its_hub_rules, its_hub_version
 from rheostat.bench.result import envelope
-from rheostat.bench.solve_budget import best_split, difference, equal_split, run_under
+from rheostat.bench.solve_bounds import choices, least_in_vain, least_tokens, most_solved
+from rheostat.bench.solve_budget import (
+    Known,
+    Likely,
+    best_split,
+    difference,
+    equal_split,
+    run_under,
+    taught,
+)
 from rheostat.bench.solve_recordings import (
+    CALIBRATION_SEED,
     CORE,
     MODEL,
     SAMPLES,
@@ -26,13 +36,18 @@ from rheostat.bench.solve_recordings import (
 )
 from rheostat.bench.solve_rules import (
     SHIFTS,
+    against,
     against_fixed,
     compared,
     drawn_by,
     figures,
     first_votes,
     hindsight,
+    prefill_equivalents,
+    verdict,
 )
+from rheostat.engines.torch_load import load_torch
+from rheostat.kernel.cost_laws import fitted
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.policies.by_value import ByValue
 from rheostat.kernel.policies.in_turn import InTurn
@@ -45,21 +60,33 @@ if TYPE_CHECKING:
     from rheostat.bench.solve_budget import Spent
     from rheostat.bench.solve_rules import Drawn, Figures
     from rheostat.kernel.allocation import Allocation
+    from rheostat.kernel.cost_laws import PrefillEquivalents
     from rheostat.kernel.samples import Ended, SamplePolicy
+    from rheostat.workloads.verifier import Verifier
 
 OFFERS = frozenset({"sample", "sample.logprobs"})
 """What a recording offers to a rule."""
+ACTS = frozenset(f"sample.{act}" for act in ("score", "pause", "compare", "probe", "temperature"))
+"""What a rule may do besides where a benchmark serves it."""
 DIALS = (0.25, 0.5, 0.75, 1.0)
 ERRORS = (0.01, 0.05, 0.1, 0.2)
 """Dials of rules whose dial is an error rate."""
 EACH = 2
 """Samples of each question on average, of the budget that is divided."""
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
-"""Budgets as shares of what round robin takes in all."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Of what round robin takes in all, at which runs without a limit are looked at."""
 FLIPS = (0.1, 0.3)
 """Shares of answers that noisy verifiers judge wrongly."""
 FRUGAL = 0.3
 """Of a frugal run; chosen on the recordings of `CALIBRATION_SEED`."""
+LEARNT_FRUGAL = 0.6
+"""The same of a run that has learnt from other questions; chosen on halves of those recordings."""
+GAIN = 0.05
+"""Of solved questions over the equal split, at which a bound is looked at."""
+LIKELY = (-0.05, -0.1, -0.15, -0.2, -0.3, -0.4, -0.6, -1.0)
+"""Mean nats a token from which the model's own verifier may pass a sample."""
+CONTEXTS = (48, 64, 96)
+"""Lengths at which the cost of a written token is looked at."""
 SOLVED = 0.97
 """Share of round robin's solved questions whose cost is compared."""
 FIRST_SUCCESS = "best_of_n"
@@ -74,6 +101,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     questions = recorded_questions(say)
     questions.sort(key=lambda question: text_hash(question.id))  # tasks mixed, none last
     core = [question for question in questions if question.task in CORE]
+    learnt = recorded_questions(say, seed=CALIBRATION_SEED)
     rules = journal.part("rules", partial(_rules, core, say))
     return result | {
         "model": MODEL,
@@ -85,9 +113,11 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "core": list(CORE),
         **rules,
         "everything": journal.part("everything", partial(_whole, questions, say)),
-        "budget": journal.part("budget", partial(_budgets, questions, say)),
+        "budget": journal.part("budget", partial(_budgets, questions, learnt, say)),
         "verdicts": {
-            rule["name"]: _verdict(rule) for rule in rules["rules"] if rule["dial"] == rule["usual"]
+            rule["name"]: verdict(rule["against_fixed"], rule["against_lots"])
+            for rule in rules["rules"]
+            if rule["dial"] == rule["usual"]
         },
     }
 
@@ -95,7 +125,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
 def decision(name: str, dial: float) -> SamplePolicy:
     """Return a method's policy at a dial."""
     plan = Plan(model=MODEL, methods=(Setting(name=name, dial=dial),))
-    policy = catalog.installed(plan, None, OFFERS | {"sample.score"}).sample
+    policy = catalog.installed(plan, None, OFFERS | ACTS).sample
     assert policy is not None
     return policy
 
@@ -109,15 +139,20 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     """Compare all rules on questions of which the model knows something."""
     fixed = [figures(first_votes(n), questions) for n in range(1, SAMPLES + 1)]
     whole, oracle = fixed[-1], figures(hindsight, questions)
+    law = prefill_law(say)
+    all_read = prefill_equivalents(whole, questions, law).sum()
     rows = []
     for name, dial, usual in _settings():
         say(f"replaying {name} at {dial:g}")
         own = figures(_rule(decision(name, dial)), questions)
-        compare = {"against_fixed": against_fixed(own, fixed)}
-        rows.append(
-            {"name": name, "dial": dial, "usual": usual} | compared(own, whole, oracle) | compare
-        )
+        row = {"name": name, "dial": dial, "usual": usual} | compared(own, whole, oracle)
+        read = prefill_equivalents(own, questions, law).sum()
+        row |= {"pte_ratio": float(read / all_read), "against_fixed": against_fixed(own, fixed)}
+        if dial == usual:
+            row["against_lots"] = against(own, by_lot(own, whole, questions))
+        rows.append(row)
     return {
+        "prefill_equivalents": law.to_json(),
         "majority": compared(whole, whole, oracle),
         "oracle": compared(oracle, whole, oracle),
         "fixed": [{"samples": n + 1} | compared(f, whole, oracle) for n, f in enumerate(fixed)],
@@ -126,15 +161,29 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     }
 
 
+def prefill_law(say: Callable[[str], None]) -> PrefillEquivalents:
+    """Return what a written token costs on this machine, one sample at a time, in tokens read."""
+    engine = load_torch(MODEL, dtype="float32", threads=1, progress=say)
+    law, _ = fitted(engine.shape, engine.prices(), contexts=CONTEXTS)
+    return law
+
+
+def by_lot(own: Figures, whole: Figures, questions: Sequence[Recorded]) -> Figures:
+    """Return stopping by lot at a rule's tokens, all samples at most."""
+    share = min(1.0, own.tokens.sum() / whole.tokens.sum())
+    return figures(_rule(decision("random_stop", 1.0 - float(share))), questions)
+
+
 def _its_hub(
     questions: Sequence[Recorded], whole: Figures, oracle: Figures, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Run its-hub's own rules on the same samples, where the package is installed."""
     version, found = its_hub_version(), {}
-    if version is not None:
-        for name, rule in its_hub_rules().items():
-            say(f"running {name}")
-            found[name] = compared(figures(rule, questions), whole, oracle)
+    if version is None:
+        return {"version": None, "skipped": "the package its-hub is not installed here"}
+    for name, rule in its_hub_rules().items():
+        say(f"running {name}")
+        found[name] = compared(figures(rule, questions), whole, oracle)
     return {"version": version, "rules": found}
 
 
@@ -168,23 +217,26 @@ def _whole(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     return found
 
 
-def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
-    """Divide one budget among all questions under an exact verifier."""
+def _budgets(
+    questions: Sequence[Recorded], learnt: Sequence[Recorded], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Divide one budget among all questions under an exact verifier.
+
+    Args:
+        questions: whose samples are drawn.
+        learnt: others, whose samples some allocations know.
+        say: told of progress.
+    """
     policy = first_success()
     split = equal_split(questions, EACH)
     tokens = int(split.tokens.sum())
     hopeless = [not any(question.right) for question in questions]
 
-    def of(spent: Spent) -> dict[str, Any]:
-        return {
-            "tokens": float(spent.tokens.sum()),
-            "solved": float(spent.solved.mean()),
-            "tokens_on_unsolvable": float(spent.tokens[hopeless].sum()),
-        }
-
+    of = partial(_totals, hopeless)
     whole = run_under(questions, policy, InTurn(), tokens=None)
     everything = whole.tokens.sum()
     wanted = SOLVED * whole.solved.sum()
+    least = likely_enough(learnt)
     found: dict[str, Any] = {
         "questions": len(questions),
         "unsolvable": sum(hopeless),
@@ -192,39 +244,95 @@ def _budgets(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[
         "equal_split": of(split),
         "hindsight_solved": best_split(questions, tokens) / len(questions),
         "round_robin_without_limit": of(whole),
+        "bounds": bounds(questions, split, whole),
+        "own_verifier_passes_from": least,
         "allocations": {},
     }
-    for name, allocation in allocations().items():
+    for name, allocation in allocations(learnt).items():
         say(f"dividing a budget by {name}")
         own = run_under(questions, policy, allocation, tokens=tokens)
-        on_hopeless = own.tokens[hopeless].sum() / split.tokens[hopeless].sum()
-        curve = []
-        for share in SHARES:
-            run = run_under(questions, policy, allocation, tokens=int(share * everything))
-            curve.append({"share": share} | of(run))
-        reached = [p["tokens"] for p in curve if p["solved"] * len(questions) >= wanted]
+        free = run_under(questions, policy, allocation, tokens=None)
+        reached = free.tokens_until(wanted)
         noisy = {
-            str(flips): of(run_under(questions, policy, allocation, tokens=tokens, flips=flips))
-            for flips in FLIPS
+            label: of(run_under(questions, policy, allocation, tokens=tokens, verifier=verifier))
+            for label, verifier in verifiers(questions, least).items()
         }
         found["allocations"][name] = {
             **of(own),
             "noisy_verifiers": noisy,
             **difference(own, split),
-            "unsolvable_ratio_to_equal_split": float(on_hopeless),
-            "curve": curve,
-            "tokens_to_reach_solved": min(reached, default=None),
-            "ratio_to_round_robin": min(reached) / everything if reached else None,
+            "unsolvable_ratio_to_equal_split": float(
+                own.tokens[hopeless].sum() / split.tokens[hopeless].sum()
+            ),
+            "curve": _at_shares(free, everything),
+            "tokens_to_reach_solved": reached,
+            "ratio_to_round_robin": reached / everything if reached is not None else None,
         }
     return found
 
 
-def allocations() -> dict[str, Allocation]:
-    """Return the ways to divide a budget, by name."""
+def _totals(hopeless: Sequence[bool], spent: Spent) -> dict[str, Any]:
     return {
+        "tokens": float(spent.tokens.sum()),
+        "solved": float(spent.solved.mean()),
+        "tokens_on_unsolvable": float(spent.tokens[hopeless].sum()),
+    }
+
+
+def _at_shares(free: Spent, everything: float) -> list[dict[str, float]]:
+    """Return what a run without a limit had solved at shares of some tokens."""
+    return [
+        {"share": share, "solved": free.solved_at(share * everything) / len(free.solved)}
+        for share in SHARES
+    ]
+
+
+def verifiers(questions: Sequence[Recorded], least: float) -> dict[str, Verifier]:
+    """Return verifiers that err, by name; the model's own passes samples of at least such nats."""
+    noisy: dict[str, Verifier] = {f"{flips:g}": Known(questions, flips) for flips in FLIPS}
+    return noisy | {"own log-probability": Likely(questions, least)}
+
+
+def likely_enough(learnt: Sequence[Recorded]) -> float:
+    """Return the nats at which the model's own verifier solves most of other questions."""
+    tokens = int(equal_split(learnt, EACH).tokens.sum())
+
+    def solved(least: float) -> float:
+        judge = Likely(learnt, least)
+        run = run_under(learnt, first_success(), ByValue(), tokens=tokens, verifier=judge)
+        return float(run.solved.mean())
+
+    return max(LIKELY, key=solved)
+
+
+def allocations(learnt: Sequence[Recorded] = ()) -> dict[str, Allocation]:
+    """Return the ways to divide a budget, by name; some have learnt from other questions."""
+    found: dict[str, Allocation] = {
         "round_robin": InTurn(),
         "by_value": ByValue(),
         "by_value, frugal": ByValue(frugal=FRUGAL),
+    }
+    if learnt:
+        known = taught(learnt)
+        found["by_value, learnt"] = ByValue(learnt=known)
+        found["by_value, learnt, frugal"] = ByValue(learnt=known, frugal=LEARNT_FRUGAL)
+    return found
+
+
+def bounds(questions: Sequence[Recorded], split: Spent, whole: Spent) -> dict[str, float]:
+    """Return what no policy passes that sees kinds of tasks and which samples are right."""
+    found, tokens = choices(questions), float(split.tokens.sum())
+    hopeless = [not any(question.right) for question in questions]
+    vain = split.tokens[hopeless].sum()
+    return {
+        "most_solved": most_solved(found, tokens) / len(questions),
+        "gain": GAIN,
+        "least_unsolvable_ratio_at_gain": float(
+            least_in_vain(found, split.solved.sum() + GAIN * len(questions), tokens) / vain
+        ),
+        "least_ratio_to_round_robin": float(
+            least_tokens(found, SOLVED * whole.solved.sum()) / whole.tokens.sum()
+        ),
     }
 
 
@@ -241,19 +349,3 @@ def _settings() -> list[tuple[str, float, float]]:
 
 def _rule(policy: SamplePolicy) -> Callable[[Sequence[Ended], str], Drawn]:
     return lambda ended, name: drawn_by(policy, ended, name=name)
-
-
-def _verdict(rule: dict[str, Any]) -> dict[str, Any]:
-    """A rule beats the controls when it does better than fixed numbers at equal tokens."""
-    gains = rule["against_fixed"]
-    better = [name for name in ("agrees", "right") if gains[f"{name}_interval"][0] > 0]
-    words = {"agrees": "agreement", "right": "accuracy"}
-    said = ", ".join(
-        f"{words[name]} {gains[name]:+.3f} ({gains[f'{name}_interval'][0]:+.3f} to "
-        f"{gains[f'{name}_interval'][1]:+.3f})"
-        for name in words
-    )
-    return {
-        "beats_controls": bool(better),
-        "evidence": f"against fixed numbers of samples at the same tokens: {said}",
-    }

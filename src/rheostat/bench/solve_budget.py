@@ -18,9 +18,11 @@ from rheostat.engines.journaled_sampler import JournaledSampler
 from rheostat.engines.replay import most_of
 from rheostat.engines.sample_store import SampleStore
 from rheostat.engines.simulated_sampler import Outcome, SimulatedSampler
+from rheostat.kernel.allocation import QuestionView
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.oracle.samples import best_split as cheapest_first
+from rheostat.kernel.policies.success_model import examples
 from rheostat.kernel.policies.task_features import text_features
 from rheostat.kernel.samples import SampleStart
 from rheostat.stages.solve_driver import Driver, Limits
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     from rheostat.engines.sampler import Draw
     from rheostat.kernel.allocation import Allocation
     from rheostat.kernel.cost import Cost
+    from rheostat.kernel.policies.success_model import Examples
     from rheostat.kernel.samples import SamplePolicy
+    from rheostat.workloads.verifier import Verifier
 
 RESAMPLES = 4000
 
@@ -47,6 +51,16 @@ class Spent:
 
     tokens: np.ndarray[Any, np.dtype[np.float64]]
     solved: np.ndarray[Any, np.dtype[np.bool_]]
+    curve: tuple[tuple[float, int], ...]
+    """(tokens, right answers drawn) after every sample, in the order of their launch."""
+
+    def tokens_until(self, solved: float) -> float | None:
+        """Return the tokens after which so many questions had a right sample; None = never."""
+        return next((tokens for tokens, had in self.curve if had >= solved), None)
+
+    def solved_at(self, tokens: float) -> int:
+        """Return how many questions had a right sample within so many tokens."""
+        return max((had for spent, had in self.curve if spent <= tokens), default=0)
 
 
 @final
@@ -78,7 +92,7 @@ class _Memory:
 
 
 @final
-class _Known:
+class Known:
     """The verifier that knows which recorded answers are right, and says so but for some flips.
 
     Whether an answer of a question is judged wrongly is drawn once, from its name.
@@ -86,11 +100,18 @@ class _Known:
 
     name = "known"
 
-    def __init__(self, questions: Sequence[Recorded], flips: float) -> None:
+    def __init__(self, questions: Sequence[Recorded], flips: float = 0.0) -> None:
+        """Know the questions.
+
+        Args:
+            questions: with their recorded samples.
+            flips: share of answers that are judged wrongly.
+        """
         self._right: Mapping[str, Recorded] = {question.id: question for question in questions}
         self._flips = flips
 
     def score(self, request: Request, text: str, answer: str | None) -> float:
+        """Return 1 for an answer that is taken to be right."""
         if answer is None:
             return 0.0
         right = self._right[request.id].right_answer(answer)
@@ -98,7 +119,31 @@ class _Known:
         return float(right != (lot < self._flips))
 
     def close(self) -> None:
-        pass
+        """Hold nothing."""
+
+
+@final
+class Likely:
+    """The model itself as the verifier: a sample passes when its tokens were likely enough."""
+
+    name = "own log-probability"
+
+    def __init__(self, questions: Sequence[Recorded], least: float) -> None:
+        """Know the recorded log-probabilities; `least` in mean nats a token."""
+        self._least = least
+        self._nats = {
+            (question.id, ended.text): ended.logprob
+            for question in questions
+            for ended in question.ended
+        }
+
+    def score(self, request: Request, text: str, answer: str | None) -> float:
+        """Return 1 for a likely sample that gives an answer."""
+        nats = self._nats[request.id, text]
+        return float(answer is not None and nats is not None and nats >= self._least)
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 def run_under(
@@ -107,12 +152,16 @@ def run_under(
     allocation: Allocation,
     *,
     tokens: int | None,
-    flips: float = 0.0,
+    verifier: Verifier | None = None,
 ) -> Spent:
     """Let an allocation spend a budget of tokens, prompts included, on the questions.
 
     Args:
-        flips: share of answers that the verifier judges wrongly; solved is what is truly right.
+        questions: with their recorded samples.
+        policy: of every question.
+        allocation: who gets the next sample.
+        tokens: the budget; None = no limit.
+        verifier: None = the one that knows; solved is what is truly right.
     """
     ledger = Ledger(Caps(tokens=tokens), name="bench")
     items = [Request(id=question.id, prompt=question.id) for question in questions]
@@ -137,15 +186,49 @@ def run_under(
             questions=asked,
             allocation=allocation,
             limits=Limits(),
-            verifier=_Known(questions, flips),
+            verifier=verifier or Known(questions),
         ).run()
+        curve = _curve(questions, store.order())
         store.close()
     solved = [
         one.finish is not None and question.right_answer(one.finish.answer)
         for one, question in zip(asked, questions, strict=True)
     ]
     spent = [float(one.account.spent.tokens) for one in asked]
-    return Spent(tokens=np.array(spent), solved=np.array(solved))
+    return Spent(tokens=np.array(spent), solved=np.array(solved), curve=curve)
+
+
+def _curve(
+    questions: Sequence[Recorded], order: Sequence[tuple[str, int]]
+) -> tuple[tuple[float, int], ...]:
+    by_id, had, spent, points = {q.id: q for q in questions}, set[str](), 0.0, []
+    for name, index in order:
+        cost = by_id[name].samples[index].cost
+        spent += cost.prompt_tokens + cost.new_tokens
+        if by_id[name].right[index]:
+            had.add(name)
+        points.append((spent, len(had)))
+    return tuple(points)
+
+
+def taught(questions: Sequence[Recorded]) -> Examples:
+    """Return all samples of recorded questions as what an allocation may learn from."""
+    views = [
+        QuestionView(
+            id=question.id,
+            seen=tuple(
+                replace(ended, verified=right)
+                for ended, right in zip(question.ended, question.right, strict=True)
+            ),
+            wanted=0,
+            samples=len(question.ended),
+            bound=0.0,
+            features=text_features(question.text),
+            verifier=True,
+        )
+        for question in questions
+    ]
+    return examples(views)
 
 
 def equal_split(questions: Sequence[Recorded], each: int) -> Spent:
@@ -154,7 +237,7 @@ def equal_split(questions: Sequence[Recorded], each: int) -> Spent:
     tokens = [
         float(sum(question.tokens[:each]) + _prompt_tokens(question)) for question in questions
     ]
-    return Spent(tokens=np.array(tokens), solved=np.array(solved))
+    return Spent(tokens=np.array(tokens), solved=np.array(solved), curve=())
 
 
 def best_split(questions: Sequence[Recorded], tokens: float) -> int:

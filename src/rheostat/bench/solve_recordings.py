@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 from rheostat.engines.base import Sampling
 from rheostat.engines.cache_folder import cache_folder
 from rheostat.engines.load_sampler import load_sampler
-from rheostat.engines.sample_store import SampleStore
+from rheostat.engines.sample_store import FILE, SampleStore
 from rheostat.kernel.samples import Ended
 from rheostat.kernel.seams import Installed
 from rheostat.stages.record import record
 from rheostat.workloads.tasks import load_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from rheostat.engines.base import Request
     from rheostat.engines.sample_store import StoredSample
     from rheostat.workloads.tasks import Tasks
 
@@ -78,53 +79,83 @@ def recorded_questions(say: Callable[[str], None], *, seed: int = SEED) -> list[
         seed: `SEED` for what is published, `CALIBRATION_SEED` for what constants may be chosen on:
             without the questions whose text is among those of `SEED`.
     """
-    questions = [question for name in TASKS for question in _recorded(name, seed, say)]
+    questions = [question for name in TASKS for question in recorded_samples(name, seed, say)]
     if seed == SEED:
         return questions
-    tested = {item.messages[0]["content"] for name in TASKS for item in _tasks(name, SEED).items}
+    tested = {
+        item.messages[0]["content"] for name in TASKS for item in tasks_named(name, SEED).items
+    }
     return [question for question in questions if question.text not in tested]
 
 
-def _tasks(name: str, seed: int) -> Tasks:
+def recordings() -> Path:
+    """Return the folder where recordings are kept."""
+    return cache_folder() / "recordings"
+
+
+def tasks_named(name: str, seed: int) -> Tasks:
+    """Return one of `TASKS`."""
     return load_tasks(f"{TASKS[name]}&seed={seed}")
 
 
-def _recorded(name: str, seed: int, say: Callable[[str], None]) -> list[Recorded]:
-    folder = cache_folder() / "recordings" / f"{MODEL}-{name}-{seed}"
-    tasks = _tasks(name, seed)
-    wanted = {(item.id, i) for item in tasks.items for i in range(SAMPLES)}
-    held = _held(folder / "samples.sqlite", wanted)
-    if not held:
+def recorded_samples(
+    name: str,
+    seed: int,
+    say: Callable[[str], None],
+    *,
+    sampling: Sampling = SAMPLING,
+    samples: int = SAMPLES,
+) -> list[Recorded]:
+    """Return the questions of one of `TASKS` with their samples, after recording what is missing.
+
+    A recording that was stopped goes on.
+    """
+    tasks = tasks_named(name, seed)
+    folder = "-".join([MODEL, name, str(seed), *_apart(sampling)])
+    by_question = recorded_store(folder, tasks, say, sampling=sampling, samples=samples)
+    return [_recorded(name, tasks, item, by_question[item.id]) for item in tasks.items]
+
+
+def recorded_store(
+    folder: str, tasks: Tasks, say: Callable[[str], None], *, sampling: Sampling, samples: int
+) -> dict[str, list[StoredSample]]:
+    """Return the samples of a recording by question, after recording what is missing."""
+    path = recordings() / folder
+    if not _held(path, {(item.id, i) for item in tasks.items for i in range(samples)}):
         loaded = load_sampler(
             MODEL, install=lambda *_: Installed(), dtype="float32", threads=1, progress=say
         )
-        record(loaded, tasks, folder, samples=SAMPLES, sampling=SAMPLING, progress=say)
-    store = SampleStore(folder, create=False)
+        record(loaded, tasks, path, samples=samples, sampling=sampling, progress=say)
+    store = SampleStore(path, create=False)
     by_question: dict[str, list[StoredSample]] = {}
     for sample in store.all():
         by_question.setdefault(sample.question, []).append(sample)
     store.close()
-    questions = []
-    for item in tasks.items:
-        samples = tuple(by_question[item.id])
-        questions.append(
-            Recorded(
-                id=f"{name}: {item.id}",
-                task=name,
-                text=item.messages[0]["content"],
-                ended=tuple(_ended(sample) for sample in samples),
-                right=tuple(bool(tasks.correct(item, sample.answer)) for sample in samples),
-                samples=samples,
-            )
-        )
-    return questions
+    return by_question
 
 
-def _held(path: Path, wanted: set[tuple[str, int]]) -> bool:
+def _recorded(name: str, tasks: Tasks, item: Request, samples: Sequence[StoredSample]) -> Recorded:
+    return Recorded(
+        id=f"{name}: {item.id}",
+        task=name,
+        text=item.messages[0]["content"],
+        ended=tuple(_ended(sample) for sample in samples),
+        right=tuple(bool(tasks.correct(item, sample.answer)) for sample in samples),
+        samples=tuple(samples),
+    )
+
+
+def _apart(sampling: Sampling) -> list[str]:
+    """Return what tells a recording from the usual one."""
+    usual = SAMPLING.to_json()
+    return [f"{name}={value}" for name, value in sampling.to_json().items() if value != usual[name]]
+
+
+def _held(folder: Path, wanted: set[tuple[str, int]]) -> bool:
     """Return whether a store holds all that is wanted."""
-    if not path.is_file():
+    if not (folder / FILE).is_file():
         return False
-    store = SampleStore(path.parent, create=False)
+    store = SampleStore(folder, create=False)
     held = wanted <= store.known
     store.close()
     return held

@@ -8,7 +8,7 @@ a rule launches counts whole, whether it looked at it or not.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,13 +16,15 @@ import numpy as np
 from rheostat.kernel.oracle.samples import fewest_samples
 from rheostat.kernel.oracle.samples import majority as majority_of
 from rheostat.kernel.samples import Finish, Launch, Opened, SampleStart
+from rheostat.workloads.parts import text_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from rheostat.bench.solve_recordings import Recorded
+    from rheostat.kernel.cost_laws import PrefillEquivalents
     from rheostat.kernel.samples import Ended, SamplePolicy
 
     Floats = NDArray[np.float64]
@@ -49,11 +51,14 @@ class Figures:
     agrees: Floats
     """Share of orders in which the answer is that of all samples."""
     right: Floats
+    by_order: Floats = field(default_factory=lambda: np.zeros((0, 0, 2)))
+    """Whether the answer is that of all samples, and right, in every order:
+    [questions, orders, 2]; empty where nobody looks at it."""
 
 
 def drawn_by(policy: SamplePolicy, ended: Sequence[Ended], *, name: str = "") -> Drawn:
-    """Let a policy draw from samples in the order given."""
-    state = policy.start(SampleStart(question=name, samples=len(ended)))
+    """Let a policy draw from samples in the order given; lots depend on the name."""
+    state = policy.start(SampleStart(question=name, samples=len(ended), seed=seed_of(name)))
     events: deque[Any] = deque([Opened()])
     launched = 0
     while events:
@@ -65,6 +70,11 @@ def drawn_by(policy: SamplePolicy, ended: Sequence[Ended], *, name: str = "") ->
             events += ended[launched : launched + action.count]
             launched += action.count
     raise AssertionError("the policy neither draws nor answers")
+
+
+def seed_of(name: str) -> int:
+    """Return the seed of a question's lots."""
+    return int.from_bytes(text_hash(name)[:4], "big")
 
 
 def first_votes(samples: int) -> Callable[[Sequence[Ended], str], Drawn]:
@@ -91,25 +101,27 @@ def figures(
     rule: Callable[[Sequence[Ended], str], Drawn], questions: Sequence[Recorded]
 ) -> Figures:
     """Let a rule answer every question in every order."""
-    rows = np.array([_of_question(rule, question) for question in questions])
-    tokens, samples, agrees, right = rows.T
-    return Figures(tokens=tokens, samples=samples, agrees=agrees, right=right)
+    found = np.array([_of_question(rule, question) for question in questions])
+    tokens, samples, agrees, right = found.mean(axis=1).T
+    return Figures(
+        tokens=tokens, samples=samples, agrees=agrees, right=right, by_order=found[:, :, 2:]
+    )
 
 
 def _of_question(
     rule: Callable[[Sequence[Ended], str], Drawn], question: Recorded
-) -> tuple[float, float, float, float]:
-    sums = np.zeros(4)
+) -> list[tuple[float, float, float, float]]:
+    """Return tokens, samples, agreement and rightness in every order."""
+    found = []
     n = len(question.ended)
     for shift in range(0, n, max(1, n // SHIFTS)):
         order = question.ended[shift:] + question.ended[:shift]
         ended = [replace(sample, index=i) for i, sample in enumerate(order)]
-        drawn = rule(ended, question.id)
-        whole = majority(ended)
+        drawn = rule(ended, f"{question.id}, from {shift}")
+        agrees = drawn.answer == majority(ended)
         right = question.right_answer(drawn.answer)
-        sums += (drawn.tokens, drawn.samples, drawn.answer == whole, right)
-    tokens, samples, agrees, right_share = sums / len(range(0, n, max(1, n // SHIFTS)))
-    return float(tokens), float(samples), float(agrees), float(right_share)
+        found.append((float(drawn.tokens), float(drawn.samples), float(agrees), float(right)))
+    return found
 
 
 def compared(own: Figures, whole: Figures, oracle: Figures) -> dict[str, Any]:
@@ -137,8 +149,29 @@ def compared(own: Figures, whole: Figures, oracle: Figures) -> dict[str, Any]:
         "accuracy": float(own.right.mean()),
         "accuracy_difference": float(gain(every)),
         "accuracy_difference_interval": interval(gain),
+        "agreement_deviation": deviation(own, 0),
+        "accuracy_deviation": deviation(own, 1),
         "share_of_oracle_saving": float(saved / (whole.tokens.sum() - oracle.tokens.sum())),
     }
+
+
+def deviation(own: Figures, what: int) -> float:
+    """Return the standard deviation between orders of the mean over questions: run-to-run noise."""
+    return float(own.by_order[:, :, what].mean(axis=0).std(ddof=1))
+
+
+def prefill_equivalents(
+    own: Figures, questions: Sequence[Recorded], law: PrefillEquivalents
+) -> Floats:
+    """Return the cost of each question in tokens read, [questions]: its prompt is read once, and
+    samples are taken to be of equal length.
+    """
+    costs = []
+    for question, tokens, samples in zip(questions, own.tokens, own.samples, strict=True):
+        prompt = sum(sample.cost.prompt_tokens for sample in question.samples)
+        each = law.context * (prompt + tokens / max(samples, 1) / 2)
+        costs.append(prompt + tokens * (law.step + each))
+    return np.array(costs)
 
 
 def against_fixed(own: Figures, fixed: Sequence[Figures]) -> dict[str, Any]:
@@ -153,10 +186,32 @@ def against_fixed(own: Figures, fixed: Sequence[Figures]) -> dict[str, Any]:
     span = means[above] - means[below]
     share = 1.0 if span <= 0 else float(np.clip((own.tokens.mean() - means[below]) / span, 0, 1))
     found: dict[str, Any] = {}
-    drawn = np.random.default_rng(0).integers(0, len(own.tokens), (RESAMPLES, len(own.tokens)))
     for name in ("agrees", "right"):
         low, high = (getattr(fixed[i], name) for i in (below, above))
-        gains = getattr(own, name) - (low + share * (high - low))
-        found[name] = float(gains.mean())
-        found[f"{name}_interval"] = np.quantile(gains[drawn].mean(axis=1), [0.025, 0.975]).tolist()
+        found |= paired(getattr(own, name) - (low + share * (high - low)), name)
     return found
+
+
+def against(own: Figures, control: Figures) -> dict[str, Any]:
+    """Return the differences in agreement and accuracy from a control, with paired intervals."""
+    found = paired(own.agrees - control.agrees, "agrees")
+    return found | paired(own.right - control.right, "right")
+
+
+def paired(gains: Floats, name: str) -> dict[str, Any]:
+    """Return the mean of differences by question, [questions], and its bootstrap interval."""
+    drawn = np.random.default_rng(0).integers(0, len(gains), (RESAMPLES, len(gains)))
+    interval = np.quantile(gains[drawn].mean(axis=1), [0.025, 0.975]).tolist()
+    return {name: float(gains.mean()), f"{name}_interval": interval}
+
+
+def verdict(fixed: Mapping[str, Any], lots: Mapping[str, Any]) -> dict[str, Any]:
+    """Return whether a rule beats both controls in agreement, or both in accuracy."""
+    said, better = [], {"agrees": "agreement", "right": "accuracy"}
+    for name, word in list(better.items()):
+        for control, gains in (("fixed numbers", fixed), ("lots", lots)):
+            low, high = gains[f"{name}_interval"]
+            said.append(f"{word} {gains[name]:+.3f} ({low:+.3f} to {high:+.3f}) over {control}")
+            if low <= 0:
+                better.pop(name, None)
+    return {"beats_controls": bool(better), "evidence": f"at equal tokens: {', '.join(said)}"}

@@ -10,11 +10,14 @@ from rheostat.bench.base import bench_base
 from rheostat.bench.cache import bench_cache
 from rheostat.bench.certify import bench_certify
 from rheostat.bench.constrain import bench_constrain
+from rheostat.bench.controls import bench_controls
 from rheostat.bench.decode import bench_decode
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.difficulty import bench_difficulty
 from rheostat.bench.draft import bench_draft
+from rheostat.bench.drive import bench_drive
 from rheostat.bench.journal import Journal
+from rheostat.bench.judge import bench_judge
 from rheostat.bench.laws import bench_laws
 from rheostat.bench.memory import bench_memory
 from rheostat.bench.models import bench_models
@@ -28,6 +31,7 @@ from rheostat.bench.solve import bench_solve
 from rheostat.bench.startup import bench_startup
 from rheostat.bench.step import bench_step
 from rheostat.bench.trees import bench_trees
+from rheostat.bench.verify import bench_verify
 from rheostat.bench.void import bench_void
 from rheostat.bench.wide import bench_wide
 from rheostat.errors import UserError
@@ -45,10 +49,13 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "cache": bench_cache,
         "certify": bench_certify,
         "constrain": bench_constrain,
+        "controls": bench_controls,
         "decode": bench_decode,
         "depth": bench_depth,
         "difficulty": bench_difficulty,
         "draft": bench_draft,
+        "drive": bench_drive,
+        "judge": bench_judge,
         "memory": bench_memory,
         "models": bench_models,
         "laws": bench_laws,
@@ -61,6 +68,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "startup": bench_startup,
         "step": bench_step,
         "trees": bench_trees,
+        "verify": bench_verify,
         "void": bench_void,
         "wide": bench_wide,
     }

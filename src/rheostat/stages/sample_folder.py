@@ -31,6 +31,7 @@ OWN_KEYS: Mapping[str, str] = {
     "verifier": "verifiers",
     "prices": "prices of tokens",
     "width": "widths",
+    "learnt": "recordings that were learnt from",
 }
 """What makes two runs the same, and what it is called."""
 

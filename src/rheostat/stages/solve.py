@@ -12,7 +12,7 @@ from rheostat.engines.journaled_sampler import JournaledSampler
 from rheostat.errors import BudgetError, MethodError, ModelError, UserError
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.policies.by_value import ByValue
-from rheostat.kernel.policies.task_features import text_features
+from rheostat.kernel.policies.task_features import request_features
 from rheostat.kernel.records import Refusal
 from rheostat.kernel.samples import SampleStart
 from rheostat.stages.sample_folder import open_samples, sampling_json, tasks_json
@@ -26,7 +26,6 @@ from rheostat.workloads.verifier import load_verifier
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rheostat.engines.base import Request
     from rheostat.engines.load_sampler import LoadedSampler
     from rheostat.engines.money import TokenPrices
     from rheostat.kernel.allocation import Allocation
@@ -56,6 +55,8 @@ class Job:
     prices: TokenPrices | None = None
     allocation: Allocation = ByValue()  # noqa: RUF009  # it is frozen
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen
+    learnt: str = ""
+    """Digest of what the allocation has learnt before; empty = nothing."""
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -172,6 +173,7 @@ def _header(loaded: LoadedSampler, job: Job, sampling: Sampling, verifier: str) 
         "verifier": verifier,
         "prices": None if job.prices is None else job.prices.to_json(),
         "width": job.limits.width,
+        "learnt": job.learnt or None,
         "logprobs": "sample.logprobs" in loaded.sampler.card.offers,
         "command": job.command,
     }
@@ -197,7 +199,7 @@ def _questions(
                 seed=_own_seed(sampling.seed, request.id),
             ),
             account=ledger.child(f"question {number}"),
-            features=_features(request),
+            features=request_features(request.prompt, request.messages),
             cancels=cancels,
         )
         for number, request in enumerate(job.tasks.items)
@@ -206,12 +208,6 @@ def _questions(
 
 def _own_seed(seed: int, question: str) -> int:
     return int.from_bytes(text_hash(f"{seed}\n{question}")[:6], "big")
-
-
-def _features(request: Request) -> tuple[float, ...]:
-    """Return what is known of a question before any sample."""
-    texts = [message["content"] for message in request.messages]
-    return text_features(request.prompt or "\n".join(texts))
 
 
 def _check_recording(loaded: LoadedSampler, job: Job) -> None:

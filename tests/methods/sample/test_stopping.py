@@ -17,6 +17,7 @@ from rheostat.methods.sample.overtaken import OvertakenVote
 from rheostat.methods.sample.random_stop import RandomStop
 from rheostat.methods.sample.self_evaluation import SelfEvaluation, risen
 from rheostat.methods.sample.share import ShareVote
+from rheostat.methods.sample.urn import UrnVote
 from sample_worlds import World, draws
 
 N = 16
@@ -44,6 +45,7 @@ def judged(method, dial):
         (ShareVote(), 0.3),
         (ConfidenceTail(), 0.3),
         (OvertakenVote(), 0.5),
+        (UrnVote(), 0.25),
     ],
     ids=lambda value: getattr(value, "card", None) and value.card.name,
 )
@@ -125,6 +127,7 @@ def test_temperatures_rise_from_greedy():
         (LeadMarginVote, {"margin": 0}),
         (ShareVote, {"least": 0}),
         (ConfidenceTail, {"tail": 0}),
+        (UrnVote, {"unseen": -1.0}),
     ],
 )
 def test_parameters_out_of_range_are_refused(method, params):

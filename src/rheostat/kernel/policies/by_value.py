@@ -2,7 +2,8 @@
 
 With a verifier, a question is worth the most solutions per token that any number of further samples
 is expected to bring: its index, with the prompt of a question that nobody has asked yet spread over
-its first samples. Chances are learnt from all questions of the run (`success_model.py`). Questions
+its first samples. Chances are learnt from all questions of the run, and from recorded samples of
+others where there are some (`success_model.py`). Questions
 are closed as beyond help as long as the solutions that are expected to be lost by it stay within a
 stated share of all that are expected: calibrated on the run itself, in expectation under the model.
 A frugal run also leaves questions alone whose index is small beside what a token of the run has
@@ -13,13 +14,13 @@ under a uniform prior: the value of information, looked up to some samples ahead
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, final
 
 from rheostat.kernel.allocation import Epoch, Grant
 from rheostat.kernel.policies.stop_rules import beta_majority
-from rheostat.kernel.policies.success_model import SuccessModel, fitted
+from rheostat.kernel.policies.success_model import Examples, SuccessModel, fitted
 from rheostat.kernel.policies.votes import Seen, leads
 from rheostat.kernel.samples import Ended
 
@@ -53,6 +54,8 @@ class ByValue:
     """Share of the expected solutions that closing questions may cost; 0 closes none."""
     frugal: float = 0.0
     """Solutions per token below which a question is left alone, as a share of the run's so far."""
+    learnt: Examples | None = field(default=None, compare=False)
+    """Samples of other questions, such as a recording's, that chances are learnt from as well."""
 
     def epoch(
         self,
@@ -64,7 +67,7 @@ class ByValue:
         """Close what is beyond help, then grant in the order of value."""
         if not any(question.verifier for question in (*questions, *finished)):
             return Epoch(_granted([_informed(q) for q in questions], left, width))
-        model = fitted((*questions, *finished))
+        model = fitted((*questions, *finished), self.learnt)
         closed = self._closed(model, questions, finished)
         new = new_tokens((*questions, *finished))
         worths = [_Worth(q, 1, index(model, q, new)) for q in questions if q.id not in closed]

@@ -3,14 +3,16 @@
 A logistic regression, fitted anew in every epoch on all prefixes of all questions of the run: what
 was known after k samples, and whether sample k + 1 passed the verifier. It sees the task's own
 features and those of its first samples. A ridge draws it to the mean rate of success, so that with
-few samples all questions look alike. Deterministic; ours.
+few samples all questions look alike. Samples of other questions, recorded earlier, can be learnt
+from as well. Deterministic; ours.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -80,8 +82,22 @@ class SuccessModel:
         return shares
 
 
-def fitted(questions: Sequence[QuestionView]) -> SuccessModel:
-    """Fit the model on every prefix of every question, in launch order."""
+class Examples(NamedTuple):
+    """What was known before samples, and whether they were right."""
+
+    known: Floats
+    """[samples, features], as `described`."""
+    right: Floats
+    """1 or 0, [samples]."""
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of all of it."""
+        return hashlib.sha256(self.known.tobytes() + self.right.tobytes()).hexdigest()
+
+
+def examples(questions: Sequence[QuestionView]) -> Examples:
+    """Return every prefix of every question, in launch order."""
     rows, right = [], []
     for question in questions:
         for k, sample in enumerate(question.seen):
@@ -89,10 +105,20 @@ def fitted(questions: Sequence[QuestionView]) -> SuccessModel:
             right.append(isinstance(sample, Ended) and sample.verified is True)
     width = len(described(questions[0].features, ())) if questions else 0
     known = np.array(rows, dtype=float).reshape(len(rows), width)
+    return Examples(known, np.array(right, dtype=float))
+
+
+def fitted(questions: Sequence[QuestionView], learnt: Examples | None = None) -> SuccessModel:
+    """Fit the model on the samples of a run so far, and on what was learnt before it."""
+    known, right = examples(questions)
+    if learnt is not None and len(learnt.right):
+        known = np.vstack([known, learnt.known])
+        right = np.concatenate([right, learnt.right])
+    rows, width = known.shape
     centre = known.mean(0) if rows else np.zeros(width)
     scale = known.std(0) + 1e-9 if rows else np.ones(width)
-    x = np.hstack([(known - centre) / scale, np.ones((len(rows), 1))])
-    return SuccessModel(_logistic(x, np.array(right, dtype=float)), centre, scale)
+    x = np.hstack([(known - centre) / scale, np.ones((rows, 1))])
+    return SuccessModel(_logistic(x, right), centre, scale)
 
 
 def _logistic(x: Floats, y: Floats) -> Floats:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 OPERATORS = "+-*/\u00d7\u00f7^=%"
@@ -21,3 +25,10 @@ def text_features(text: str) -> tuple[float, ...]:
         *(math.log1p(count) for count in counts),
         *(float(text.count(operator) > 0) for operator in OPERATORS),
     )
+
+
+def request_features(
+    prompt: str | None, messages: Sequence[Mapping[str, str]]
+) -> tuple[float, ...]:
+    """Return the features of a raw prompt, or of all messages of a chat."""
+    return text_features(prompt or "\n".join(message["content"] for message in messages))
