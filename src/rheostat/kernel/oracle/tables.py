@@ -42,4 +42,6 @@ def windowed(losses: Floats, size: int) -> Floats:
     Tokens behind the last whole window are left out.
     """
     windows = len(losses) // size
-    return np.asarray(losses[: windows * size].reshape(windows, size, *losses.shape[1:]).mean(axis=1))
+    return np.asarray(
+        losses[: windows * size].reshape(windows, size, *losses.shape[1:]).mean(axis=1)
+    )
