@@ -63,6 +63,9 @@ def test_no_control_beats_the_oracle_and_more_choices_never_hurt(seed):
         assert found.oracle <= found.random + 1e-9 <= found.static + 2e-9 <= found.base + 3e-9
         assert found.oracle <= cheapest(losses[:, :3], PRICES[:3], limit).price + 1e-9
         shares = found.to_json()
+        if found.oracle == found.base:
+            assert shares["static_share"] is shares["random_share"] is None
+            continue
         assert 0 <= shares["static_share"] <= shares["random_share"] <= 1 + 1e-9
 
 
@@ -70,9 +73,18 @@ def test_where_losses_fall_by_chance_the_oracle_is_no_better_than_chance():
     luck = table(3, units=400)
     found = hindsight(luck, PRICES, 0.1)
     assert found.oracle == pytest.approx(found.chance, rel=0.03)
-    easy = np.where(np.arange(400)[:, None] % 2, luck, 0.0)  # half of the units lose nothing
-    known = hindsight(easy, PRICES, 0.0)
-    assert known.oracle < known.chance - 0.05
+
+
+def test_shuffling_is_dearer_where_choices_help_each_other_out_and_cheaper_where_units_are_hard():
+    unit, choice = np.arange(400)[:, None], np.arange(4)[None, :]
+    own = np.where(
+        (choice == 0) | (unit % 3 + 1 == choice), 0.0, 1.0
+    )  # spared one way
+    found = hindsight(own, [1.0, 0.5, 0.5, 0.5], 0.0)
+    assert found.oracle < found.chance - 0.1
+    hard = np.where((choice == 0) | (unit % 2 == 0), 0.0, 1.0)  # half of the units spare in no way
+    found = hindsight(hard, [1.0, 0.5, 0.5, 0.5], 0.0)
+    assert found.chance < found.oracle - 0.1
 
 
 def test_the_share_of_a_saving():

@@ -3,8 +3,9 @@
 A unit (a token, a window of tokens, a text) takes one of several choices: where to leave the model,
 which sub-layers to run, which setting of a plan. The oracle knows every loss beforehand, as in
 Duo-LLM (arXiv 2410.10846), so it also profits from luck: with enough choices one fits any unit.
-`chance` is its price on a table whose columns were shuffled, where nothing about a unit can be
-known (the control is asked for by the paper's own pitfall; ours).
+`chance` is its price on a table each column of which was shuffled by itself: choices keep how much
+they lose, and it is a unit's luck which of them lose there (ours). It is no bound: where hard units
+are hard under every choice, shuffling makes the look back cheaper.
 """
 
 from __future__ import annotations
