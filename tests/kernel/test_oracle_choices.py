@@ -77,9 +77,7 @@ def test_where_losses_fall_by_chance_the_oracle_is_no_better_than_chance():
 
 def test_shuffling_is_dearer_where_choices_help_each_other_out_and_cheaper_where_units_are_hard():
     unit, choice = np.arange(400)[:, None], np.arange(4)[None, :]
-    own = np.where(
-        (choice == 0) | (unit % 3 + 1 == choice), 0.0, 1.0
-    )  # spared one way
+    own = np.where((choice == 0) | (unit % 3 + 1 == choice), 0.0, 1.0)  # spared one way
     found = hindsight(own, [1.0, 0.5, 0.5, 0.5], 0.0)
     assert found.oracle < found.chance - 0.1
     hard = np.where((choice == 0) | (unit % 2 == 0), 0.0, 1.0)  # half of the units spare in no way
