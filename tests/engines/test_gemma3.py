@@ -23,6 +23,7 @@ from engines.tiny_gemma import (
     write_tiny_gemma,
 )
 from engines.torch_rig import engine_of, read
+from rheostat.bench.models import PROMPTS
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.weights_cache import load_weights
@@ -30,28 +31,6 @@ from rheostat.errors import ModelError
 from rheostat.kernel.seams import Installed
 
 NEW = 12
-PROMPTS = (
-    "The capital of France is",
-    "Once upon a time, in a small village,",
-    "def fibonacci(n):\n    ",
-    "1, 1, 2, 3, 5, 8, 13,",
-    "Q: What is 17 + 25?\nA:",
-    "Water boils at",
-    "import os\nimport sys\n\n\ndef main(argv):\n",
-    "| name | price |\n|------|-------|\n| cup | 3 |\n| pen |",
-    "Die Hauptstadt von Deutschland heißt",
-    "Привет, как",
-    "日本の首都は",
-    "naïve café — “quotes” … €",
-    "   \n\n\tx",
-    "<b>Chapter one</b>\n\n",
-    "Roses are red, violets are",
-    "To be, or not to be,",
-    "The three primary colours are red,",
-    "🙂🙂🙂",
-    "SELECT name FROM users WHERE",
-    "The",
-)
 TEXTS = ("the  thing is\n\n\nit", "aaaa and   aaaaa", "<b>é</b> ﷽ ", " the", "", "<bos>the")
 
 
