@@ -104,8 +104,9 @@ class LevelStep:
             *(bytes(layout.attention), bytes(layout.mlp), bytes(slots.attention)),
             *(turns.data_ptr(), x.data_ptr(), len(x)),
         )
+        kind = f"step {x.shape[1]} {sum(layout.attention)} {sum(layout.mlp)}"
         with record_function("rheostat::level_step"):
-            status = on_threads("step", len(x), lambda threads: self._step(*given, threads))
+            status = on_threads(kind, len(x), lambda threads: self._step(*given, threads))
         if status:
             raise MemoryError("there is no memory for a step")
         return x

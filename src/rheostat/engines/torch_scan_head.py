@@ -123,7 +123,9 @@ class ScanHead:
             *(n, groups, vocabulary, MOST),
         )
         with record_function("rheostat::head_scan"):
-            on_threads("scan", n, lambda threads: self._scan(*given, threads))
+            on_threads(
+                f"scan {vocabulary} {groups}", n, lambda threads: self._scan(*given, threads)
+            )
         found: list[int] = counts.tolist()
         kept = torch.cat([tokens[row, :count] for row, count in enumerate(found)])
         rows = torch.repeat_interleave(torch.arange(n), counts)

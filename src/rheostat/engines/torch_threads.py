@@ -20,7 +20,8 @@ def on_threads(name: str, rows: int, work: Callable[[int], T]) -> T:
     """Do a piece of work on as many threads as were faster of late; they change no bit of it.
 
     Args:
-        name: what it is; times of one name, and of about as many rows, are compared.
+        name: what it is, its sizes included; times of one name and of about as many rows are
+            compared, so work of another size must have another name.
         rows: tokens that it treats.
         work: takes the number of threads.
     """
