@@ -28,7 +28,7 @@ from rheostat.stages.intervals import mean_interval
 from rheostat.stages.losses import Loss, evaluator
 from rheostat.stages.material import Material
 from rheostat.stages.oracle import in_hindsight, sentences
-from rheostat.stages.search import frontier
+from rheostat.stages.search import frontier, setting_name
 from rheostat.stages.search_journal import SearchJournal
 from rheostat.workloads.load import digest_of
 
@@ -137,8 +137,7 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
     chosen, why = found.lossless, list(found.why)
     values: tuple[float, ...] = (NEUTRAL[goal.loss],) * len(samples)
     for point in steps:
-        say(f"measuring what {point.name} loses on unseen items")
-        losses = _losses(material, goal, _plan(engine, point), samples)
+        losses = _losses(material, goal, _plan(engine, point), samples, say)
         mean = sum(losses) / len(losses)
         if goal.aim == "max_loss" and mean > goal.limit:
             why.append(
@@ -225,12 +224,13 @@ def _plan(engine: Engine, point: Point) -> Plan:
 
 
 def _losses(
-    material: Material, goal: Goal, plan: Plan, samples: Sequence[Sample]
+    material: Material, goal: Goal, plan: Plan, samples: Sequence[Sample], say: Say
 ) -> tuple[float, ...]:
     """Return the held-out losses; a setting without a lossy method loses nothing."""
     if not any(_is_lossy(setting) for setting in plan.methods):
         return (NEUTRAL[goal.loss],) * len(samples)
     engine, test = material.engine(_silent), material.parts["test"]
+    say(f"measuring what {' + '.join(map(setting_name, plan.methods))} loses on unseen items")
     evaluate = evaluator(goal.loss, engine, test, samples, "test")
     data = material.journal.part(
         ["held out", goal.loss, [s.to_json() for s in plan.methods], digest_of(evaluate.items)],
