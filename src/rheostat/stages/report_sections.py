@@ -121,7 +121,8 @@ def _tried(run: Run) -> Html:
         ]
         for point in run.plan.predicted["frontier"]
     ]
-    return folded(f"All {len(rows)} settings tried", table("Settings tried", columns, rows))
+    title = "What no other setting beats in price and loss, and what was chosen"
+    return folded(f"{title}: {counted(len(rows), 'setting')}", table(title, columns, rows))
 
 
 def answers_section(material: Material) -> Html:
