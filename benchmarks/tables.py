@@ -75,6 +75,26 @@ def decode_table() -> str:
     return "\n".join(lines) + "\n" + source(data)
 
 
+def decoys_table() -> str:
+    """What drafts cost where every match misleads."""
+    data = result("decoys")
+    lines = [
+        "| format | adversary | speed over the base (95 % interval) | by the price table | drafted, kept, of written |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {cell['dtype']} | {cell['adversary']} | {with_interval(cell, places=3)} "
+        f"| {cell['predicted_ratio']:.3f}× "
+        f"| {cell['drafted']:.0f}, {cell['accepted']:.0f}, {cell['tokens']:.0f} |"
+        for cell in data["cells"]
+    ]
+    note = (
+        f"\nThe worst costs {100 * (1 / data['worst'] - 1):.1f} % over answers of "
+        f"{data['new_tokens']} tokens; the goal is under {100 * data['limit']:.0f} %.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
 def hindsight_table() -> str:
     """The controller against fixed draft lengths and the oracle, in the price table."""
     data = result("decode")
@@ -105,13 +125,13 @@ def hindsight_row(dtype: str, text: str, found: dict) -> str:
     )
 
 
-def with_interval(found: dict | None) -> str:
+def with_interval(found: dict | None, *, places: int = 2) -> str:
     """A ratio with its interval, where there are any."""
     if found is None:
         return "–"
     interval = found["speed_interval"]
-    bounds = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
-    return f"{found['speed_ratio']:.2f}×{bounds}"
+    bounds = f" ({interval[0]:.{places}f}–{interval[1]:.{places}f})" if interval else ""
+    return f"{found['speed_ratio']:.{places}f}×{bounds}"
 
 
 def base_table() -> str:
@@ -954,6 +974,7 @@ PARTS = {
     "controls": controls_table,
     "cuts": cuts_table,
     "decode": decode_table,
+    "decoys": decoys_table,
     "depth": depth_table,
     "difficulty": difficulty_table,
     "draft": draft_table,
