@@ -72,7 +72,7 @@ def decode_table() -> str:
             f"| {own['controller']['identical_answers']:.0%} "
             f"| {cell['counted']} of {cell['items']}{claim} |"
         )
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n" + elsewhere(data) + source(data)
 
 
 def decoys_table() -> str:
@@ -112,7 +112,7 @@ def hindsight_table() -> str:
         for dtype, found in data["in_hindsight"].items()
         if found
     ]
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n" + elsewhere(data) + source(data)
 
 
 def hindsight_row(dtype: str, text: str, found: dict) -> str:
@@ -948,6 +948,14 @@ def methods_of(plan: list) -> str:
 
 def params_of(params: dict) -> str:
     return f" ({', '.join(str(v) for v in params.values())})" if params else ""
+
+
+def elsewhere(data: dict) -> str:
+    """Name the formats that were measured on another machine than the rest of a file."""
+    found = {cell["dtype"]: cell["machine"]["cpu"] for cell in data["cells"] if "machine" in cell}
+    return "".join(
+        f"\n`{dtype}` was measured on another machine: {cpu}.\n" for dtype, cpu in found.items()
+    )
 
 
 def source(data: dict) -> str:
