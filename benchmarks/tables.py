@@ -661,7 +661,7 @@ def peers_table() -> str:
             f"| {peer}: {found[peer]['tokens_per_second']:.1f} | {with_interval(own['over_best_peer'])} "
             f"| {own['identical_answers']:.0%} | {cell['counted']} of {cell['items']}{claim} |"
         )
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n" + elsewhere(data) + source(data)
 
 
 def constrain_table() -> str:
