@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 pytest.importorskip("transformers", reason="needs the package `transformers`")
 
-from rheostat.bench import models, models_shapes
+from rheostat.bench import models, models_planned, models_shapes
 from rheostat.bench.models import PROMPTS
 from rheostat.bench.models_shapes import SHAPES
 from rheostat.bench.peer import Timed
@@ -67,6 +67,21 @@ def test_identical_answers_are_counted(tiny_gguf, engines_folder):
 
     found = models._identical(engine, Peer(), lambda _: None)
     assert (found["prompts"], found["identical"]) == (len(PROMPTS), len(PROMPTS) - 1)
+
+
+@pytest.mark.slow
+def test_a_model_is_profiled_and_planned(tiny_gguf, engines_folder, monkeypatch, tmp_path):
+    texts = tmp_path / "texts.jsonl"
+    lines = [json.dumps({"prompt": f"the cat and hat {i}, the cat and hat"}) for i in range(9)]
+    texts.write_text("\n".join(lines))
+    monkeypatch.setattr(models_planned, "WORKLOAD", str(texts))
+    monkeypatch.setattr(models_planned, "ITEMS", 2)
+    monkeypatch.setattr(models_planned, "NEW_TOKENS", 4)
+    found = models_planned.planned(str(tiny_gguf), lambda _: None)
+    assert found["measured"]["items"] == 2
+    assert found["measured"]["exact_match"] == 1
+    assert found["profile_seconds"] > 0
+    assert found["predicted_price_ratio"] <= 1
 
 
 @pytest.mark.slow

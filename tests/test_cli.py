@@ -85,6 +85,7 @@ BAD = [
     ((*GENERATE, "--plan", "version.json"), "version `9`"),
     ((*GENERATE, "--plan", "other.json"), "for another model"),
     ((*GENERATE, "--plan", "dial.json"), "a number from 0 to 1"),
+    ((*GENERATE, "--cuda-graphs"), "captures steps of `--device cuda`, not of `cpu`"),
     ((*RUN, "absent.jsonl"), "`absent.jsonl` does not exist"),
     ((*RUN, "not_json.jsonl"), "`not_json.jsonl` line 2"),
     ((*RUN, "empty.jsonl"), "holds no lines"),

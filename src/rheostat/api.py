@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from rheostat import catalog
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.load import DTYPES, load_engine, load_live, torch_extra
-from rheostat.errors import WorkloadError
+from rheostat.errors import UserError, WorkloadError
 from rheostat.kernel.plan import Plan
 from rheostat.stages.report_solve import are_solved, write_solve_report
 from rheostat.stages.settings import BASE, plan_of, ready, with_choice
@@ -74,6 +74,7 @@ def load(  # noqa: PLR0913  # what a loaded model depends on
     dtype: str | None = None,
     threads: int | None = None,
     device: str | None = None,
+    cuda_graphs: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Engine:
     """Load a model; the first time it is fetched, converted and measured, and that is cached.
@@ -88,6 +89,7 @@ def load(  # noqa: PLR0913  # what a loaded model depends on
             arithmetic, or `reproducible` for float32 that gives the same tokens in every batch.
         threads: threads of one forward pass; None = the cores that this process may use.
         device: `cpu` (None), `cuda`, `cuda:1` or `mps`; a model in memory runs where it is.
+        cuda_graphs: capture steps of one token a row as CUDA graphs, on `cuda` alone; unmeasured.
         progress: called with a line of text when something takes a while.
 
     Raises:
@@ -95,9 +97,19 @@ def load(  # noqa: PLR0913  # what a loaded model depends on
         UserError: the number format or the thread count is not one, or an extra is missing.
     """
     if not isinstance(model, str | Path):
+        if cuda_graphs:
+            raise UserError(
+                "steps of a model in memory are not captured as CUDA graphs",
+                hint="leave `cuda_graphs` out, or load the model by its name",
+            )
         return load_live(model, tokenizer, dtype=dtype, threads=threads, progress=progress)
     return load_engine(
-        str(model), dtype=dtype or DTYPES[0], threads=threads, device=device, progress=progress
+        str(model),
+        dtype=dtype or DTYPES[0],
+        threads=threads,
+        device=device,
+        cuda_graphs=cuda_graphs,
+        progress=progress,
     )
 
 

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 
+LETS_GO = (
+    "the plan's cache decision lets entries go behind every turn's prompt; a loss that the plan "
+    "states was measured on single answers, not on chats"
+)
+
+
 @final
 class Session:
     """A conversation with one model under one plan.
@@ -57,6 +63,8 @@ class Session:
         settled = Sampling(**sampling)
         plan = ready(with_choice(chosen, settled), model, notice=warn)
         self._start(plan, model, settled)
+        if self.lets_go:
+            warn(LETS_GO)
         if system is not None:
             self.messages.append({"role": "system", "content": system})
 
@@ -78,6 +86,11 @@ class Session:
         """What all turns cost together."""
         self.saved = Cost()
         """What reading the kept prefixes again would have cost beside that."""
+
+    @property
+    def lets_go(self) -> bool:
+        """Whether a cache decision lets go of what was said."""
+        return self._installed.cache is not None
 
     def ask(self, prompt: str, *, on_token: OnToken | None = None) -> Output:
         """Say something and return the answer; a turn that fails or is stopped is forgotten.
@@ -101,6 +114,7 @@ class Session:
 
         Raises:
             OutputError: the file cannot be written.
+            MethodError: a cache decision has let go of a part of it.
         """
         if self._conversation is not None:
             self._conversation.offload(cast("TorchEngine", self.engine), Path(path))

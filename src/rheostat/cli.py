@@ -6,12 +6,13 @@ from __future__ import annotations
 import io
 import shlex
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 import rheostat
-from rheostat import api, catalog, cli_chat, cli_check, cli_heat, cli_solve
+from rheostat import api, catalog, cli_chat, cli_check, cli_heat, cli_lists, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
@@ -22,7 +23,6 @@ from rheostat.engines.licences import accept_licence
 from rheostat.engines.load import DTYPES, load_engine, torch_extra
 from rheostat.errors import PlanError, WorkloadError
 from rheostat.kernel.plan import Plan
-from rheostat.stages.citations import cited
 from rheostat.stages.profile_files import write_profile
 from rheostat.stages.run import run as run_requests
 from rheostat.stages.search_journal import ENDING
@@ -87,6 +87,7 @@ def profile(
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     device: options.Device = None,
+    cuda_graphs: options.CudaGraphs = False,
     seed: options.Seed = 0,
     acceptance: options.Acceptance = False,
     as_json: options.Json = False,
@@ -98,7 +99,12 @@ def profile(
         load_workload(workload, part="calibration", limit=1)  # fails before minutes of measuring
     with console.progress() as say:
         engine = load_engine(
-            model, dtype=dtype or DTYPES[0], threads=threads, device=device, progress=say
+            model,
+            dtype=dtype or DTYPES[0],
+            threads=threads,
+            device=device,
+            cuda_graphs=cuda_graphs,
+            progress=say,
         )
         with torch_extra():
             from rheostat.stages.profile import make_profile
@@ -128,6 +134,7 @@ def plan(
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     device: options.Device = None,
+    cuda_graphs: options.CudaGraphs = False,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     items: options.Items = None,
@@ -140,8 +147,15 @@ def plan(
     with console.progress() as say:
         asked = dtype or DTYPES[0]
         made = api.plan(
-            load_engine(model, dtype=asked, threads=threads, device=device, progress=say)
-            if device
+            load_engine(
+                model,
+                dtype=asked,
+                threads=threads,
+                device=device,
+                cuda_graphs=cuda_graphs,
+                progress=say,
+            )
+            if device or cuda_graphs
             else model,
             workload,
             lossless=lossless,
@@ -179,6 +193,7 @@ def run(
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     device: options.Device = None,
+    cuda_graphs: options.CudaGraphs = False,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -206,25 +221,16 @@ def run(
         particles=particles,
     )
     changes, named = parse_changes(sets or [], params or []), plan_of(plan, dtype=dtype)
-    chosen = changed(named if plan_file is None else _other_plan(plan, plan_file), changes)
+    chosen = changed(_other_plan(plan, plan_file) if plan_file else named, changes)
     with console.progress() as say:
-        own = dtype or chosen.dtype
-        engine = load_engine(named.model, dtype=own, threads=threads, device=device, progress=say)
+        load = partial(load_engine, named.model, dtype=dtype or chosen.dtype, threads=threads)
+        engine = load(device=device, cuda_graphs=cuda_graphs, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
         if shadow is not None:
             console.note(watch(chosen, shadow, settled).expectation())
-        summary = run_requests(
-            chosen,
-            requests,
-            out,
-            sampling=settled,
-            engine=engine,
-            batch=batch,
-            label=label,
-            shadow=shadow,
-            progress=say,
-        )
+        answer = partial(run_requests, chosen, requests, out, sampling=settled, engine=engine)
+        summary = answer(batch=batch, label=label, shadow=shadow, progress=say)
     console.result(summary, tables.run_lines(summary), as_json=as_json)
 
 
@@ -242,6 +248,7 @@ def generate(
     dtype: options.Dtype = None,
     threads: options.Threads = None,
     device: options.Device = None,
+    cuda_graphs: options.CudaGraphs = False,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -277,7 +284,8 @@ def generate(
     chosen = changed(base if plan_file is None else read_plan(plan_file), changes)
     with console.progress() as say:
         own = dtype or chosen.dtype
-        engine = load_engine(model, dtype=own, threads=threads, device=device, progress=say)
+        load = partial(load_engine, model, dtype=own, threads=threads, device=device)
+        engine = load(cuda_graphs=cuda_graphs, progress=say)
         chosen = with_choice(chosen, settled, named=changes.dials)
         chosen = ready(chosen, engine, notice=console.note)
     if heat:
@@ -325,26 +333,7 @@ def report(
     console.result(summary, tables.report_lines(summary), as_json=as_json)
 
 
-@app.command()
-@guarded
-def methods(as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """List the methods: what each decides, whether it is exact, whether it is proven."""
-    console.result({"methods": api.list_methods()}, [tables.methods_table()], as_json=as_json)
-
-
-@app.command()
-@guarded
-def cite(
-    named: options.Cited = None, as_json: options.Json = False, debug: options.Debug = False
-) -> None:
-    """Print BibTeX of the papers behind a plan or methods; of all methods without a name."""
-    found = cited(named or [])
-    if found.without:
-        console.note(f"no paper to cite: {', '.join(found.without)}")
-    if not (found.entries or found.without):
-        console.note("the plan has no methods: there is nothing to cite")
-    data = {"entries": list(found.entries), "without": list(found.without)}
-    console.result(data, ["\n\n".join(found.entries)] if found.entries else [], as_json=as_json)
+cli_lists.add_to(app)
 
 
 @app.command()

@@ -6,12 +6,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rheostat import cli_console as console
+from rheostat.api_session import LETS_GO
 from rheostat.errors import UserError, WorkloadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rheostat.api_session import Session
+    from rheostat.kernel.trace import Trace
 
 PROMPT = "> "
 
@@ -20,6 +22,8 @@ def talk(session: Session, first: str | None, *, as_json: bool) -> None:
     """Answer the first message, if there is one, and then line after line until the input ends."""
     show = None if as_json else lambda _, piece: console.write(piece)
     turns: list[dict[str, Any]] = []
+    if session.lets_go:
+        console.note(LETS_GO)
     for line in _lines(first):
         try:
             output = session.ask(line, on_token=show)
@@ -28,10 +32,11 @@ def talk(session: Session, first: str | None, *, as_json: bool) -> None:
                 raise
             console.note(f"{error.message}\n\nhint: {error.hint}")
             continue
-        turns.append(output.to_json() | {"reused": output.trace.reused})
+        trace = output.trace
+        turns.append(output.to_json() | {"reused": trace.reused, "saved_price": trace.saved})
         if not as_json:
             console.write("\n")
-        console.note(_read(output.cost.prompt_tokens, output.trace.reused))
+        console.note(_read(output.cost.prompt_tokens, trace))
     if not turns:
         raise WorkloadError("nothing was said", hint="write a line, or give a PROMPT")
     saved, cost = session.saved, session.cost
@@ -71,5 +76,6 @@ def _lines(first: str | None) -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def _read(read: int, kept: int) -> str:
-    return f"[{read} prompt tokens read, {kept} kept from before]"
+def _read(read: int, trace: Trace) -> str:
+    saves = f", which saves {trace.saved:.2f} s" if trace.saved else ""
+    return f"[{read} prompt tokens read, {trace.reused} kept from before{saves}]"

@@ -75,6 +75,9 @@ Device = Annotated[
     str | None,
     typer.Option("--device", help="cpu, cuda or mps, of the torch engine. [default: cpu]"),
 ]
+CudaGraphs = Annotated[
+    bool, typer.Option("--cuda-graphs", help="Capture steps of one token a row; --device cuda.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")]
 Items = Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,7 @@ import rheostat
 from engines.hf_models import VOCABULARY, fast_tokenizer, made, write_tokenizer
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_hosted import Hosted
+from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed
 from rheostat.errors import MethodError, ModelError, UserError
 from rheostat.kernel.plan import Plan, Setting
@@ -346,3 +349,67 @@ def test_a_state_that_cannot_be_cut_back_is_said():
     module = made("MambaConfig", {**SHARED, **config}, seed=1)
     with pytest.raises(ModelError, match="keeps a state that is no cache"):
         Hosted(module, "mamba")
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN.keys() - {"phi"}))  # whose head adds a bias
+@pytest.mark.parametrize("forms", [{"quick_rows": 1 << 30}, {"half_rows": 4}])
+def test_choices_from_a_head_of_few_bits_are_the_whole_heads(hosted, name, forms):
+    decoder, module = hosted(name)
+    decoder.lay_out(Forms(**forms))
+    assert decoder._head is not None
+    expected = theirs(module, TEXT).argmax(dim=-1)
+    cache = cache_of(decoder)
+    for part in (TEXT[:3], TEXT[3:4], TEXT[4:40], TEXT[40:]):
+        feed = Feed(cache, part, 0)
+        passed = decoder.forward([feed], full(decoder), logit_rows=None, choices=True)
+        at = cache.length - len(part)
+        assert torch.equal(passed.logits, expected[at : cache.length])
+    assert torch.equal(theirs(module, TEXT).argmax(dim=-1), expected)
+
+
+def test_logits_that_are_more_than_the_heads_product_are_taken_whole():
+    config = {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "intermediate_size": 96,
+        "logit_scale": 0.5,
+    }
+    module = made("CohereConfig", {**SHARED, **config}, seed=3)
+    decoder = Hosted(module, "cohere")
+    decoder.lay_out(Forms(quick_rows=8))
+    assert read(decoder, TEXT, choices=True).tolist() == theirs(module, TEXT).argmax(-1).tolist()
+
+
+def test_a_row_that_has_ended_is_not_held_on_to(hosted):
+    decoder, _ = hosted("gpt2")
+    cache = cache_of(decoder)
+    read(decoder, TEXT[:5], cache)
+    gone = weakref.ref(cache)
+    del cache
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("form", ["transposed", "packed"])
+def test_matrices_in_another_layout_give_the_modules_own_logits(hosted, name, form):
+    decoder, module = hosted(name)
+    decoder.lay_out(Forms(narrow=form, narrow_rows=2))
+    before = theirs(module, TEXT)
+    cache = cache_of(decoder)
+    found = [read(decoder, part, cache) for part in (TEXT[:30], TEXT[30:31], TEXT[31:33])]
+    assert torch.cat(found) == pytest.approx(before[:33], abs=1e-4)
+    assert torch.equal(theirs(module, TEXT), before)
+    assert not [m for m in module.modules() if "forward" in vars(m)]
+
+
+def test_without_room_for_a_second_layout_there_is_one(hosted, monkeypatch):
+    from rheostat.engines import hosted_matrices
+
+    decoder, _ = hosted("opt")
+    for free, laid_out in ((0, 0), (None, 6 * LAYERS)):
+        monkeypatch.setattr(hosted_matrices, "free_bytes", lambda free=free: free)
+        decoder.lay_out(Forms(narrow="transposed"))
+        assert len(decoder._matrices._forwards) == laid_out

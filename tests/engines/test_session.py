@@ -18,9 +18,13 @@ from engines.torch_rig import ToyDrafter, engine_of
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_kept import Conversation
 from rheostat.engines.weights_cache import load_weights
-from rheostat.errors import ModelError, WorkloadError
+from rheostat.errors import MethodError, ModelError, WorkloadError
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Depth, Installed, Layout
+from rheostat.methods.cache.ems import Ems
+from rheostat.methods.cache.kv_direct import KvDirect
+from rheostat.methods.cache.sink_window import SinkWindow
+from rheostat.methods.cache.snapkv import SnapKv
 
 SHORT = Sampling(max_new_tokens=3)
 GUESS = ToyDrafter(lambda tokens, limit: tokens[-3:][:limit])
@@ -213,6 +217,7 @@ def test_the_command_talks_line_by_line_and_a_killed_one_leaves_nothing(
     data = json.loads(out)
     assert [turn["reused"] > 0 for turn in data["turns"]] == [False, True]
     assert data["saved"]["prompt_tokens"] == data["turns"][1]["reused"]
+    assert data["saved"]["price"] == data["turns"][1]["saved_price"] > 0
     assert "prompt tokens read" in err
     killed = chat(tiny_gguf, tmp_path, "hello")
     killed.stdout.read(1)  # it is answering, or waits for the next line
@@ -222,3 +227,65 @@ def test_the_command_talks_line_by_line_and_a_killed_one_leaves_nothing(
     refused = chat(tiny_gguf, tmp_path, "--raw")
     _, err = refused.communicate("", timeout=60)
     assert (refused.returncode, "`--raw` is of a single answer" in err) == (2, True)
+
+
+WHOLE = SinkWindow(window=500, every=8)
+DECISIONS = {
+    "sink_window": SinkWindow(window=4, every=8).at(0.6, {}, None),
+    "ems": Ems(window=4, every=8).at(0.6, {}, None),
+    "snapkv": SnapKv(window=4, every=8).at(0.6, {}, None),
+}
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_a_cache_decision_lets_go_behind_every_turns_prompt_and_nothing_is_read_again(engine, name):
+    installed = Installed(cache=DECISIONS[name])
+    conversation, messages, said_so_far = Conversation(), [], 0
+    for text in ("the cat and the hat or a planet", "is it a star or the hat in the cat", "a"):
+        messages.append({"role": "user", "content": text})
+        before = sum(engine.read)
+        output = engine.turn(conversation, messages, SHORT, installed=installed)
+        cache = conversation.cache
+        assert sum(engine.read) - before == output.cost.prompt_tokens + output.cost.calls - 1
+        assert output.trace.reused == max(said_so_far, 0)
+        said_so_far = min(cache.length, len(conversation.ids))
+        assert cache.settled > 0
+        assert cache.entries < cache.length
+        messages.append({"role": "assistant", "content": output.text})
+
+
+@pytest.mark.parametrize("plan", [WHOLE.at(0.5, {}, None), KvDirect(window=3, every=8)])
+def test_a_decision_that_loses_nothing_changes_no_answer(engine, plan):
+    if isinstance(plan, KvDirect):
+        plan = plan.at(1.0, {}, engine.shape)
+    one, other, messages = Conversation(), Conversation(), []
+    for text in ("the cat and the hat", "is it a star", "or a planet and the cat"):
+        messages.append({"role": "user", "content": text})
+        made = [
+            engine.turn(one, messages, SHORT, installed=Installed(cache=plan)),
+            engine.turn(other, messages, SHORT, installed=Installed()),
+        ]
+        assert made[0].token_ids == made[1].token_ids
+        messages.append({"role": "assistant", "content": made[0].text})
+
+
+def test_a_history_that_changed_behind_what_was_let_go_is_read_anew(engine):
+    installed = Installed(cache=DECISIONS["sink_window"])
+    conversation = Conversation()
+    first = engine.turn(conversation, said("the cat and the hat"), SHORT, installed=installed)
+    other = said("a planet or a star", first.text, "and")
+    changed = engine.turn(conversation, other, SHORT, installed=installed)
+    assert changed.trace.reused == 0
+    fresh = engine.turn(Conversation(), other, SHORT, installed=installed)
+    assert changed.token_ids == fresh.token_ids
+    plain = engine.turn(conversation, other, SHORT, installed=Installed())
+    assert plain.trace.reused == 0  # another decision's cache is given up
+
+
+def test_a_chat_under_a_cache_decision_says_so_and_stays_in_memory(engine, tmp_path):
+    plan = Plan(model=engine.model, methods=(Setting(name="sink_window", dial=0.5),))
+    with pytest.warns(UserWarning, match="measured on single answers"):
+        session = rheostat.Session(plan, engine=engine, max_new_tokens=2)
+    session.ask("the cat")
+    with pytest.raises(MethodError, match="stays in memory"):
+        session.offload(tmp_path / "chat")

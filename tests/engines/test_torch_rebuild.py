@@ -79,6 +79,41 @@ def test_under_reproducible_numerics_not_a_bit_differs(fixed):
         assert torch.equal(cache.held(slot, 0), kept.held(slot, 0))
 
 
+def all_held(engine, cache):
+    return [cache.held(slot, 0).clone() for slot in range(engine.shape.layers)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [1, 5])
+def test_what_is_let_go_and_rebuilt_is_what_was_held_bit_by_bit(tiny_loaded, dtype, width):
+    engine = engine_of(tiny_loaded, dtype=dtype)
+    made = Compaction(engine.llama, engine.prices(), None, None, NONE)
+    cache = made.cache(full(engine.llama).layout, prompt=37, capacity=0)
+    step(engine, cache, TEXT[:37])
+    let_go = set()
+    for at in range(37, 67, width):
+        before = all_held(engine, cache)
+        settle(made, cache)
+        let_go.add(cache.rebuilt)
+        assert all(map(torch.equal, before, all_held(engine, cache)))
+        step(engine, cache, TEXT[at : at + width])
+    assert len(let_go) > 1
+
+
+def test_branches_of_a_draft_are_held_as_they_will_be_rebuilt(engine):
+    made, cache = running(engine, TEXT[:40])
+    tree = Feed(cache, [7, 8, 9, 11, 12], 0, (-1, 0, 1, 0, 3))
+    engine.llama.forward([tree], full(engine.llama), logit_rows=None)
+    cache.keep(5, [0, 3, 4])
+    before = all_held(engine, cache)
+    for token in TEXT[43:50]:
+        step(engine, cache, [token])
+    settle(made, cache)
+    assert cache.rebuilt > 43
+    for held, slot in zip(before, range(engine.shape.layers), strict=True):
+        assert torch.equal(cache.held(slot, 0)[:43], held)
+
+
 def test_what_is_rebuilt_does_not_depend_on_what_is_rebuilt_with_it(engine):
     _, cache = running(engine, TEXT[:70])
     few, many = (cache.rebuild(1, cache.residuals.first(1, n)) for n in (9, 67))

@@ -154,6 +154,10 @@ def test_a_run_tells_what_was_saved_and_a_resumed_one_says_the_same(engine, tmp_
     assert (whole["shared"]["tokens"], whole["shared"]["reused"]) == (n, 3)
     assert whole["shared"]["saved"]["prompt_tokens"] == 3 * n
     assert whole["shared"]["saved"]["price"] > whole["cost"]["price"] / 2
+    lines = (tmp_path / "whole" / "trace.jsonl").read_text().splitlines()
+    told = [json.loads(line)["saved"] for line in lines]
+    assert sum(told) == pytest.approx(whole["shared"]["saved"]["price"])
+    assert sum(price > 0 for price in told) == 3
 
     passed, left = engine.passed, [12]
 

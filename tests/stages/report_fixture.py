@@ -51,6 +51,8 @@ class Kind:
     """Requests whose answer differs from the middle on."""
     drafts: bool = False
     skipped: int = 0
+    kept: int = 0
+    """Prompt tokens that every request but the first did not read."""
     count: int = 12
     finished: int | None = None
     digest: str = "sha256:90aa"
@@ -217,6 +219,8 @@ def _trace(line: dict[str, Any], at: int, kind: Kind) -> dict[str, Any]:
         "accepted": proposed // 2,
         "lengths": lengths,
         "mlp_skipped": kind.skipped * new // 10,
+        "reused": kind.kept if at else 0,
+        "saved": kind.kept / 512 if at else 0.0,
         "seconds_deciding": 0.001,
     }
 

@@ -154,6 +154,14 @@ def test_a_lossy_run_states_its_loss_and_its_differences(tmp_path: Path) -> None
     assert page.count("<mark") == 2, "in the base's text and in the run's"
 
 
+def test_what_kept_prefixes_saved_stands_beside_what_was_read(tmp_path: Path) -> None:
+    summary, page = report(tmp_path, BASE, replace(LOSSLESS, kept=128))
+    base, own = summary["runs"]
+    assert (base["reused_tokens"], base["saved_price"]) == (0, 0)
+    assert (own["reused_tokens"], own["saved_price"]) == (11 * 128, 11 * 0.25)
+    assert page.count("saves 2.75 s") == 1
+
+
 def test_a_base_alone_is_not_compared(tmp_path: Path) -> None:
     summary, page = report(tmp_path, BASE)
     assert "there is no other run to compare with" in summary["headline"]

@@ -1,7 +1,8 @@
 """Suite `models`: every shape against `transformers`, same weights, format and one thread.
 
 Gemma-3-270M answers twenty prompts as `transformers` does, counted; it, and a random model of every
-shape, are timed side by side. Random models write nonsense, which takes as long as sense.
+shape, are timed side by side. Random models write nonsense, which takes as long as sense. In the
+end Gemma is profiled and planned.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rheostat.bench.models_planned import planned
 from rheostat.bench.models_shapes import SHAPES, byte_tokenizer, random_module
 from rheostat.bench.peer import Transformers
 from rheostat.bench.result import envelope, spread
@@ -67,7 +69,10 @@ def bench_models(say: Callable[[str], None], journal: Journal) -> dict[str, Any]
         for dtype in FORMATS:
             say(f"a random {name} in {dtype}")
             cells.append(journal.part(f"{name}, {dtype}", partial(_random, name, dtype)))
-    return result | {"threads": 1, "new_tokens": NEW_TOKENS, "identity": counted, "cells": cells}
+    say(f"a profile and a plan of {REAL}")
+    plan = journal.part(f"{REAL}, planned", partial(planned, REAL, say))
+    told = {"identity": counted, "planned": plan, "cells": cells}
+    return result | {"threads": 1, "new_tokens": NEW_TOKENS} | told
 
 
 def _real(dtype: str, say: Callable[[str], None]) -> dict[str, Any]:

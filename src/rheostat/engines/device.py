@@ -31,6 +31,20 @@ def checked_device(name: str | None) -> torch.device:
     return torch.device(name or "cpu")
 
 
+def check_graphs(device: str | None, dtype: str) -> None:
+    """Raise `UserError` where a step cannot be captured as a CUDA graph."""
+    if (device or "cpu").partition(":")[0] != "cuda":
+        raise UserError(
+            f"`--cuda-graphs` captures steps of `--device cuda`, not of `{device or 'cpu'}`",
+            hint="leave it out, or run with `--device cuda`",
+        )
+    if dtype == "reproducible":
+        raise UserError(
+            "`--cuda-graphs` has no step for `--dtype reproducible`, which attends token by token",
+            hint="leave one of the two out",
+        )
+
+
 def _check_cuda(index: int) -> None:
     if torch.version.cuda is None and torch.version.hip is None:
         raise UserError(

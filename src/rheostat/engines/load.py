@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rheostat.engines.scripted import load_scripted
@@ -27,12 +28,13 @@ _PACKAGES = {
 """Packages of the extras, which are called like what they are for."""
 
 
-def load_engine(
+def load_engine(  # noqa: PLR0913  # what a loaded model depends on
     name: str,
     *,
     dtype: str = "float32",
     threads: int | None = None,
     device: str | None = None,
+    cuda_graphs: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Engine:
     """Load a model by name or path.
@@ -47,6 +49,7 @@ def load_engine(
             scripted engine float64, whatever is asked.
         threads: threads of one forward pass; None = the cores this process may use.
         device: `cpu` (None), `cuda`, `cuda:1` or `mps`; for models in this process alone.
+        cuda_graphs: capture steps of one token a row as CUDA graphs, on `cuda` alone.
         progress: called with a line of text when something takes a while.
 
     Raises:
@@ -56,6 +59,10 @@ def load_engine(
     if not name.strip():
         raise ModelError("the model's name is empty", hint="give a name such as `smollm2`")
     prefix, colon, rest = name.partition(":")
+    if cuda_graphs:
+        with torch_extra():
+            from rheostat.engines.device import check_graphs
+        check_graphs(device, dtype)
     if device is not None and colon and prefix in ("scripted", "llamacpp", "http", "https"):
         raise UserError(
             f"`--device` is for models on the `torch` engine, and `{name}` is not one",
@@ -78,7 +85,8 @@ def load_engine(
         with _extra("endpoint"):
             from rheostat.engines.endpoint_engine import load_endpoint
         return load_endpoint(name)
-    return _load_torch(name, dtype, threads, device, progress)
+    load = partial(_load_torch, name, threads=threads, device=device, progress=progress)
+    return load(dtype=dtype, cuda_graphs=cuda_graphs)
 
 
 def load_live(
@@ -126,11 +134,13 @@ def _check_dtype(dtype: str) -> None:
         )
 
 
-def _load_torch(
+def _load_torch(  # noqa: PLR0913  # what a loaded model depends on
     name: str,
+    *,
     dtype: str,
     threads: int | None,
     device: str | None,
+    cuda_graphs: bool,
     progress: Callable[[str], None] | None,
 ) -> Engine:
     if progress is not None:
@@ -139,8 +149,20 @@ def _load_torch(
         from rheostat.engines.hf_config import UnsupportedShapeError
         from rheostat.engines.torch_load import load_torch
     try:
-        return load_torch(name, dtype=dtype, threads=threads, device=device, progress=progress)
+        return load_torch(
+            name,
+            dtype=dtype,
+            threads=threads,
+            device=device,
+            cuda_graphs=cuda_graphs,
+            progress=progress,
+        )
     except UnsupportedShapeError as error:
+        if cuda_graphs:
+            raise UserError(
+                f"{error.message}: it runs on its own module, whose steps are not captured",
+                hint="leave `--cuda-graphs` out",
+            ) from error
         try:
             from rheostat.engines.load_hosted import load_hosted
         except ModuleNotFoundError as missing:

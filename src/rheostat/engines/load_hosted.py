@@ -32,7 +32,7 @@ from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_hosted import Hosted
 from rheostat.engines.torch_load import check_format, lean_engine
-from rheostat.engines.torch_matrix import Forms
+from rheostat.engines.torch_matrix import candidates
 from rheostat.engines.torch_measured import Known, keep_known, measurements_path, read_known
 from rheostat.engines.torch_prices import measured_prices, measured_while_busy
 from rheostat.engines.weights_cache import LoadedModel
@@ -124,7 +124,8 @@ def load_live(
     """Return an engine for a model of `transformers` that is in memory.
 
     Args:
-        model: a causal language model; it is put into evaluation mode.
+        model: a causal language model; it is put into evaluation mode, and its weights must not
+            change afterwards.
         tokenizer: its fast tokenizer.
         dtype: `float32`, `bfloat16`, `layercast` or `reproducible`; None = the model's own. A
             model that runs on its own module keeps its own.
@@ -173,10 +174,12 @@ def load_live(
 
 def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: Say) -> TorchEngine:
     hosted, dtype = Hosted(module, name), _NAMES[module.dtype]
-    path = measurements_path(digest, f"{dtype}, hosted", module.device)
-    known = read_known(path, {"plain"})
+    path = measurements_path(digest, f"{dtype}, hosted, laid out", module.device)
+    known = read_known(path, candidates(module.dtype))
+    if known is not None:
+        hosted.lay_out(known.forms)
     if known is None or measured_while_busy(hosted, known.prices):
-        known = Known(Forms(), measured_prices(hosted, progress=progress))
+        known = Known(hosted.lay_out(None), measured_prices(hosted, progress=progress))
         keep_known(path, known, progress)
     model = _HostedModel(name=name, digest=digest, shape=hosted.shape, words=words)
     tokenizer = Tokenizer(

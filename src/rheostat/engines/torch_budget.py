@@ -74,12 +74,13 @@ class Budget:
     compacting: Callable[[int, int, int], float] = lambda prompt, new, passes: 0.0
     """Bound on the price of what is done to a row's cache: (prompt, new tokens, passes)."""
 
-    def grant(self, name: str, *, prompt: int, wanted: int, first: int = 0) -> Grant:
+    def grant(self, name: str, *, prompt: int, wanted: int, first: int = 0, kept: int = 0) -> Grant:
         """Reserve what the budget still holds of the wanted new tokens.
 
         Args:
             name: the request's.
             prompt: tokens to read.
+            kept: tokens before them that are held.
             wanted: new tokens.
             first: of the prompt, tokens that passes of their own may read.
         """
@@ -105,7 +106,7 @@ class Budget:
             prompt_tokens=prompt,
             new_tokens=new,
             calls=reading + new - 1 + self._draft_calls(prompt, new),
-            price=self._most_price(ledger, parts, new),
+            price=self._most_price(ledger, parts, new, kept),
         )
         elapsed = ledger.root.spent.seconds
         answer = ledger.try_reserve(bound, elapsed=elapsed, note=f"request {name}")
@@ -121,13 +122,14 @@ class Budget:
         """Return the tokens of the passes that read so many."""
         return [min(self.chunk, tokens - at) for at in range(0, tokens, self.chunk)]
 
-    def _most_price(self, ledger: Ledger, parts: Sequence[int], new: int) -> float:
+    def _most_price(self, ledger: Ledger, parts: Sequence[int], new: int, kept: int) -> float:
         """Bound the price where a cap counts it: a token a step, with every draft in vain."""
         if math.isinf(ledger.remaining("price")):
             return 0.0
         prompt = sum(parts)
         passes = new + self._draft_calls(prompt, new)
-        reading = sum(self.most_seconds(n) for n in parts) + self.compacting(prompt, new, passes)
+        compacting = self.compacting(kept + prompt, new, passes)
+        reading = sum(self.most_seconds(n) for n in parts) + compacting
         if self.drafting is not None:
             return reading + self.drafting.price(prompt, new)
         steps = range(1, new) if self.drafts else [1] * (new - 1)

@@ -71,6 +71,7 @@ class RowCache:
         self._prefix: tuple[_Shared | CodedPart, ...] = ()
         self._own = self._empty(max(capacity, 1))
         self._own_length = 0
+        self._lent: torch.Tensor | None = None
         self._gone = 0
         self._bias: torch.Tensor | None = None
         self.borders: Borders | None = None
@@ -115,6 +116,9 @@ class RowCache:
         needed = self._own_length + n
         if needed > self._own.shape[1]:
             grown = self._empty(max(needed, 2 * self._own.shape[1]))
+            more = grown.shape[1] - self._own.shape[1]
+            if self._bias is not None:
+                self._bias = torch.nn.functional.pad(self._bias, (0, more))
             grown[:, : self._own.shape[1]] = self._own  # what was written ahead as well
             self._own = grown
 
@@ -150,6 +154,33 @@ class RowCache:
         tokens.
         """
         return None if self._prefix or self.borders else self._own
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that fit into the row's own buffer."""
+        return self._own.shape[1]
+
+    def lies_in(self, buffer: torch.Tensor) -> bool:
+        """Return whether the row's tokens are in a buffer that it was lent."""
+        return self._own is buffer
+
+    def move_into(self, buffer: torch.Tensor) -> None:
+        """Hold the tokens in a lent buffer [slots, capacity, 2, kv_heads, head_size], zeros behind.
+
+        The row gives it up by itself when it outgrows it, or shares what it holds.
+        """
+        n = self._own_length
+        buffer[:, :n] = self._own[:, :n]
+        buffer[:, n:] = 0
+        self._own = self._lent = buffer
+
+    def move_out(self) -> None:
+        """Give a lent buffer back: hold the tokens in one of the row's own."""
+        if self._own is self._lent:
+            own = self._empty(self.capacity)
+            own[:, : self._own_length] = self._own[:, : self._own_length]
+            self._own = own
+        self._lent = None
 
     def advance(self, n: int) -> None:
         """Count n tokens that were written into every slot."""
@@ -200,6 +231,7 @@ class RowCache:
 
         What this row held becomes a shared, never again written part of both rows.
         """
+        self.move_out()
         if self._own_length:
             self._prefix = (*self._prefix, _Shared(self._own, self._own_length))
             self._own = self._empty(capacity)

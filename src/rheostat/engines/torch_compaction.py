@@ -77,6 +77,11 @@ class Compaction:
             cache.queries = Queries(llama.shape, slots, room=eviction.every, dtype=llama.dtype)
         return cache
 
+    def go_on(self, cache: RowCache, *, prompt: int) -> None:
+        """Let a row that was read up to a border or behind it go on with a longer prompt."""
+        if self._every is not None:
+            cache.borders = Borders(prompt, self._every)
+
     def _keep_residuals(self, cache: RowCache, layout: Layout, prompt: int) -> None:
         llama = self._llama
         layers = tuple(layer for layer, kept in enumerate(layout.attention) if kept)
@@ -94,18 +99,17 @@ class Compaction:
             prompt: tokens before the first border.
             tokens: tokens of the whole text.
             chunk: most tokens of a pass.
-            start: tokens that are held already; there are none under a decision.
+            start: tokens that are held already.
         """
         if self._every is None:
             return [(at, min(at + chunk, tokens)) for at in range(start, tokens, chunk)]
-        assert start == 0
         # the last pass over the prompt is a full one, so that the newest tokens are in it
         first = min(prompt, tokens)
-        ends = [*range(first, 0, -chunk)][::-1]
+        ends = [*range(first, start, -chunk)][::-1]
         for border in (*range(prompt + self._every, tokens, self._every), tokens):
-            last = ends[-1] if ends else 0
+            last = ends[-1] if ends else start
             ends += [*range(last + chunk, border, chunk), border] if border > last else []
-        return list(zip([0, *ends], ends, strict=False))
+        return list(zip([start, *ends], ends, strict=False))
 
     @torch.inference_mode()
     def settle(
@@ -129,17 +133,23 @@ class Compaction:
             if due or (eviction and reading):
                 trace.seconds_deciding += time.perf_counter() - start
 
-    def most_seconds(self, prompt: int, new: int, passes: int, *, slots: int) -> float:
+    def most_seconds(
+        self, prompt: int, new: int, passes: int, *, slots: int, drafts: bool
+    ) -> float:
         """Bound the price of what is done to a row's cache beside its passes.
 
         Args:
             prompt, new: tokens of the row.
             passes: those after the prompt, drafting ones included.
             slots: attentions that exist.
+            drafts: whether a pass after the prompt may read several tokens.
         """
         shape, tokens = self._llama.shape, prompt + new
         if self._checkpoints is not None:
-            return passes * rebuilding(shape, tokens, slots) * self._rate
+            # a block each for branches of the same place, and twice the prompt's for its passes
+            written = min(new, self._checkpoints.every) if drafts else 1
+            each = rebuilding(shape, tokens, slots) + written * rebuilding(shape, 1, slots)
+            return (passes * each + 2 * rebuilding(shape, prompt, slots)) * self._rate
         if self._eviction is None:
             return 0.0
         borders = 1 + new // self._eviction.every

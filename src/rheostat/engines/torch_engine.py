@@ -16,6 +16,7 @@ from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_draft_model import check_drafts_for
 from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.engines.torch_generate import CHUNK, Run
+from rheostat.engines.torch_graphed import Graphed
 from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_particles import particle_outputs
@@ -81,6 +82,8 @@ class TorchEngine:
     @property
     def llama(self) -> Llama:
         """The lean loop over the weights; raise `MethodError` where another module runs them."""
+        if isinstance(self.decoder, Graphed):
+            return self.decoder.llama
         if not isinstance(self.decoder, Llama):
             raise MethodError(f"`{self.model}` runs on a module of its own, not on the lean loop")
         return self.decoder
@@ -214,7 +217,7 @@ class TorchEngine:
 
         Raises:
             WorkloadError: the conversation does not fit the context.
-            MethodError: particles are asked for, which are of one answer, or a cache decision.
+            MethodError: particles are asked for, which are of one answer, or another format.
         """
         if sampling.particles:
             raise MethodError("a conversation draws one answer a turn: take the particles off")
@@ -223,15 +226,10 @@ class TorchEngine:
                 "a conversation is held in the model's own number format",
                 hint="take `precision` out of the plan, or load the model in that format",
             )
-        if installed.cache is not None:
-            raise MethodError(
-                "a conversation goes on from its whole cache",
-                hint="take the methods of the seam `cache` out of the plan, as in `--set NAME=off`",
-            )
         run = Run(self, sampling, installed, ledger, on_token)
         prompt = conversation.prompt(self, messages)
         request = Request(id=str(len(messages)), messages=tuple(messages))
-        run.held[request.id] = prompt, conversation.held(self, prompt, run.depth)
+        run.held[request.id] = prompt, conversation.held(run, prompt)
         (output,) = run.outputs([request])
         conversation.keep(self, messages, prompt, output)
         return output
@@ -358,8 +356,8 @@ class TorchEngine:
                     attention_tokens=attentions * n,
                     mlp_tokens=runs,
                     head_tokens=len(indices),
-                    scores=attentions * pairs,
-                    keys_read=attentions * keys,
+                    scores=attentions * max(pairs, passed.entries),
+                    keys_read=attentions * max(keys, passed.entries),
                     weight_bytes=(weight_bytes + 4 * again) * share,
                     others=others * share,
                     calls=1,
@@ -367,7 +365,7 @@ class TorchEngine:
                 )
             )
             if feed.cache.rebuild:
-                work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
+                work.add(feed.cache.rebuild.work(feed, attentions))
             trace.mlp_skipped += mlps * n - runs
         check_numbers(logits := passed.logits.cpu())  # the one transfer of a pass
         return logits

@@ -14,6 +14,7 @@ from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_draft import ModelDrafts, laws_of
 from rheostat.engines.torch_draft_forward import Draft
 from rheostat.engines.torch_draft_prices import drafting_seconds, most_drafting
+from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
@@ -57,6 +58,7 @@ class Run:
         self.engine = engine
         self.sampling = sampling
         self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
+        self.decided = installed.cache
         self.compaction = engine.compaction(installed)
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
@@ -79,7 +81,11 @@ class Run:
             drafts=installed.draft is not None,
             most_seconds=most_seconds(prices, shape, layout),
             drafting=drafting,
-            compacting=partial(self.compaction.most_seconds, slots=sum(layout.attention)),
+            compacting=partial(
+                self.compaction.most_seconds,
+                slots=sum(layout.attention),
+                drafts=installed.draft is not None or installed.models is not None,
+            ),
         )
 
     def outputs(self, requests: Sequence[Request]) -> Iterator[Output]:
@@ -118,6 +124,7 @@ class Run:
         grant = self.budget.grant(
             request.id,
             prompt=len(prompt) - kept,
+            kept=kept,
             wanted=min(wanted, fits),
             first=len(shared.ids) if shared and not kept and shared.begins(prompt) else 0,
         )
@@ -335,6 +342,8 @@ class Run:
         if row.reservation is not None:
             row.reservation.settle(cost)
         row.trace.cache_bytes = row.cache.bytes
+        if kept := row.trace.reused:
+            row.trace.saved = reading_cost(self.engine, self.depth, kept, CHUNK).price
         return row.output(cost)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -18,7 +19,11 @@ import torch
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
+from rheostat.engines.device import CPU
+from rheostat.engines.hosted_head import found_head
 from rheostat.engines.hosted_layers import HostedLayers, found_layers
+from rheostat.engines.hosted_matrices import HostedMatrices
+from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed, Passed
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.engines.torch_tree import tree_mask
@@ -66,7 +71,10 @@ class Hosted:
         self._places = "position_ids" in takes
         self._picks = "logits_to_keep" in takes
         self._asked: list[int] | None = []
+        self._rows: dict[Layout, Cache] = {}
+        self._reading = _Reading(self._asked)
         self._layers: HostedLayers | None = None
+        self._matrices = HostedMatrices(module, module.get_output_embeddings())
         self.shape = self._seen_shape()
         self._tokens = [97 * (i + 1) % self.shape.vocabulary for i in range(TRIED)]
         self._check_cut()
@@ -74,6 +82,8 @@ class Hosted:
             module, self.shape.layers, lambda: self._tried(self._tokens), self._asked
         )
         self._asked = None  # what asks for the cache is known now
+        self._reading.asked = None
+        self._head = found_head(module, lambda: self._tried(self._tokens))
         self.branches = self._branches()
 
     @property
@@ -104,22 +114,48 @@ class Hosted:
         (feed,) = feeds
         assert depth.policy is None  # it is not offered
         n, layout = len(feed.tokens), depth.layout
+        head = self._head if choices else None
+        if head is not None and not head.takes(n if logit_rows is None else len(logit_rows)):
+            head = None
         feed.cache.make_room(feed.ahead + n)
+        seen: list[torch.Tensor] = []
         with ExitStack() as stack:
+            stack.enter_context(self._matrices.within(n))
             if self._layers is not None:
                 stack.enter_context(self._layers.within(layout))
                 if resume is not None:
                     stack.enter_context(self._layers.entered(resume.layer, resume.stream))
                 if observer is not None:
                     stack.enter_context(self._layers.watched(observer))
-            logits = self._logits(feed, layout, logit_rows)
+            if head is not None:
+                seen = stack.enter_context(head.caught())
+            logits = self._logits(feed, layout, logit_rows, seen)
         feed.cache.advance(n)
-        first = resume.layer if resume else 0
+        first, again = resume.layer if resume else 0, 0
         mlps = sum(layout.within(first, self.shape.layers).mlp)
-        if choices:
+        if head is not None:
+            logits, again = head.choices(logits)
+        elif choices:
             best = logits.max(dim=-1)
             logits = torch.where(best.values.isfinite(), best.indices, -1)
-        return Passed(logits, np.full(n, sum(layout.mlp), dtype=np.int64), (n,) * mlps)
+        return Passed(logits, np.full(n, sum(layout.mlp), dtype=np.int64), (n,) * mlps, again)
+
+    def lay_out(self, forms: Forms | None) -> Forms:
+        """Lay matrices and head out once more in these forms; None = the fastest, timed here.
+
+        On a device there is one layout.
+        """
+        if self.device != CPU:
+            return Forms()
+        forms = forms or self._chosen()
+        self._matrices.lay_out(forms)
+        if self._head is not None:
+            self._head.lay_out(forms)
+        return forms
+
+    def _chosen(self) -> Forms:
+        forms = self._matrices.chosen(Forms())
+        return forms if self._head is None else self._head.chosen(forms)
 
     def weight_bytes(
         self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool
@@ -127,10 +163,24 @@ class Hosted:
         """Return the bytes of weights that a pass reads."""
         shape = self.shape
         weights = sum(depth.layout.attention) * shape.attention_weights
-        weights += len(widths) * shape.mlp_weights + bool(logits) * shape.head_weights
-        return float(weights * self.dtype.itemsize)
+        weights += len(widths) * shape.mlp_weights
+        head = float(self.dtype.itemsize)
+        if choices and self._head is not None:
+            head = self._head.weight_bytes(logits)
+        return weights * self.dtype.itemsize + bool(logits) * head * shape.head_weights
 
-    def _logits(self, feed: Feed, layout: Layout, logit_rows: Sequence[int] | None) -> torch.Tensor:
+    def _logits(
+        self,
+        feed: Feed,
+        layout: Layout,
+        logit_rows: Sequence[int] | None,
+        seen: Sequence[torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the logits of some rows; in their place what entered the head, where it is seen.
+
+        Args:
+            seen: grows by what enters the head, if somebody catches it.
+        """
         n, held = len(feed.tokens), feed.cache.entries + feed.ahead
         options: dict[str, Any] = {}
         if self._places:
@@ -147,12 +197,22 @@ class Hosted:
             )
         out = self._module(
             input_ids=torch.tensor([list(feed.tokens)], device=self.device),
-            past_key_values=_row(feed, layout, self._asked),
+            past_key_values=self._row(feed, layout),
             use_cache=True,
             **options,
         )
-        logits: torch.Tensor = out.logits[0]
+        self._reading.feed = None  # a row that has ended is not held on to
+        logits: torch.Tensor = (seen[0] if seen else out.logits)[0]
         return logits if picked or logit_rows is None else logits[list(rows)]
+
+    def _row(self, feed: Feed, layout: Layout) -> Cache:
+        """Return a cache of `transformers` whose layers are the slots of a row."""
+        self._reading.feed = feed
+        if layout not in self._rows:
+            *slots, _ = accumulate(layout.attention, initial=0)
+            layers: list[Any] = [_Slot(self._reading, slot) for slot in slots]
+            self._rows[layout] = Cache(layers=layers)
+        return self._rows[layout]
 
     def _seen_shape(self) -> ModelShape:
         """Return the shape, from the configuration and from the module's own cache."""
@@ -243,10 +303,12 @@ def _with_inner(shape: ModelShape, module: Any) -> ModelShape:
     return replace(shape, inner=max(round(mlp / (3 * shape.width)), 1))
 
 
-def _row(feed: Feed, layout: Layout, asked: list[int] | None) -> Cache:
-    """Return a cache of `transformers` whose layers are the slots of a row."""
-    slots = [sum(layout.attention[:i]) for i in range(len(layout.attention))]
-    return Cache(layers=[_Slot(feed, slot, asked) for slot in slots])
+class _Reading:
+    """What is read by the pass that runs, and who has asked for the cache."""
+
+    def __init__(self, asked: list[int] | None) -> None:
+        self.asked = asked
+        self.feed: Feed | None = None
 
 
 class _Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' own
@@ -254,12 +316,11 @@ class _Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' 
 
     is_sliding = False
 
-    def __init__(self, feed: Feed, slot: int, asked: list[int] | None) -> None:
+    def __init__(self, reading: _Reading, slot: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers' own
         self.is_initialized = True
-        self._feed = feed
+        self._reading = reading
         self._slot = slot
-        self._asked = asked
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Do nothing: the buffers are there."""
@@ -268,11 +329,15 @@ class _Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' 
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write new keys and values, [1, kv_heads, n, size] each; return all T of them alike."""
-        if self._asked is not None:
-            self._asked.append(self._slot)
-        new = torch.stack([key_states[0], value_states[0]]).permute(2, 0, 1, 3)
-        held = self._feed.cache.put(self._slot, new, self._feed.ahead)
-        keys, values = held.permute(1, 2, 0, 3)[:, None]
+        reading, slot = self._reading, self._slot
+        if reading.asked is not None:
+            reading.asked.append(slot)
+        assert reading.feed is not None
+        cache, ahead, n = reading.feed.cache, reading.feed.ahead, key_states.shape[2]
+        room = cache.room(slot, n, ahead)
+        room[:, 0] = key_states[0].transpose(0, 1)
+        room[:, 1] = value_states[0].transpose(0, 1)
+        keys, values = cache.held(slot, n, ahead).permute(1, 2, 0, 3)[:, None]
         return keys, values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -281,7 +346,9 @@ class _Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' 
 
     def get_seq_length(self) -> int:
         """Return the tokens held."""
-        return self._feed.cache.length + self._feed.ahead
+        feed = self._reading.feed
+        assert feed is not None
+        return feed.cache.length + feed.ahead
 
     def get_max_length(self) -> int:
         """Return -1: there is none."""

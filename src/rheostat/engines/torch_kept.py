@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from rheostat.engines.torch_offload import brought_back, offloaded
-from rheostat.engines.torch_prices import empty_cache
+from rheostat.errors import MethodError
 from rheostat.kernel.model_cost import Work
 
 if TYPE_CHECKING:
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from rheostat.engines.base import Output
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.engines.torch_generate import Run
     from rheostat.engines.torch_offload import Offloaded
     from rheostat.kernel.cost import Cost
+    from rheostat.kernel.kv_cache import CachePlan
     from rheostat.kernel.seams import Depth, Layout
+
+
+ROOM = 64
+"""Tokens of an answer that a new cache has room for before it grows."""
 
 
 @final
@@ -38,6 +44,8 @@ class Conversation:
     cache: RowCache | None = None
     layout: Layout | None = None
     """The sub-layers that the cache was made for."""
+    decided: CachePlan | None = None
+    """The cache decision that it was made under."""
     resting: Offloaded | None = None
     """Where the cache lies while it is not in memory."""
 
@@ -52,25 +60,41 @@ class Conversation:
         return ids
 
     def offload(self, engine: TorchEngine, path: Path) -> None:
-        """Write the cache to a file and give its memory back."""
+        """Write the cache to a file and give its memory back.
+
+        Raises:
+            MethodError: a cache decision has let go of a part of it.
+            OutputError: the file cannot be written.
+        """
+        if self.decided is not None:
+            raise MethodError(
+                "a conversation under a cache decision stays in memory",
+                hint="take the methods of the seam `cache` out of the plan to offload it",
+            )
         if self.cache is not None and self.layout is not None:
             self.resting = offloaded(path, engine, self.cache, self.ids, self.layout)
             self.cache = None
 
-    def held(self, engine: TorchEngine, prompt: Sequence[int], depth: Depth) -> RowCache:
+    def held(self, run: Run, prompt: Sequence[int]) -> RowCache:
         """Return the cache of what the prompt begins with; its last token is always left to read.
 
-        A cache that was read under other sub-layers is not of this plan: it is given up.
+        A cache that was read under other sub-layers or another cache decision is not of this plan,
+        and one that has let go of what it is cut back to cannot go on: both are given up.
         """
-        if self.resting is not None and self.layout == depth.layout:
-            self.cache = brought_back(self.resting, engine, depth.layout)
+        layout, compaction = run.depth.layout, run.compaction
+        if self.resting is not None and self.layout == layout:
+            self.cache = brought_back(self.resting, run.engine, layout)
         self.resting = None
-        if self.cache is None or self.layout != depth.layout:
-            self.cache = empty_cache(engine.decoder, depth.layout, capacity=len(prompt) + 64)
-            self.layout = depth.layout
-        most = min(self.cache.length, len(self.ids), len(prompt) - 1)
+        if (self.layout, self.decided) != (layout, run.decided):
+            self.cache = None
+        most = 0 if self.cache is None else min(self.cache.length, len(self.ids), len(prompt) - 1)
         same = next((i for i in range(most) if self.ids[i] != prompt[i]), most)
+        if self.cache is None or same < self.cache.settled:
+            room, same = len(prompt) + ROOM, 0
+            self.cache = compaction.cache(layout, prompt=len(prompt), capacity=room)
+            self.layout, self.decided = layout, run.decided
         self.cache.truncate(same)
+        compaction.go_on(self.cache, prompt=len(prompt))
         self.ids = list(prompt[:same])
         self.text = ""
         return self.cache

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from rheostat.engines.device import CPU, checked_device
+from rheostat.engines.device import CPU, check_graphs, checked_device
 from rheostat.engines.enough_memory import check_memory
 from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_forms import choose, with_head, with_levels
+from rheostat.engines.torch_graphed import Graphed
+from rheostat.engines.torch_graphs import captured_on_cuda
 from rheostat.engines.torch_levels import load_levels
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_measured import Known, keep_known, measurements_path, read_known
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from rheostat.engines.decoder import Decoder
+    from rheostat.engines.torch_graphs import Capture
     from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_named import Opener
     from rheostat.engines.weights_cache import LoadedModel
@@ -53,6 +57,7 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
     dtype: str = "float32",
     threads: int | None = None,
     device: str | None = None,
+    cuda_graphs: bool = False,
     progress: Callable[[str], None] | None = None,
     remeasure: bool = False,
 ) -> TorchEngine:
@@ -64,6 +69,7 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
         dtype: one of `DTYPES`.
         threads: threads of one forward pass; None = the cores this process may use.
         device: `cpu` (None), `cuda`, `cuda:1` or `mps`.
+        cuda_graphs: capture steps of one token a row as CUDA graphs, on `cuda` alone.
         progress: called with a line of text when something takes a while.
         remeasure: measure forms and prices again even when this machine's are cached.
 
@@ -72,6 +78,8 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
         UserError: the number format, the thread count or the device is not one.
     """
     check_format(dtype, threads)
+    if cuda_graphs:
+        check_graphs(device, dtype)
     place = checked_device(device)
     if dtype == "gguf" and place != CPU:
         raise UserError(
@@ -80,10 +88,21 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
         )
     loaded = load_model(name, progress=progress)
     opener = functools.partial(
-        load_torch, dtype=dtype, threads=threads, device=device, progress=progress
+        load_torch,
+        dtype=dtype,
+        threads=threads,
+        device=device,
+        cuda_graphs=cuda_graphs,
+        progress=progress,
     )
     return lean_engine(
-        loaded, dtype, device=place, opener=opener, progress=progress, remeasure=remeasure
+        loaded,
+        dtype,
+        device=place,
+        capture=captured_on_cuda if cuda_graphs else None,
+        opener=opener,
+        progress=progress,
+        remeasure=remeasure,
     )
 
 
@@ -92,34 +111,46 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     dtype: str,
     *,
     device: torch.device = CPU,
+    capture: Capture | None = None,
     opener: Opener | None = None,
     progress: Callable[[str], None] | None = None,
     remeasure: bool = False,
 ) -> TorchEngine:
-    """Return the engine of loaded weights, its forms and prices measured once a machine."""
+    """Return the engine of loaded weights, its forms and prices measured once a machine.
+
+    `capture` captures steps of one token a row; None = they are run as they come.
+    """
     if device == CPU and dtype != "gguf":
         size = 2 if dtype in ("bfloat16", "layercast") else 4
         check_memory(loaded.name, loaded.shape, dtype, size)
-    source = _Source(loaded, dtype, measurements_path(loaded.digest, dtype, device), device)
+    kind = f"{dtype}, graphs" if capture else dtype
+    source = _Source(loaded, dtype, measurements_path(loaded.digest, kind, device), device)
     known = None if remeasure else source.known()
     model = source.model(known, progress)
     if model.fused_reason and progress is not None:
         progress(
             f"steps run on torch's own small operations, which is slower: {model.fused_reason}"
         )
-    if known and measured_while_busy(model, known.prices):
-        del model
+    decoder: Decoder = Graphed(model, capture) if capture else model
+    if known and measured_while_busy(decoder, known.prices):
+        del model, decoder
         if progress is not None:
             progress("this machine was busy when it was measured")
         return lean_engine(
-            loaded, dtype, device=device, opener=opener, progress=progress, remeasure=True
+            loaded,
+            dtype,
+            device=device,
+            capture=capture,
+            opener=opener,
+            progress=progress,
+            remeasure=True,
         )
     if known:
         prices = known.prices
     else:
-        prices = measured_prices(model, progress=progress)
+        prices = measured_prices(decoder, progress=progress)
         keep_known(source.measurements, Known(model.forms, prices), progress)
-    return TorchEngine(loaded, model, Tokenizer.of(loaded), prices, dtype=dtype, opener=opener)
+    return TorchEngine(loaded, decoder, Tokenizer.of(loaded), prices, dtype=dtype, opener=opener)
 
 
 def load_llama(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
@@ -21,11 +22,10 @@ from rheostat.engines.device import CPU, OFFERED
 from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
-from rheostat.engines.torch_masks import mask_of
 from rheostat.engines.torch_observed import observed
 from rheostat.engines.torch_project import projected
 from rheostat.engines.torch_rotary import rotations
-from rheostat.engines.torch_stack import PackedRow, Stacked, View, fused_stack
+from rheostat.engines.torch_stack import Stacked, View, fused_stack, packed_rows
 from rheostat.engines.torch_tree import places_of
 from rheostat.engines.torch_weights import (
     Layer,
@@ -78,6 +78,8 @@ class Passed(NamedTuple):
     """For each MLP that was executed, for how many of them."""
     head_again: int = 0
     """Rows of the output head that were multiplied beside one reading of it."""
+    entries: int = 0
+    """Entries that every attention read, hidden ones included; 0 = those that a row holds."""
 
 
 class Resume(NamedTuple):
@@ -134,7 +136,9 @@ class Llama:
         self._embedding = loaded.tensors["embed.weight"].to(device)
         self.fixed = forms.narrow == "fixed"
         """Whether a token's arithmetic is the same in every pass."""
-        self._attend = attention_of(architecture, self.shape, fixed=self.fixed)
+        self.short_norms = device == CPU and not self.fixed
+        """Whether the norm of one row may read a value."""
+        self.attend = attention_of(architecture, self.shape, fixed=self.fixed)
         self._norm = loaded.tensors["norm.weight"].to(dtype).to(device)
         self.layers = []
         for layer in range(self.shape.layers):
@@ -282,10 +286,10 @@ class Llama:
         return x
 
     @torch.inference_mode()
-    def embedded(self, tokens: Sequence[int]) -> torch.Tensor:
+    def embedded(self, tokens: Sequence[int] | torch.Tensor) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
         held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
-        ids = torch.tensor(tokens, device=self.device)
+        ids = torch.as_tensor(tokens, device=self.device)
         x = F.embedding(ids, self._embedding).to(held).to(self.dtype)
         scale = self.architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
@@ -326,7 +330,9 @@ class Llama:
         for feed in feeds:
             feed.cache.make_room(feed.ahead + len(feed.tokens))
         turns = [turns[places] for turns in self.turns]
-        rows = {window: self._rows(feeds, window) for window in {w for _, w in self._kinds}}
+        group = self.shape.heads // self.shape.kv_heads
+        packed = partial(packed_rows, feeds, group, dtype=self.dtype, device=self.device)
+        rows = {window: packed(window=window) for window in {w for _, w in self._kinds}}
         return [View(rows[window], turns[rope]) for rope, window in self._kinds]
 
     def _headed(self, x: torch.Tensor, *, choices: bool) -> tuple[torch.Tensor, int]:
@@ -340,23 +346,11 @@ class Llama:
 
     def normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
-        if len(x) > 1 or x.dtype != torch.float32 or self.fixed or self.device != CPU:
+        if len(x) > 1 or x.dtype != torch.float32 or not self.short_norms:
             return F.rms_norm(x, (self.shape.width,), weight, self._eps)
         row = x[0]
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
         return torch.mul(x, square**-0.5).mul_(weight)
-
-    def _rows(self, feeds: Sequence[Feed], window: int) -> list[PackedRow]:
-        rows, start = [], 0
-        group = self.shape.heads // self.shape.kv_heads
-        for feed in feeds:
-            n = len(feed.tokens)
-            held = feed.cache.entries + feed.ahead
-            mask = mask_of(feed.parents, n, held=held, window=window, dtype=self.dtype)
-            mask = None if mask is None else mask.repeat(group, 1).to(self.device)
-            rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead))
-            start += n
-        return rows
 
     def _attention(
         self,
@@ -372,11 +366,11 @@ class Llama:
         outs = []
         for row in rows:
             row.note(slot, x)
-            held = row.cache.put(slot, kv[row.start : row.end], row.ahead)
+            held = row.put(slot, kv)
             asked = by_key_heads(qkv[row.start : row.end, :q_size], shape)
             keys, values = held.permute(1, 2, 0, 3)[:, None]
             mask, scale = row.mask_of(slot, asked), self.architecture.score_scale
-            got = self._attend(asked, keys, values, attn_mask=mask, scale=scale)
+            got = self.attend(asked, keys, values, attn_mask=mask, scale=scale)
             outs.append(by_tokens(got, shape))
         out = layer.out(outs[0] if len(outs) == 1 else torch.cat(outs))
         after = layer.attention_post_norm
@@ -386,11 +380,12 @@ class Llama:
         if ran is not None and not ran.any():
             return x
         if ran is None or ran.all():
-            return x + self._gated(layer, x)
+            return x + self.gated(layer, x)
         chosen = torch.from_numpy(np.flatnonzero(ran)).to(x.device)
-        return x.index_add(0, chosen, self._gated(layer, x[chosen]))
+        return x.index_add(0, chosen, self.gated(layer, x[chosen]))
 
-    def _gated(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    def gated(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+        """Return what a layer's MLP adds to a stream, [n, width]."""
         hidden = layer.gate_up(self.normed(x, layer.mlp_norm))
         gate, up = hidden[:, : self.shape.inner], hidden[:, self.shape.inner :]
         gelu = self.architecture.activation == "gelu_tanh"

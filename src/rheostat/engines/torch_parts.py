@@ -49,7 +49,7 @@ class PartBooks:
             before = feed.cache.entries + feed.ahead
             pairs, keys = pairs_seen(feed, before, fixed=self.llama.fixed)
             if feed.cache.rebuild:
-                work.add(feed.cache.rebuild.work(feed.cache.rebuilt, attentions))
+                work.add(feed.cache.rebuild.work(feed, attentions))
             work.add(
                 Work(
                     attention_tokens=attentions * n,

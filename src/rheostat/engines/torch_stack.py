@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from rheostat.engines.torch_fused import FUSED_ROWS, Fused, fused_ops
 from rheostat.engines.torch_level_step import LevelStep
 from rheostat.engines.torch_levels import LevelMatrix
+from rheostat.engines.torch_masks import mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_fused import FusedOps
     from rheostat.engines.torch_matrix import Forms
+    from rheostat.engines.torch_model import Feed
     from rheostat.engines.torch_weights import Layer
     from rheostat.kernel.model_cost import ModelShape
     from rheostat.kernel.seams import Layout
@@ -36,6 +38,8 @@ class PackedRow(NamedTuple):
     """Additive, [group * n, T + n]; None = everything is seen."""
     ahead: int = 0
     """Tokens between those that the cache counts and the first new one."""
+    places: Sequence[int] = ()
+    """Of the new tokens in their text, where they may be rebuilt."""
 
     def note(self, slot: int, stream: torch.Tensor) -> None:
         """Keep what one attention reads of the row, [n, width], where that is wanted."""
@@ -43,6 +47,20 @@ class PackedRow(NamedTuple):
         if kept is not None:
             own = stream[self.start : self.end]
             kept.put(slot, own[None, None], self.cache.length + self.ahead)
+
+    def put(self, slot: int, kv: torch.Tensor) -> torch.Tensor:
+        """Write the row's part of kv [n, 2, kv_heads, head_size]; return all, [T + n, ...]."""
+        n = self.end - self.start
+        self.cache.room(slot, n, self.ahead)[:] = kv[self.start : self.end]
+        self.rewrite(slot)
+        return self.cache.held(slot, n, self.ahead)
+
+    def rewrite(self, slot: int) -> None:
+        """Hold the newest keys and values in the bits of a rebuilding, where there will be one."""
+        cache, n = self.cache, self.end - self.start
+        if cache.rebuild and cache.residuals and cache.rebuild.rewrites:
+            stream = cache.residuals.first(slot, cache.length + self.ahead + n)[-n:]
+            cache.room(slot, n, self.ahead)[:] = cache.rebuild.written(slot, stream, self.places)
 
     def mask_of(self, slot: int, queries: torch.Tensor) -> torch.Tensor | None:
         """Return the mask of one attention, and keep its queries where they are wanted.
@@ -62,6 +80,26 @@ class PackedRow(NamedTuple):
             return self.mask
         bias = bias[None, :, None].to(queries.dtype)
         return bias if self.mask is None else bias + self.mask
+
+
+def packed_rows(
+    feeds: Sequence[Feed], group: int, *, window: int, dtype: torch.dtype, device: torch.device
+) -> list[PackedRow]:
+    """Return the rows of a pass, as attentions see them that look `window` tokens back (0 = all).
+
+    Args:
+        group: query heads that share a key-value head.
+    """
+    rows, start = [], 0
+    for feed in feeds:
+        n = len(feed.tokens)
+        held = feed.cache.entries + feed.ahead
+        mask = mask_of(feed.parents, n, held=held, window=window, dtype=dtype)
+        mask = None if mask is None else mask.repeat(group, 1).to(device)
+        places = feed.places(feed.cache.length + feed.ahead) if feed.cache.rebuild else ()
+        rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead, places))
+        start += n
+    return rows
 
 
 class View(NamedTuple):
@@ -145,6 +183,7 @@ class FusedStack:
             room = row.cache.room(slot, n, row.ahead)
             own = slice(row.start, row.end)
             queries = ops.turn(qkv[own], turns[own], room, group)
+            row.rewrite(slot)
             held = row.cache.held(slot, n, row.ahead)
             keys, values = held.permute(1, 2, 0, 3)[:, None]
             mask = row.mask_of(slot, queries)

@@ -30,6 +30,8 @@ class Trace:
     """Calls of a constraint: a token checked, or all of them by its own mask."""
     reused: int = 0
     """Prompt tokens that were read by an earlier request, whose keys and values were kept."""
+    saved: float = 0.0
+    """Predicted seconds that reading those again would have taken."""
     seconds_deciding: float = 0.0
     """Measured seconds spent in decisions."""
 

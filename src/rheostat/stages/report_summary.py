@@ -93,6 +93,8 @@ class Summary:
             "tokens_per_step": self.tokens_per_step,
             "acceptance": self.acceptance,
             "mlp_skipped": self.trace.mlp_skipped,
+            "reused_tokens": self.trace.reused,
+            "saved_price": self.trace.saved,
             "speed_ratio": against.speed if against else None,
             "speed_interval": list(against.speed_interval or []) or None if against else None,
             "same_machine": against.same_machine if against else None,
@@ -187,6 +189,8 @@ def _total_trace(traces: Sequence[Trace]) -> Trace:
         result.proposed += trace.proposed
         result.accepted += trace.accepted
         result.mlp_skipped += trace.mlp_skipped
+        result.reused += trace.reused
+        result.saved += trace.saved
         result.seconds_deciding += trace.seconds_deciding
         for length, steps in trace.lengths.items():
             result.lengths[length] = result.lengths.get(length, 0) + steps

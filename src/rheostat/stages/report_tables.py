@@ -39,6 +39,8 @@ ROWS = 200
 """Longest table of requests on the page."""
 
 MEANINGS = {
+    "kept": "Prompt tokens that were not read, because an earlier request had read them; under it, "
+    "the predicted seconds that reading them again would have taken.",
     "price": "Seconds predicted from this machine's measured cost tables and the counted work; "
     "deterministic. Its error is price / measured seconds - 1.",
     "FLOP, bytes": "Modelled from counted work: a multiply-add is two operations; bytes are "
@@ -73,13 +75,13 @@ def _cost_table(summaries: Sequence[Summary]) -> Html:
     columns = [
         Column(title)
         for title in (
-            "Run", "read", "written", "FLOP", "bytes", "price,\u00a0s", "price error", "seconds",
-            "tokens/s", "speed",
+            "Run", "read", "kept", "written", "FLOP", "bytes", "price,\u00a0s", "price error",
+            "seconds", "tokens/s", "speed",
         )
     ]  # fmt: skip
     groups = [
         Group("", 1),
-        Group("Tokens", 2),
+        Group("Tokens", 3),
         Group("Modelled", 4),
         Group("Measured", 2),
         Group("Against base", 1),
@@ -95,6 +97,7 @@ def _cost_row(summary: Summary) -> list[str]:
     return [
         _named(summary.run),
         whole(cost.prompt_tokens),
+        _kept(summary),
         whole(cost.new_tokens),
         si(cost.flops, "FLOP"),
         si(cost.bytes, "B"),
@@ -104,6 +107,15 @@ def _cost_row(summary: Summary) -> list[str]:
         figures(summary.tokens_per_second),
         speed,
     ]
+
+
+def _kept(summary: Summary) -> str:
+    trace = summary.trace
+    if not trace.reused:
+        return NOTHING
+    return _with_bounds(
+        whole(trace.reused), f"saves {figures(trace.saved)} s" if trace.saved else ""
+    )
 
 
 def _change_table(summaries: Sequence[Summary]) -> Html:

@@ -5,8 +5,9 @@ V = W_v norm(h), so h can be kept in their place: older tokens keep `width` numb
 newest keep keys and values as well. The paper's sizes are those of one vector for all layers, from
 which deeper layers can only be had by reading the text again; this is the variant that computes
 each layer's by itself (ours). What it saves is the shape's: with as many key-value heads as query
-heads half of the cache, with shared heads nothing: 576 numbers for 384 on SmolLM2. What is rebuilt
-differs from what was by rounding alone, and by no bit under `--dtype reproducible`.
+heads half of the cache, with shared heads nothing: 576 numbers for 384 on SmolLM2. Keys and values
+are written by the padded blocks that rebuild them, so what is rebuilt is what was held, bit by bit;
+a whole cache's differ by rounding alone, and by no bit under `--dtype reproducible`.
 """
 
 from __future__ import annotations
