@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ SUFFIX = ".safetensors"
 
 
 def give_back(tensors: Iterable[torch.Tensor]) -> None:
-    """Give back the whole pages of tensors that lie in a mapped file; elsewhere do nothing."""
+    """Give back the whole pages of tensors that lie in a mapped file, and what is free beside."""
     if not sys.platform.startswith("linux"):
         return
     mapped = _mapped_files()
@@ -39,6 +40,8 @@ def give_back(tensors: Iterable[torch.Tensor]) -> None:
         inside = any(low <= first and last <= high for low, high in mapped)
         if tensor.is_contiguous() and first < last and inside:
             libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _DONT_NEED)
+    with suppress(AttributeError):  # a C library other than glibc has no such call
+        libc.malloc_trim(0)  # what laying them out took meanwhile
 
 
 def _mapped_files() -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, final
 
 import torch
 
+from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_matrix import Matrix
 from rheostat.engines.torch_quick_head import QuickHead
 from rheostat.engines.torch_scan_head import SCAN_BYTES, ScanHead
@@ -86,7 +87,9 @@ class Head:
         # beside a quick head one form is enough: it reads wide steps, and rows for sampling
         quick = self._eight or self._half
         forms = self._forms if quick is None else replace(self._forms, narrow=self._forms.wide)
-        return Matrix(self._weight.to(self._dtype).float(), forms)
+        whole = Matrix(self._weight.to(self._dtype).float(), forms)
+        give_back([self._weight])
+        return whole
 
     def _best(self, x: torch.Tensor, found: Candidates) -> torch.Tensor:
         """Return each row's candidate with the largest logit, the first one on a tie; -1 = none."""

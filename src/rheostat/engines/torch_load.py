@@ -123,6 +123,7 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     if device == CPU and dtype != "gguf":
         size = 2 if dtype in ("bfloat16", "layercast") else 4
         check_memory(loaded.name, loaded.shape, dtype, size)
+    tokenizer = Tokenizer.of(loaded)  # before the weights: reading its file takes room as well
     kind = f"{dtype}, graphs" if capture else dtype
     source = _Source(loaded, dtype, measurements_path(loaded.digest, kind, device), device)
     known = None if remeasure else source.known()
@@ -150,7 +151,7 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     else:
         prices = measured_prices(decoder, progress=progress)
         keep_known(source.measurements, Known(model.forms, prices), progress)
-    return TorchEngine(loaded, decoder, Tokenizer.of(loaded), prices, dtype=dtype, opener=opener)
+    return TorchEngine(loaded, decoder, tokenizer, prices, dtype=dtype, opener=opener)
 
 
 def load_llama(

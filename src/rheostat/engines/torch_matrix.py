@@ -28,6 +28,9 @@ FormName = Literal["plain", "transposed", "packed", "packed32", "cast", "fixed"]
 MOST_ROWS = 1 << 30
 """No product has more rows."""
 
+CAST_ROWS = 8192
+"""Rows of a matrix that are widened at once."""
+
 BFLOAT16_MARGIN = 0.5
 """Two largest logits nearer than this may change places where layers round to bfloat16 (formats
 `bfloat16` and `gguf`), with another form, number of rows or library. Against float32 on
@@ -98,7 +101,8 @@ def multiplied(x: torch.Tensor, held: torch.Tensor, form: FormName) -> torch.Ten
     if form == "transposed":
         return torch.mm(x, held)
     if form == "cast":
-        return F.linear(x, held.float())
+        parts = [F.linear(x, part.float()) for part in held.split(CAST_ROWS)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     if form == "fixed":
         return multiplied_in_fixed_rows(x, held)
     if form == "packed":

@@ -34,6 +34,7 @@ from rheostat.engines.torch_weights import (
     head_weight,
     laid_out_layer,
     layer_bytes,
+    levels_of_layer,
 )
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Llama:
             parts = fused_weights(loaded, layer, dtype, without=held)
             weights = {name: weight.to(device) for name, weight in parts.items()}
             self.layers.append(laid_out_layer(weights, forms, held))
-            give_back(loaded.of_layer(layer))
+            give_back([*loaded.of_layer(layer), *levels_of_layer(levels or {}, layer)])
         stacked = Stacked(None, "they are not asked for")
         if self.fixed:
             stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")

@@ -30,7 +30,7 @@ MOST = 4096
 """With more candidates a row's whole product is taken."""
 _STEP = 16
 """The eight-bit product takes widths that are a multiple of this."""
-_BLOCK = 8192
+_BLOCK = 1024
 """Rows that are brought to few bits at once."""
 
 

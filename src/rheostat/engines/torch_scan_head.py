@@ -15,6 +15,7 @@ import torch
 from torch.profiler import record_function
 
 from rheostat.engines.fused_build import fused_library
+from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_level_ops import GROUP
 from rheostat.engines.torch_quick_head import FLOAT32, MARGIN, MOST, Candidates
 from rheostat.engines.torch_threads import on_threads
@@ -23,7 +24,7 @@ _LANES, _QUADS, _QUAD = 16, 8, 4
 _LEVELS = 127
 SCAN_BYTES = 1 + 2 / GROUP
 """Bytes of a weight: its level, and its share of a scale."""
-_BLOCK = 8192
+_BLOCK = 1024
 """Rows that are brought to eight bits at once."""
 
 
@@ -90,6 +91,7 @@ class ScanHead:
             packed.append(held.packed())
             errors.append(MARGIN * torch.linalg.vector_norm(true - held.values(), dim=1))
             norms.append(MARGIN * torch.linalg.vector_norm(true, dim=1))
+            give_back([weight[at : at + _BLOCK]])
         self._packed = torch.cat(packed)
         self._error, self._norm = torch.cat(errors), torch.cat(norms)
         self._damaged = not bool(self._norm.isfinite().all())

@@ -92,6 +92,12 @@ def fused_levels(levels: Mapping[str, Levels], layer: int) -> dict[str, Levels]:
     return fused
 
 
+def levels_of_layer(levels: Mapping[str, Levels], layer: int) -> list[torch.Tensor]:
+    """Return the tensors of one layer's four-bit matrices."""
+    start = f"layers.{layer}."
+    return [part for name, matrix in levels.items() if name.startswith(start) for part in matrix]
+
+
 def laid_out_layer(
     weights: Mapping[str, torch.Tensor], forms: Forms, levels: Mapping[str, Levels]
 ) -> Layer:
