@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-RIDGE = 4.0
+RIDGE = 16.0
 """Weight of the ridge on a standardised feature, in samples."""
 STEPS = 12
 """Newton steps."""
