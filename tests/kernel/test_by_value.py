@@ -204,3 +204,22 @@ class Known:
 )
 def test_the_index_is_the_best_rate_of_any_number_of_samples(chances, seen, expected):
     assert index(Known(*chances), view(seen), 20.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("chances", "seen", "expected"),
+    [
+        ((0.5, 0.4), "a", 0.7 / (0.3 * 40)),  # in vain with 0.5 * 0.6, and then both are drawn
+        ((0.5, 0.0), "", 0.5 / (0.5 * 40)),  # the prompt is in vain as well
+        ((0.0, 0.0), "a", 0.0),
+    ],
+)
+def test_tokens_in_vain_are_those_of_questions_without_a_solution(chances, seen, expected):
+    assert index(Known(*chances), view(seen), 20.0, in_vain=True) == pytest.approx(expected)
+
+
+def test_a_run_that_asks_too_much_spends_nothing_and_closes_what_is_left():
+    tasks = questions(12)
+    solved, spent = solve(ByValue(frugal=1e9), tasks, 10**6)
+    assert not solved
+    assert not sum(spent.values())

@@ -176,7 +176,7 @@ def _header(loaded: LoadedSampler, job: Job, sampling: Sampling, verifier: str) 
         "prices": None if job.prices is None else job.prices.to_json(),
         "width": job.limits.width,
         "learnt": job.learnt or None,
-        "frugal": job.frugal,
+        "frugal": job.frugal or None,
         "logprobs": "sample.logprobs" in loaded.sampler.card.offers,
         "command": job.command,
     }
