@@ -377,7 +377,9 @@ def budget_table() -> str:
         f"only which samples are right, solves more than {bounds['most_solved']:.3f} of them within this budget; with "
         f"{bounds['gain']:+.2f} over the equal split it spends at least {bounds['least_unsolvable_ratio_at_gain']:.2f}× of its "
         f"tokens on questions that no sample solves. Without a limit, 97 % of what round robin solves takes such a policy "
-        f"{bounds['least_ratio_to_round_robin']:.2f}× of its tokens" + "".join(f", {one}" for one in reached) + ".\n"
+        f"{bounds['least_ratio_to_round_robin']:.2f}× of its tokens"
+        + "".join(f", {one}" for one in reached)
+        + ".\n"
     )
     return "\n".join(lines) + "\n" + note + source(result("solve"))
 
