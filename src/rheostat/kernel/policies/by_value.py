@@ -36,6 +36,8 @@ AHEAD = 8
 """Samples that are looked ahead without a verifier."""
 LEAST_HOPELESS = 1e-6
 """Chance that a question has no solution, however sure the model is."""
+KNOWN = 20
+"""Right samples that are known before a frugal run leaves any question alone."""
 LEAST = 2
 """Samples of a question before it may be closed, unless others of the run tell enough."""
 
@@ -73,18 +75,18 @@ class ByValue:
         model = fitted((*questions, *finished), self.learnt)
         closed = self._closed(model, questions, finished)
         new = new_tokens((*questions, *finished))
-        kept = [
-            _Worth(q, 1, index(model, q, new))
-            for q in questions
-            if q.id not in closed and self._deserves(model, q, new)
-        ]
+        kept = [_Worth(q, 1, index(model, q, new)) for q in questions if q.id not in closed]
+        if self.frugal > 0 and self._rights((*questions, *finished)) >= KNOWN:
+            least = self.frugal / 1000
+            kept = [w for w in kept if index(model, w.question, new, in_vain=True) >= least]
         if not kept:
             closed = tuple(q.id for q in questions)
         return Epoch(_granted(kept, left, width), closed)
 
-    def _deserves(self, model: SuccessModel, question: QuestionView, new: float) -> bool:
-        least = self.frugal / 1000
-        return least == 0 or index(model, question, new, in_vain=True) >= least
+    def _rights(self, questions: Sequence[QuestionView]) -> int:
+        """Return how many right samples are known, those of other questions included."""
+        before = 0 if self.learnt is None else int(self.learnt.right.sum())
+        return before + sum(_right(s) for q in questions for s in q.seen)
 
     def _closed(
         self,
