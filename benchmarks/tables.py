@@ -366,16 +366,39 @@ def budget_table() -> str:
             f"| {found['unsolvable_ratio_to_equal_split']:.2f}× |"
         )
     lines.append(f"| hindsight | {data['hindsight_solved']:.3f} | – | 0.00× |")
-    bounds, solved = data["bounds"], data["allocations"]["by_value"]["ratio_to_round_robin"]
+    bounds = data["bounds"]
+    reached = [
+        f"`{name}` {found['ratio_to_round_robin']:.2f}×"
+        for name, found in data["allocations"].items()
+        if name in ("by_value", "by_value, learnt") and found["ratio_to_round_robin"]
+    ]
     note = (
         f"\nNo policy that knows how many questions of each kind have how many right samples, and sees of a question "
         f"only which samples are right, solves more than {bounds['most_solved']:.3f} of them within this budget; with "
         f"{bounds['gain']:+.2f} over the equal split it spends at least {bounds['least_unsolvable_ratio_at_gain']:.2f}× of its "
         f"tokens on questions that no sample solves. Without a limit, 97 % of what round robin solves takes such a policy "
         f"{bounds['least_ratio_to_round_robin']:.2f}× of its tokens"
-        + (f", `by_value` {solved:.2f}×.\n" if solved else ".\n")
+        + "".join(f", {one}" for one in reached)
+        + ".\n"
     )
     return "\n".join(lines) + "\n" + note + source(result("solve"))
+
+
+def frugal_table() -> str:
+    """What runs solve and waste by how much they ask of a question, where it was chosen and here."""
+    data = result("solve")["budget"]
+    lines = [
+        "| solutions asked for 1,000 tokens in vain | over the equal split | all tokens | tokens on questions that "
+        "no sample solves | where it was chosen: over the equal split | tokens on such questions |",
+        "|---|---|---|---|---|---|",
+    ]
+    for here, there in zip(data["frugal_curve"], data["frugal_chosen_on"], strict=True):
+        mark = " (chosen)" if here["frugal"] == data["frugal"] else ""
+        lines.append(
+            f"| {here['frugal']:g}{mark} | {here['solved_gain']:+.3f} | {here['tokens_ratio']:.2f}× "
+            f"| {here['unsolvable_ratio']:.2f}× | {there['solved_gain']:+.3f} | {there['unsolvable_ratio']:.2f}× |"
+        )
+    return "\n".join(lines) + "\n" + source(result("solve"))
 
 
 def agreement_table() -> str:
@@ -1002,6 +1025,7 @@ PARTS = {
     "difficulty": difficulty_table,
     "draft": draft_table,
     "drive": drive_line,
+    "frugal": frugal_table,
     "hindsight": hindsight_table,
     "judge": judge_line,
     "memory": memory_table,

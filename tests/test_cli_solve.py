@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import rheostat
 from rheostat.cli import app
+from rheostat.errors import UserError
 from stages.sample_runs import NAMES, SAMPLES, answers_in, samples_in, write_inputs
 
 DRAWN = ("--temperature", "1", "--max-new-tokens", "8")
@@ -41,9 +42,15 @@ BAD = [
     ((*SOLVE, *ENOUGH, *LEAD, "--tasks", "absent"), "`absent` names no tasks"),
     (("solve", "replay:notes", *SOLVE[2:], *ENOUGH, *LEAD), "holds no recording"),
     (("record", "replay:notes", "--tasks", "tasks.jsonl", "--out", "o"), "holds no recording"),
+    ((*SOLVE, *ENOUGH, "--frugal", "2"), "`--frugal` counts them"),
+    ((*SOLVE, *ENOUGH, "--frugal", "-1"), "`--frugal` must be 0 or more"),
     ((*SOLVE, *ENOUGH, "--learn", "notes"), "only runs with a verifier learn"),
     ((*SOLVE, *ENOUGH, "--verifier", "reference", "--learn", "notes"), "holds no recording"),
     (("record", *SOLVE[1:], "--samples", "0"), "`--samples` must be at least 1"),
+    ((*SOLVE, *ENOUGH, "--device", "cpu"), "`--device` is for models on the `torch` engine"),
+    (("record", *SOLVE[1:], "--device", "cpu"), "`--device` is for models on the `torch` engine"),
+    (("solve", "replay:notes", *SOLVE[2:], *ENOUGH, "--device", "cpu"), "holds recorded samples"),
+    (("solve", "smollm2", *SOLVE[2:], *ENOUGH, "--device", "tpu"), "no device `tpu`"),
 ]
 
 
@@ -151,3 +158,9 @@ def test_samples_end_early_where_a_method_says_so_and_a_recording_refuses(folder
     refused = command(*replayed, *ENOUGH, *LEAD, *cut)
     assert refused.exit_code == 2
     assert "needs `stop`, which this engine does not offer" in refused.output.replace("\n", " ")
+
+
+def test_a_loaded_engine_is_not_moved(folder):
+    engine = rheostat.load("scripted:spec.json")
+    with pytest.raises(UserError, match="runs where it is"):
+        rheostat.solve(engine, "tasks.jsonl", budget="tokens=500", out="o", device="cpu")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rheostat.engines.load import load_engine, torch_extra
-from rheostat.errors import PlanError
+from rheostat.errors import PlanError, UserError
 from rheostat.kernel.plan import Plan
 from rheostat.stages.settings import read_plan, ready
 
@@ -33,6 +33,7 @@ def check(  # noqa: PLR0913  # what is checked, on what, and where it is kept
     items: int | None = None,
     seed: int = 0,
     threads: int | None = None,
+    device: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Confirm or refute a certificate on new items, or say how many more it takes.
@@ -49,6 +50,7 @@ def check(  # noqa: PLR0913  # what is checked, on what, and where it is kept
         items: most items to measure in this check; None = until it is decided.
         seed: draws the order of the items.
         threads: of the model, where it is loaded here.
+        device: as for `rheostat.load`, where the model is loaded here.
         progress: called with a line of text when something takes a while.
 
     Returns:
@@ -58,16 +60,24 @@ def check(  # noqa: PLR0913  # what is checked, on what, and where it is kept
     Raises:
         PlanError: no certificate, an edited plan, one of another model, or no place for the state.
         WorkloadError: items that the plan was made from.
+        UserError: a device for an engine that is loaded.
     """
     with torch_extra():
         from rheostat.stages.check import STATE, check, checked_certificate, unseen
 
+    if engine is not None and device is not None:
+        raise UserError(
+            "a loaded engine runs where it is: `device` cannot move it",
+            hint="load it there, as in `rheostat.load(MODEL, device=…)`, or leave `engine` out",
+        )
     held = plan if isinstance(plan, Plan) else read_plan(Path(plan))
     if state is None and isinstance(plan, Plan):
         raise PlanError("a plan without a file needs `state`", hint="name the file of its checks")
     kept = Path(f"{plan}{STATE}" if state is None else state)
     new = unseen(checked_certificate(held), str(workload), seed=seed)
-    model = engine or load_engine(held.model, dtype=held.dtype, threads=threads, progress=progress)
+    model = engine or load_engine(
+        held.model, dtype=held.dtype, threads=threads, device=device, progress=progress
+    )
     own = ready(held, model, notice=progress)
     return check(own, new, model, kept, items=items, say=progress or _silent)
 

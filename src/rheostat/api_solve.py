@@ -14,6 +14,7 @@ print(found["right"], found["cost"]["new_tokens"])
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,10 +71,15 @@ class SolveOptions(TypedDict, total=False):
     learn: str | Path | None
     """A recording, or another run, whose samples and verdicts teach who gets the next sample; it
     needs a verifier."""
+    frugal: float
+    """Solutions that a question must promise for every 1,000 tokens that are in vain if it has no
+    solution; others are left alone, and the budget may stay unspent; 0. It needs a verifier."""
     prices: str | Path | None
     """JSON file with dollars a million tokens, by model."""
     dtype: str | None
     threads: int | None
+    device: str | None
+    """As for `rheostat.load`; for a model that is given by name."""
     limits: Limits
     """How much is done side by side."""
     sampling: Mapping[str, Any]
@@ -134,13 +140,7 @@ def solved(
     plan = _plan(name, options)
     verifier = options.get("verifier")
     prices = options.get("prices")
-    learn = options.get("learn")
-    if learn is not None and not verifier:
-        raise UserError(
-            "only runs with a verifier learn from earlier samples",
-            hint="give `--verifier reference`, or leave `--learn` out",
-        )
-    learnt = None if learn is None else learnt_from(Path(learn))
+    allocation = _allocation(options)
     job = Job(
         tasks=asked,
         plan=plan,
@@ -148,9 +148,10 @@ def solved(
         samples=options.get("samples", 16),
         verifier=function_verifier(verifier) if callable(verifier) else verifier,
         prices=None if prices is None else read_prices(Path(prices), name),
-        allocation=ByValue(learnt=learnt),
+        allocation=allocation,
         limits=options.get("limits", Limits()),
-        learnt="" if learnt is None else learnt.digest,
+        learnt="" if allocation.learnt is None else allocation.learnt.digest,
+        frugal=allocation.frugal,
         command=options.get("command", ""),
     )
     offers = frozenset({"sample.compare"})
@@ -166,12 +167,35 @@ def solved(
         model,
         install=install,
         dtype=options.get("dtype") or plan.dtype,
+        device=options.get("device"),
         prices=job.prices,
         needs=needs,
     )
     loaded = _loaded(load, options)
     job = replace(job, sampling=_sampling(loaded, options.get("sampling", {})))
     return solve_job(loaded, job, out, progress=options.get("progress"))
+
+
+def _allocation(options: SolveOptions) -> ByValue:
+    """Return who gets the next sample; refuse what needs a verifier where there is none."""
+    verified = bool(options.get("verifier"))
+    frugal, learn = options.get("frugal", 0.0), options.get("learn")
+    if learn is not None and not verified:
+        raise UserError(
+            "only runs with a verifier learn from earlier samples",
+            hint="give `--verifier reference`, or leave `--learn` out",
+        )
+    if not 0.0 <= frugal < math.inf:
+        raise UserError(
+            f"`--frugal` must be 0 or more, got `{frugal}`",
+            hint="it counts solutions per 1,000 tokens in vain, such as 8",
+        )
+    if frugal and not verified:
+        raise UserError(
+            "only runs with a verifier know what a solution is: `--frugal` counts them",
+            hint="give `--verifier reference`, or leave `--frugal` out",
+        )
+    return ByValue(learnt=None if learn is None else learnt_from(Path(learn)), frugal=frugal)
 
 
 def _loaded(load: Callable[..., LoadedSampler], options: SolveOptions) -> LoadedSampler:

@@ -32,6 +32,7 @@ def check(
     state: State = None,
     items: MostItems = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -39,7 +40,14 @@ def check(
     """Confirm or refute a certificate; looks may be repeated, they share one sequence."""
     with console.progress() as say:
         found = api_check.check(
-            plan, workload, state=state, items=items, threads=threads, seed=seed, progress=say
+            plan,
+            workload,
+            state=state,
+            items=items,
+            threads=threads,
+            device=device,
+            seed=seed,
+            progress=say,
         )
     console.result(found, cli_tables.check_lines(found), as_json=as_json)
     _end(found)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,6 +54,14 @@ Learn = Annotated[
     Path | None,
     typer.Option("--learn", metavar="STORE", help="Samples with verdicts to learn from first."),
 ]
+Frugal = Annotated[
+    float,
+    typer.Option(
+        "--frugal",
+        metavar="X",
+        help="Solutions that a question must promise for 1,000 tokens spent in vain; 0 asks none.",
+    ),
+]
 SomeTemperature = Annotated[
     float | None, typer.Option("--temperature", max=1e6, help="[default: the recording's, 0.7]")
 ]
@@ -84,6 +92,7 @@ def record(
     samples: Samples = 16,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     temperature: options.Temperature = TEMPERATURE,
@@ -113,6 +122,7 @@ def record(
             install=lambda *_: Installed(),
             dtype=dtype or DTYPES[0],
             threads=threads,
+            device=device,
             progress=say,
         )
         summary = record_samples(
@@ -124,8 +134,12 @@ def record(
             command=shlex.join(["rheostat", *sys.argv[1:]]),
             progress=say,
         )
+    console.result(summary, _record_lines(summary, out), as_json=as_json)
+
+
+def _record_lines(summary: dict[str, Any], out: Path) -> list[str]:
     right, majority = summary["right"], summary["majority_right"]
-    lines = [
+    return [
         f"{summary['samples']} samples of {summary['questions']} questions, "
         f"{summary['no_answer']} without an answer; {summary['cost']['new_tokens']} new tokens",
         *(
@@ -135,7 +149,6 @@ def record(
         ),
         f"wrote {out}; draw from it with `replay:{out}`",
     ]
-    console.result(summary, lines, as_json=as_json)
 
 
 def solve(
@@ -149,11 +162,13 @@ def solve(
     confidence: Confidence = None,
     verifier: VerifierName = None,
     learn: Learn = None,
+    frugal: Frugal = 0.0,
     prices: Prices = None,
     sets: options.Set = None,
     params: options.Param = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    device: options.Device = None,
     seed: SomeSeed = None,
     max_new_tokens: SomeNewTokens = None,
     temperature: SomeTemperature = None,
@@ -179,9 +194,11 @@ def solve(
             confidence=confidence,
             verifier=verifier,
             learn=learn,
+            frugal=frugal,
             prices=prices,
             dtype=dtype,
             threads=threads,
+            device=device,
             limits=Limits(width=width, in_flight=in_flight),
             ray=ray,
             workers=workers,

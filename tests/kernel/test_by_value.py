@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rheostat.kernel.allocation import Epoch, QuestionView
-from rheostat.kernel.policies.by_value import ByValue, index, information
+from rheostat.kernel.policies.by_value import KNOWN, ByValue, index, information
 from rheostat.kernel.policies.in_turn import InTurn
 from rheostat.kernel.policies.success_model import examples, fitted
 from rheostat.kernel.samples import Ended, Lost
@@ -75,6 +75,13 @@ def solve(allocation, tasks, budget, *, width=12):
     return solved, {i: sum(s.tokens for s in seen[i]) for i in seen}
 
 
+def seen(samples, features):
+    """A question that others learn from."""
+    return QuestionView(
+        id="", seen=samples, wanted=0, samples=N, bound=BOUND, features=features, verifier=True
+    )
+
+
 def of_hindsight(tasks, budget):
     """The most questions that the budget could have solved."""
     prices = sorted(
@@ -98,17 +105,14 @@ def test_more_is_solved_than_in_turn_and_no_more_than_in_hindsight(seed):
 def test_a_frugal_run_gets_more_for_a_token_and_spends_less_on_the_unsolvable(seed):
     tasks = questions(seed=seed)
     solved, spent = solve(ByValue(), tasks, 2 * len(tasks) * 22)
-    few, little = solve(ByValue(frugal=0.5), tasks, 2 * len(tasks) * 22)
+    few, little = solve(ByValue(frugal=30.0), tasks, 2 * len(tasks) * 22)
     beyond = [i for i, (samples, _) in enumerate(tasks) if not any(s.verified for s in samples)]
     assert len(few) / sum(little.values()) > 1.1 * len(solved) / sum(spent.values())
     assert sum(little[i] for i in beyond) < 0.75 * sum(spent[i] for i in beyond)
 
 
 def test_what_was_learnt_before_solves_more_within_a_small_budget():
-    before = [
-        QuestionView(id="", seen=samples, wanted=0, samples=N, bound=BOUND, features=features)
-        for samples, features in questions(seed=10)
-    ]
+    before = [seen(samples, features) for samples, features in questions(seed=10)]
     taught = ByValue(learnt=examples(before))
     tasks = [questions(seed=seed) for seed in range(4)]
     more, few = (
@@ -204,3 +208,28 @@ class Known:
 )
 def test_the_index_is_the_best_rate_of_any_number_of_samples(chances, seen, expected):
     assert index(Known(*chances), view(seen), 20.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("chances", "seen", "expected"),
+    [
+        (
+            (0.5, 0.4),
+            "a",
+            0.5 / (0.3 * 20),
+        ),  # none is right with 0.5 * 0.6; the second is worth less
+        ((0.5, 0.0), "", 0.5 / (0.5 * 40)),  # the prompt is in vain as well
+        ((0.0, 0.0), "a", 0.0),
+    ],
+)
+def test_tokens_in_vain_are_those_of_questions_without_a_solution(chances, seen, expected):
+    assert index(Known(*chances), view(seen), 20.0, in_vain=True) == pytest.approx(expected)
+
+
+def test_a_run_that_asks_too_much_looks_around_and_closes_what_is_left():
+    tasks = questions(90)
+    solved, spent = solve(ByValue(frugal=1e9), tasks, 10**6)
+    assert KNOWN <= len(solved) < KNOWN + 12  # one epoch at most is too many
+    assert sum(spent.values()) < 0.6 * sum(s.tokens for samples, _ in tasks for s in samples)
+    taught = ByValue(frugal=1e9, learnt=examples([seen(samples, f) for samples, f in tasks]))
+    assert not sum(solve(taught, questions(12, seed=1), 10**6)[1].values())

@@ -22,3 +22,10 @@ def test_longer_numbers_and_more_of_them_are_told_apart():
     assert one[2] < more[2]
     assert one[4] < longer[4]
     assert one[5:] != text_features("3 * 4")[5:]
+
+
+def test_numbers_tell_by_their_sizes_and_digits():
+    assert text_features("7 - 8") != text_features("8 - 7")
+    near, far = (text_features(t)[15:] for t in ("What is 6 * 7?", "What is 60 * 70?"))
+    assert near != far
+    assert text_features("version 1.2.3")[-9:-5] == (0.0,) * 4  # no number, and nothing breaks

@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 import rheostat
 from rheostat import api_check
 from rheostat.cli import app
-from rheostat.errors import OutputError, PlanError, WorkloadError
+from rheostat.errors import OutputError, PlanError, UserError, WorkloadError
 from rheostat.kernel.certify.seal import is_sealed
 from rheostat.kernel.plan import Plan
 from rheostat.stages import certify
@@ -306,17 +306,24 @@ def test_a_plan_without_a_certificate_has_nothing_to_check(tiny, corpora, tmp_pa
 def test_the_command_ends_with_the_code_of_its_verdict(
     tiny, corpora, certified, tmp_path, monkeypatch, limit, items, code, verdict, said
 ):
-    monkeypatch.setattr(api_check, "load_engine", lambda *_, **__: tiny)
+    told = {}
+    monkeypatch.setattr(api_check, "load_engine", lambda *_, **said: told.update(said) or tiny)
     near = min(certified.certificate["mean"] + 0.02, 0.99)
     plan = limited(certified, near if limit is None else limit)
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(plan.to_json()), encoding="utf-8")
     asked = ["check", str(path), "--workload", corpora[1], "--items", str(items), "--json"]
-    done = CliRunner().invoke(app, asked)
+    done = CliRunner().invoke(app, [*asked, "--device", "cuda:1"])
     assert done.exit_code == code
+    assert told["device"] == "cuda:1"
     assert json.loads(done.stdout.splitlines()[-1])["verdict"] == verdict
     assert said in done.stderr
     assert (tmp_path / "plan.json.checks.jsonl").exists()
+
+
+def test_a_loaded_engine_is_not_moved(tiny, corpora, certified, tmp_path):
+    with pytest.raises(UserError, match="runs where it is"):
+        rheostat.check(certified, corpora[1], engine=tiny, state=tmp_path / "s", device="cpu")
 
 
 def test_what_is_said_to_be_needed_decides():

@@ -69,3 +69,5 @@ def test_a_run_that_has_learnt_something_else_is_another_run(inputs, tmp_path):
     assert once == again
     with pytest.raises(OutputError, match="recordings that were learnt from differ"):
         solved(loaded(inputs[0], Lead(by=9)), inputs[1], tmp_path / "run", **made | {"learnt": "x"})
+    with pytest.raises(OutputError, match="settings of `--frugal` differ"):
+        solved(loaded(inputs[0], Lead(by=9)), inputs[1], tmp_path / "run", **made | {"frugal": 2.0})

@@ -23,6 +23,7 @@ from rheostat.bench.solve_budget import (
     run_under,
     taught,
 )
+from rheostat.bench.solve_frugal import GAIN, beside, chosen, curve_on_halves, frugal_curve
 from rheostat.bench.solve_recordings import (
     CALIBRATION_SEED,
     CORE,
@@ -77,12 +78,6 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Of what round robin takes in all, at which runs without a limit are looked at."""
 FLIPS = (0.1, 0.3)
 """Shares of answers that noisy verifiers judge wrongly."""
-FRUGAL = 0.3
-"""Of a frugal run; chosen on the recordings of `CALIBRATION_SEED`."""
-LEARNT_FRUGAL = 0.6
-"""The same of a run that has learnt from other questions; chosen on halves of those recordings."""
-GAIN = 0.05
-"""Of solved questions over the equal split, at which a bound is looked at."""
 LIKELY = (-0.05, -0.1, -0.15, -0.2, -0.3, -0.4, -0.6, -1.0)
 """Mean nats a token from which the model's own verifier may pass a sample."""
 CONTEXTS = (48, 64, 96)
@@ -113,7 +108,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "core": list(CORE),
         **rules,
         "everything": journal.part("everything", partial(_whole, questions, say)),
-        "budget": journal.part("budget", partial(_budgets, questions, learnt, say)),
+        "budget": budgets(questions, learnt, journal, say),
         "verdicts": {
             rule["name"]: verdict(rule["against_fixed"], rule["against_lots"])
             for rule in rules["rules"]
@@ -217,14 +212,40 @@ def _whole(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     return found
 
 
+def budgets(
+    questions: Sequence[Recorded],
+    learnt: Sequence[Recorded],
+    journal: Journal,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Divide one budget among all questions; how frugally is chosen on the others before."""
+    policy = first_success()
+    say("choosing how frugal a run should be")
+    before = journal.part("frugal", partial(curve_on_halves, learnt, policy, EACH))
+    frugal = chosen(before)
+    found = journal.part("budget", partial(_budgets, questions, learnt, frugal, say))
+    say("running at every frugality")
+    curve = partial(frugal_curve, questions, taught(learnt), policy, EACH)
+    return {
+        **found,
+        "frugal": frugal,
+        "frugal_chosen_on": before,
+        "frugal_curve": journal.part("frugal curve", curve),
+    }
+
+
 def _budgets(
-    questions: Sequence[Recorded], learnt: Sequence[Recorded], say: Callable[[str], None]
+    questions: Sequence[Recorded],
+    learnt: Sequence[Recorded],
+    frugal: float,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Divide one budget among all questions under an exact verifier.
 
     Args:
         questions: whose samples are drawn.
         learnt: others, whose samples some allocations know.
+        frugal: the setting of frugal runs.
         say: told of progress.
     """
     policy = first_success()
@@ -248,7 +269,7 @@ def _budgets(
         "own_verifier_passes_from": least,
         "allocations": {},
     }
-    for name, allocation in allocations(learnt).items():
+    for name, allocation in allocations(learnt, frugal).items():
         say(f"dividing a budget by {name}")
         own = run_under(questions, policy, allocation, tokens=tokens)
         free = run_under(questions, policy, allocation, tokens=None)
@@ -261,9 +282,7 @@ def _budgets(
             **of(own),
             "noisy_verifiers": noisy,
             **difference(own, split),
-            "unsolvable_ratio_to_equal_split": float(
-                own.tokens[hopeless].sum() / split.tokens[hopeless].sum()
-            ),
+            "unsolvable_ratio_to_equal_split": beside(own, split, questions)["unsolvable_ratio"],
             "curve": _at_shares(free, everything),
             "tokens_to_reach_solved": reached,
             "ratio_to_round_robin": reached / everything if reached is not None else None,
@@ -305,17 +324,17 @@ def likely_enough(learnt: Sequence[Recorded]) -> float:
     return max(LIKELY, key=solved)
 
 
-def allocations(learnt: Sequence[Recorded] = ()) -> dict[str, Allocation]:
+def allocations(learnt: Sequence[Recorded] = (), frugal: float = 0.0) -> dict[str, Allocation]:
     """Return the ways to divide a budget, by name; some have learnt from other questions."""
     found: dict[str, Allocation] = {
         "round_robin": InTurn(),
         "by_value": ByValue(),
-        "by_value, frugal": ByValue(frugal=FRUGAL),
+        "by_value, frugal": ByValue(frugal=frugal),
     }
     if learnt:
         known = taught(learnt)
         found["by_value, learnt"] = ByValue(learnt=known)
-        found["by_value, learnt, frugal"] = ByValue(learnt=known, frugal=LEARNT_FRUGAL)
+        found["by_value, learnt, frugal"] = ByValue(learnt=known, frugal=frugal)
     return found
 
 

@@ -8,6 +8,7 @@ from rheostat.engines.load import load_engine, torch_extra
 from rheostat.engines.replay import PREFIX, load_replay
 from rheostat.engines.scripted import ScriptedEngine
 from rheostat.engines.scripted_sampler import ScriptedSource, scripted_sampler
+from rheostat.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
     install: Install,
     dtype: str = "float32",
     threads: int | None = None,
+    device: str | None = None,
     prices: TokenPrices | None = None,
     needs: frozenset[str] = frozenset(),
     progress: Callable[[str], None] | None = None,
@@ -50,6 +52,7 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
 
     Args:
         model: a model's name or path as for `load_engine`, `replay:STORE`, or a loaded engine.
+        device: as for `load_engine`; for models that are loaded here alone.
         needs: what the plan's methods need, such as `sample.logprobs`.
         install: called with the model's shape, if it is known, and with what the engine offers.
 
@@ -58,6 +61,8 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
         OutputError: there is no such recording.
         MethodError: the plan asks for what this sampler does not do.
     """
+    if device is not None and (not isinstance(model, str) or model.startswith(PREFIX)):
+        raise _no_device(model)
     if isinstance(model, str) and model.startswith(PREFIX):
         sampler, recording = load_replay(model, prices=prices)
         return LoadedSampler(
@@ -69,7 +74,7 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
             samples=recording.samples,
         )
     if isinstance(model, str):
-        model = load_engine(model, dtype=dtype, threads=threads, progress=progress)
+        model = load_engine(model, dtype=dtype, threads=threads, device=device, progress=progress)
     if model.card.name == "endpoint":
         return _endpoint_sampler(model, install, prices, needs)
     if isinstance(model, ScriptedEngine):
@@ -77,6 +82,18 @@ def load_sampler(  # noqa: PLR0913  # what a sampler depends on
         made = scripted_sampler(model, installed=decided, prices=prices)
         return LoadedSampler(made, decided, model.digest, model.dtype)
     return _torch_sampler(model, install, prices)
+
+
+def _no_device(model: str | Engine) -> UserError:
+    if isinstance(model, str):
+        return UserError(
+            f"`--device` is for models on the `torch` engine, and `{model}` holds recorded samples",
+            hint="leave it out",
+        )
+    return UserError(
+        "a loaded engine runs where it is: `device` cannot move it",
+        hint="load it there, as in `rheostat.load(MODEL, device=…)`, or give the model's name",
+    )
 
 
 def _endpoint_sampler(

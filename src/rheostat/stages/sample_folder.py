@@ -32,6 +32,7 @@ OWN_KEYS: Mapping[str, str] = {
     "prices": "prices of tokens",
     "width": "widths",
     "learnt": "recordings that were learnt from",
+    "frugal": "settings of `--frugal`",
 }
 """What makes two runs the same, and what it is called."""
 

@@ -57,6 +57,8 @@ class Job:
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen
     learnt: str = ""
     """Digest of what the allocation has learnt before; empty = nothing."""
+    frugal: float = 0.0
+    """What the allocation leaves alone, as of `ByValue`; part of what makes a run the same."""
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -174,6 +176,7 @@ def _header(loaded: LoadedSampler, job: Job, sampling: Sampling, verifier: str) 
         "prices": None if job.prices is None else job.prices.to_json(),
         "width": job.limits.width,
         "learnt": job.learnt or None,
+        "frugal": job.frugal or None,
         "logprobs": "sample.logprobs" in loaded.sampler.card.offers,
         "command": job.command,
     }

@@ -6,8 +6,9 @@ its first samples. Chances are learnt from all questions of the run, and from re
 others where there are some (`success_model.py`). Questions
 are closed as beyond help as long as the solutions that are expected to be lost by it stay within a
 stated share of all that are expected: calibrated on the run itself, in expectation under the model.
-A frugal run also leaves questions alone whose index is small beside what a token of the run has
-brought so far, and closes them when nothing else is left. Without a verifier, a sample is worth
+A frugal run also leaves questions alone from which too few solutions are expected for the tokens
+that are spent on them in vain if no sample of theirs is right, and closes them when nothing else is
+left: what is left of the budget stays unspent. Without a verifier, a sample is worth
 what it is expected to add to the chance that the leading answer is ahead of its rival in truth,
 under a uniform prior: the value of information, looked up to some samples ahead.
 """
@@ -17,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, final
+
+import numpy as np
 
 from rheostat.kernel.allocation import Epoch, Grant
 from rheostat.kernel.policies.stop_rules import beta_majority
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
 
 AHEAD = 8
 """Samples that are looked ahead without a verifier."""
-SOLVED = 5
-"""Solutions before a frugal run knows what a token brings."""
+LEAST_HOPELESS = 1e-6
+"""Chance that a question has no solution, however sure the model is."""
+KNOWN = 20
+"""Right samples that are known before a frugal run leaves any question alone."""
 LEAST = 2
 """Samples of a question before it may be closed, unless others of the run tell enough."""
 
@@ -53,7 +58,7 @@ class ByValue:
     lost: float = 0.02
     """Share of the expected solutions that closing questions may cost; 0 closes none."""
     frugal: float = 0.0
-    """Solutions per token below which a question is left alone, as a share of the run's so far."""
+    """Solutions that a question must promise for 1,000 tokens in vain; 0 leaves none alone."""
     learnt: Examples | None = field(default=None, compare=False)
     """Samples of other questions, such as a recording's, that chances are learnt from as well."""
 
@@ -70,12 +75,18 @@ class ByValue:
         model = fitted((*questions, *finished), self.learnt)
         closed = self._closed(model, questions, finished)
         new = new_tokens((*questions, *finished))
-        worths = [_Worth(q, 1, index(model, q, new)) for q in questions if q.id not in closed]
-        least = self.frugal * _bought(questions, finished)
-        kept = [worth for worth in worths if worth.rate >= least]
+        kept = [_Worth(q, 1, index(model, q, new)) for q in questions if q.id not in closed]
+        if self.frugal > 0 and self._rights((*questions, *finished)) >= KNOWN:
+            least = self.frugal / 1000
+            kept = [w for w in kept if index(model, w.question, new, in_vain=True) >= least]
         if not kept:
             closed = tuple(q.id for q in questions)
         return Epoch(_granted(kept, left, width), closed)
+
+    def _rights(self, questions: Sequence[QuestionView]) -> int:
+        """Return how many right samples are known, those of other questions included."""
+        before = 0 if self.learnt is None else int(self.learnt.right.sum())
+        return before + sum(_right(s) for q in questions for s in q.seen)
 
     def _closed(
         self,
@@ -102,13 +113,6 @@ def _right(sample: object) -> bool:
     return isinstance(sample, Ended) and sample.verified is True
 
 
-def _bought(questions: Sequence[QuestionView], finished: Sequence[QuestionView]) -> float:
-    """Return the solutions per new token of the run so far; 0 before there are some."""
-    solved = sum(any(_right(s) for s in q.seen) for q in finished)
-    spent = sum(s.tokens for q in (*questions, *finished) for s in q.seen)
-    return solved / spent if solved >= SOLVED and spent else 0.0
-
-
 def new_tokens(questions: Sequence[QuestionView]) -> float:
     """Return the new tokens of a sample: their mean over the run, with the least bound as one."""
     spent = [float(sample.tokens) for q in questions for sample in q.seen]
@@ -116,16 +120,23 @@ def new_tokens(questions: Sequence[QuestionView]) -> float:
     return max(1.0, sum(spent) / len(spent))
 
 
-def index(model: SuccessModel, question: QuestionView, new: float) -> float:
+def index(
+    model: SuccessModel, question: QuestionView, new: float, *, in_vain: bool = False
+) -> float:
     """Return the most solutions per token that any number of further samples is expected to bring.
 
     Args:
         new: new tokens of a sample; of a question's first one, the rest of the bound is its prompt.
+        in_vain: count no tokens but those of the case that all samples of the question are wrong.
     """
     spent = best = solved = 0.0
     prompt = 0.0 if question.seen else max(0.0, question.bound - new)
-    for j, chance in enumerate(model.chances(question)):
-        spent += (1 - solved) * new + (prompt if j == 0 else 0.0)
+    chances = model.chances(question)
+    hopeless = max(float(np.prod(1.0 - chances)), LEAST_HOPELESS)
+    for j, chance in enumerate(chances):
+        drawn = hopeless if in_vain else 1.0 - solved
+        first = hopeless if in_vain else 1.0
+        spent += drawn * new + (first * prompt if j == 0 else 0.0)
         solved += (1 - solved) * chance
         if solved / spent <= best:
             break

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-RIDGE = 4.0
+RIDGE = 16.0
 """Weight of the ridge on a standardised feature, in samples."""
+PSEUDO = 6.0
+"""Samples that a predicted share is worth: the likeliest on recordings of arithmetic."""
 STEPS = 12
 """Newton steps."""
 
@@ -74,9 +76,9 @@ class SuccessModel:
         """Return the chance of each sample that is left if all before it are wrong, [left].
 
         The shares of right samples behind equal signs differ; after k failures they are taken as
-        Beta of the predicted mean and k + 2 pseudo-samples.
+        Beta of the predicted mean and k + 6 pseudo-samples.
         """
-        mean, weight = self.chance(question), len(question.seen) + 2.0
+        mean, weight = self.chance(question), len(question.seen) + PSEUDO
         wrong = np.arange(max(0, question.samples - len(question.seen)), dtype=np.float64)
         shares: Floats = mean * weight / (weight + wrong)
         return shares
