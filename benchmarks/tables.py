@@ -72,7 +72,27 @@ def decode_table() -> str:
             f"| {own['controller']['identical_answers']:.0%} "
             f"| {cell['counted']} of {cell['items']}{claim} |"
         )
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n" + elsewhere(data) + source(data)
+
+
+def decoys_table() -> str:
+    """What drafts cost where every match misleads."""
+    data = result("decoys")
+    lines = [
+        "| format | adversary | speed over the base (95 % interval) | by the price table | drafted, kept, of written |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {cell['dtype']} | {cell['adversary']} | {with_interval(cell, places=3)} "
+        f"| {cell['predicted_ratio']:.3f}× "
+        f"| {cell['drafted']:.0f}, {cell['accepted']:.0f}, {cell['tokens']:.0f} |"
+        for cell in data["cells"]
+    ]
+    note = (
+        f"\nThe worst costs {100 * (1 / data['worst'] - 1):.1f} % over answers of "
+        f"{data['new_tokens']} tokens; the goal is under {100 * data['limit']:.0f} %.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
 
 
 def hindsight_table() -> str:
@@ -92,7 +112,7 @@ def hindsight_table() -> str:
         for dtype, found in data["in_hindsight"].items()
         if found
     ]
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n" + elsewhere(data) + source(data)
 
 
 def hindsight_row(dtype: str, text: str, found: dict) -> str:
@@ -105,13 +125,13 @@ def hindsight_row(dtype: str, text: str, found: dict) -> str:
     )
 
 
-def with_interval(found: dict | None) -> str:
+def with_interval(found: dict | None, *, places: int = 2) -> str:
     """A ratio with its interval, where there are any."""
     if found is None:
         return "–"
     interval = found["speed_interval"]
-    bounds = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
-    return f"{found['speed_ratio']:.2f}×{bounds}"
+    bounds = f" ({interval[0]:.{places}f}–{interval[1]:.{places}f})" if interval else ""
+    return f"{found['speed_ratio']:.{places}f}×{bounds}"
 
 
 def base_table() -> str:
@@ -641,7 +661,7 @@ def peers_table() -> str:
             f"| {peer}: {found[peer]['tokens_per_second']:.1f} | {with_interval(own['over_best_peer'])} "
             f"| {own['identical_answers']:.0%} | {cell['counted']} of {cell['items']}{claim} |"
         )
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n" + elsewhere(data) + source(data)
 
 
 def constrain_table() -> str:
@@ -943,6 +963,14 @@ def params_of(params: dict) -> str:
     return f" ({', '.join(str(v) for v in params.values())})" if params else ""
 
 
+def elsewhere(data: dict) -> str:
+    """Name the formats that were measured on another machine than the rest of a file."""
+    found = {cell["dtype"]: cell["machine"]["cpu"] for cell in data["cells"] if "machine" in cell}
+    return "".join(
+        f"\n`{dtype}` was measured on another machine: {cpu}.\n" for dtype, cpu in found.items()
+    )
+
+
 def source(data: dict) -> str:
     """Name the file, the machine and the command under a table."""
     machine = data["machine"]
@@ -967,6 +995,7 @@ PARTS = {
     "controls": controls_table,
     "cuts": cuts_table,
     "decode": decode_table,
+    "decoys": decoys_table,
     "depth": depth_table,
     "difficulty": difficulty_table,
     "draft": draft_table,

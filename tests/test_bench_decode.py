@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat import catalog
 from rheostat.bench import decode, llamacpp_peer
-from rheostat.bench.decode_compared import compared
+from rheostat.bench.decode_compared import behind, compared
 from rheostat.bench.hindsight import together
 from rheostat.bench.journal import Journal
 from rheostat.bench.llamacpp_peer import LlamaCpp, Order, PeerError
@@ -109,6 +109,15 @@ def test_a_peer_that_is_far_behind_answers_no_more(texts, contest):
     assert [cell["contestants"][name]["items"] for name in peers] == [6, 6, decode.TRIED]
     assert cell["best_peer"] == "fast"
     assert cell["contestants"]["far"]["over_best_peer"]["speed_ratio"] == pytest.approx(0.5)
+
+
+def test_of_peers_side_by_side_only_the_fastest_go_on():
+    def answered(seconds):
+        return {"tokens": 10, "first_seconds": 0.0, "seconds": seconds}
+
+    speeds = {name: 10.0 + i for i, name in enumerate("abcde")}
+    counted = [{"base": answered(5.0), **{n: answered(s) for n, s in speeds.items()}}] * 4
+    assert behind(counted, list("ebadc")) == ["e", "d"]
 
 
 def test_a_cell_compares_with_the_fastest_peer(texts, contest):

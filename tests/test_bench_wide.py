@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 
 from rheostat.bench import wide
 from rheostat.bench.llamacpp_peer import LlamaCpp, Order
-from rheostat.bench.peer import Transformers
+from rheostat.bench.peer import ASSISTED, LOOKUPS, Transformers
 from rheostat.engines.base import Request
 from rheostat.engines.torch_load import DTYPES, load_torch
 from stages.conftest import write_lines
@@ -66,6 +66,15 @@ def test_padding_changes_no_answer_of_transformers(prompts):
     peer = Transformers("smollm2", DTYPES["float32"], lambda text: None)
     alone = [peer.generate([row], new_tokens=12, eos=eos).rows[0] for row in rows]
     assert peer.generate(rows, new_tokens=12, eos=eos).rows == alone
+
+
+@pytest.mark.slow
+def test_drafts_change_no_answer_of_transformers(prompts):
+    (row, _), eos = prompts
+    peer = Transformers("smollm2", DTYPES["float32"], lambda text: None)
+    dense = peer.generate([row], new_tokens=12, eos=eos).rows
+    for drafting in (LOOKUPS | ASSISTED).values():
+        assert peer.generate([row], new_tokens=12, eos=eos, drafting=drafting).rows == dense
 
 
 @pytest.mark.slow

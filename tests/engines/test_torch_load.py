@@ -14,6 +14,7 @@ import torch
 
 from engines.tiny_gguf import write_tiny_gguf
 from engines.torch_rig import outputs, tokens_of
+from rheostat.engines import torch_prices
 from rheostat.engines.cache_folder import file_digest
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_load import load_torch
@@ -73,6 +74,27 @@ def test_measuring_again_can_be_asked_for(tiny_gguf):
     load_torch(str(tiny_gguf), progress=lines, threads=1, remeasure=True)
     assert lines.measured == 2
     assert len(measurements()) == 1
+
+
+@pytest.mark.parametrize(("slower", "again"), [(1.0, 0), (100.0, 1)])
+def test_what_was_measured_on_a_busy_machine_is_measured_again(
+    tiny_gguf, monkeypatch, slower, again
+):
+    monkeypatch.setattr(torch_prices, "SHORTEST", 0.0)
+    monkeypatch.setattr(torch_prices, "BUSY", 10.0)
+    lines = Lines()
+    load_torch(str(tiny_gguf), threads=1)
+    (stored,) = measurements()
+    data = json.loads(stored.read_text())
+    prices = data["prices"]
+    prices["attention"] = [[slower * x for x in row] for row in prices["attention"]]
+    prices |= {part: [slower * x for x in prices[part]] for part in ("mlp", "head")}
+    prices["fixed"] *= slower
+    stored.write_text(json.dumps(data))
+    load_torch(str(tiny_gguf), threads=1, progress=lines)
+    assert lines.measured == again
+    load_torch(str(tiny_gguf), threads=1, progress=lines)
+    assert lines.measured == again
 
 
 def test_measurements_are_kept_apart_by_what_changes_them(tiny_gguf, tmp_path):

@@ -1,9 +1,9 @@
 """Suite `decode`: drafts against every peer on a processor, format by format, on one thread.
 
 The engine's base answers an item first; where its answer counts, the others answer in turn: each
-draft source alone, all sources under their controller, and the peers of the format. A peer that
-is far behind the fastest one after some items answers no more. Seconds hold the prompt's reading.
-Which answers count, and which cells make a claim, is as in the suite `draft`.
+draft source alone, all sources under their controller, and the peers of the format. After some
+items only the fastest peers go on, and only those near the fastest one. Seconds hold the prompt's
+reading. Which answers count, and which cells make a claim, is as in the suite `draft`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 
 from rheostat.bench.contest import decision_of, in_turn
-from rheostat.bench.decode_compared import Answers, compared, far_behind
+from rheostat.bench.decode_compared import Answers, behind, compared
 from rheostat.bench.draft import FEWEST
 from rheostat.bench.hindsight import priced, together
 from rheostat.bench.llamacpp_peer import PeerError, build_facts, check_installed, peak_memory
@@ -51,7 +51,7 @@ FORMATS = ("float32", "bfloat16", "gguf")
 ITEMS: Mapping[str, int] = {"edit": 44, "copy": 44, "summarise": 10, "chat": 10}
 """Items of each workload, of which only those are contested whose base answer counts."""
 TRIED = 4
-"""Contested items after which peers that are far behind leave."""
+"""Contested items after which peers that are behind leave."""
 
 
 @final
@@ -196,7 +196,7 @@ def decode_cell(contest: Contest, workload: str, limit: int) -> dict[str, Any]:
         if answered["base"]["counts"]:
             counted.append(answered)
         if len(counted) == TRIED:
-            for peer in far_behind(counted, list(peers)):
+            for peer in behind(counted, list(peers)):
                 del peers[peer]
     enough = len(counted) >= FEWEST and 2 * len(counted) >= len(items)
     return {

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 Answers = Mapping[str, Mapping[str, Any]]
 """What is kept of every contestant's answer to an item."""
 FAR = 0.8
-"""A peer slower than this share of the fastest peer is far behind."""
+"""A peer slower than this share of the fastest peer is behind,"""
+FASTEST = 3
+"""and so is one that is not among so many."""
 
 
-def far_behind(counted: Sequence[Answers], peers: Sequence[str]) -> list[str]:
-    """Return the peers that are far behind the fastest one."""
+def behind(counted: Sequence[Answers], peers: Sequence[str]) -> list[str]:
+    """Return the peers that are behind the fastest ones."""
     speeds = {n: _speed(_of(counted, n), n) for n in peers if not _failure(counted, n)}
     best = max(speeds.values(), default=0.0)
-    return [name for name, speed in speeds.items() if speed < FAR * best]
+    first = sorted(speeds, key=speeds.__getitem__, reverse=True)[:FASTEST]
+    return [name for name, speed in speeds.items() if name not in first or speed < FAR * best]
 
 
 def compared(

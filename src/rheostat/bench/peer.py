@@ -1,6 +1,7 @@
 """The peers: other programs that run the same file in the same format and threads.
 
-`transformers` runs it de-quantised, dense or with prompt lookup; llama.cpp in its own 4 bits.
+`transformers` runs it de-quantised: dense, with prompt lookup, or with an early exit that drafts;
+llama.cpp in its own 4 bits.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from rheostat.errors import UserError
 if TYPE_CHECKING:
     from rheostat.engines.torch_engine import TorchEngine
 
-LOOKUPS: Mapping[str, int | None] = {
-    "transformers": None,
-    "transformers, lookup 3": 3,
-    "transformers, lookup 10": 10,
+Drafting = Mapping[str, int]
+"""Arguments of `transformers`' `generate` that make it draft; none = dense."""
+DENSE: Mapping[str, Drafting] = {"transformers": {}}
+LOOKUPS: Mapping[str, Drafting] = {
+    "transformers, lookup 3": {"prompt_lookup_num_tokens": 3},
+    "transformers, lookup 10": {"prompt_lookup_num_tokens": 10},
 }
-"""The peers of `transformers`: how many tokens prompt lookup drafts, None = dense."""
+ASSISTED: Mapping[str, Drafting] = {"transformers, assisted": {"assistant_early_exit": 22}}
+"""Drafts by the model's own first layers, of thirty: the only assistant of its vocabulary here."""
 
 
 class Answer(NamedTuple):
@@ -99,7 +103,7 @@ class Transformers:
         *,
         new_tokens: int,
         eos: list[int],
-        lookup: int | None = None,
+        drafting: Drafting | None = None,
     ) -> Timed:
         """Decode greedily.
 
@@ -107,9 +111,8 @@ class Transformers:
             prompts: token ids, a list a row; shorter ones are padded on the left.
             new_tokens: most tokens of an answer.
             eos: tokens that end an answer.
-            lookup: tokens drafted by prompt lookup, of one prompt alone; None = no drafts.
+            drafting: how one prompt alone is drafted for; None = no drafts.
         """
-        drafts = {} if lookup is None else {"prompt_lookup_num_tokens": lookup}
         longest = max(map(len, prompts))
         inputs = torch.tensor([[eos[0]] * (longest - len(p)) + p for p in prompts])
         held = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
@@ -129,7 +132,7 @@ class Transformers:
                 eos_token_id=eos,
                 pad_token_id=eos[0],
                 stopping_criteria=[note],
-                **drafts,
+                **(drafting or {}),
             )
         seconds = time.perf_counter() - start
         rows = [_until(row, eos) for row in out[:, inputs.shape[1] :].tolist()]
@@ -148,7 +151,8 @@ def peers_of(
     """Give the peers of a number format, on the engine's own tokens, threads and model."""
     if dtype in ("float32", "bfloat16"):
         peer = Transformers(engine.model, DTYPES[dtype], say)
-        yield {name: partial(_transformers, engine, peer, n) for name, n in LOOKUPS.items()}
+        kinds = {**DENSE, **LOOKUPS, **ASSISTED}
+        yield {name: partial(_transformers, engine, peer, how) for name, how in kinds.items()}
         return
     with llamacpp_servers(engine, KINDS, say) as servers:
         yield {name: partial(_llamacpp, engine, server) for name, server in servers.items()}
@@ -182,10 +186,10 @@ def llamacpp_name(kind: str) -> str:
 
 
 def _transformers(
-    engine: TorchEngine, peer: Transformers, lookup: int | None, item: Request, new_tokens: int
+    engine: TorchEngine, peer: Transformers, drafting: Drafting, item: Request, new_tokens: int
 ) -> Answer:
     prompt, eos = engine.encode(item), sorted(engine.eos)
-    done = peer.generate([prompt], new_tokens=new_tokens, eos=eos, lookup=lookup)
+    done = peer.generate([prompt], new_tokens=new_tokens, eos=eos, drafting=drafting)
     written = tuple(done.rows[0])
     return Answer(
         len(written),

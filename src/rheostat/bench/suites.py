@@ -12,6 +12,7 @@ from rheostat.bench.certify import bench_certify
 from rheostat.bench.constrain import bench_constrain
 from rheostat.bench.controls import bench_controls
 from rheostat.bench.decode import bench_decode
+from rheostat.bench.decoys import bench_decoys
 from rheostat.bench.depth import bench_depth
 from rheostat.bench.difficulty import bench_difficulty
 from rheostat.bench.draft import bench_draft
@@ -51,6 +52,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "constrain": bench_constrain,
         "controls": bench_controls,
         "decode": bench_decode,
+        "decoys": bench_decoys,
         "depth": bench_depth,
         "difficulty": bench_difficulty,
         "draft": bench_draft,

@@ -18,7 +18,7 @@ import torch
 from rheostat.bench.contest import decision_of, in_turn
 from rheostat.bench.decode import FORMATS, sources
 from rheostat.bench.llamacpp_peer import check_installed
-from rheostat.bench.peer import LOOKUPS, Transformers, llamacpp_servers
+from rheostat.bench.peer import DENSE, LOOKUPS, Transformers, llamacpp_servers
 from rheostat.bench.result import envelope, spread
 from rheostat.engines.base import Sampling
 from rheostat.engines.machine import machine
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from rheostat.bench.journal import Journal
     from rheostat.bench.llamacpp_peer import LlamaCpp
+    from rheostat.bench.peer import Drafting
     from rheostat.engines.base import Request
     from rheostat.engines.torch_engine import TorchEngine
     from rheostat.kernel.seams import Installed
@@ -107,10 +108,10 @@ def _own(engine: TorchEngine) -> dict[str, Contestant]:
 def _peers(
     engine: TorchEngine, dtype: str, rows: int, say: Callable[[str], None]
 ) -> Iterator[Mapping[str, Contestant]]:
-    if dtype in DTYPES:
+    if dtype != "gguf":
         peer = Transformers(engine.model, DTYPES[dtype], say)
-        kinds = {n: lookup for n, lookup in LOOKUPS.items() if rows == 1 or lookup is None}
-        yield {n: partial(_transformers, engine, peer, lookup) for n, lookup in kinds.items()}
+        kinds = {**DENSE, **LOOKUPS} if rows == 1 else DENSE
+        yield {name: partial(_transformers, engine, peer, how) for name, how in kinds.items()}
         return
     with llamacpp_servers(engine, KINDS, say, rows=rows) as servers:
         yield {name: partial(_llamacpp, engine, server) for name, server in servers.items()}
@@ -126,11 +127,11 @@ def _ours(engine: TorchEngine, decision: Installed, group: Sequence[Request]) ->
 
 
 def _transformers(
-    engine: TorchEngine, peer: Transformers, lookup: int | None, group: Sequence[Request]
+    engine: TorchEngine, peer: Transformers, drafting: Drafting, group: Sequence[Request]
 ) -> Done:
     prompts = [engine.encode(item) for item in group]
     eos = sorted(engine.eos)
-    done = peer.generate(prompts, new_tokens=NEW_TOKENS, eos=eos, lookup=lookup)
+    done = peer.generate(prompts, new_tokens=NEW_TOKENS, eos=eos, drafting=drafting)
     return Done(sum(map(len, done.rows)), done.seconds)
 
 

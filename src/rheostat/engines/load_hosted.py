@@ -34,7 +34,7 @@ from rheostat.engines.torch_hosted import Hosted
 from rheostat.engines.torch_load import check_format, lean_engine
 from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_measured import Known, keep_known, measurements_path, read_known
-from rheostat.engines.torch_prices import measured_prices
+from rheostat.engines.torch_prices import measured_prices, measured_while_busy
 from rheostat.engines.weights_cache import LoadedModel
 from rheostat.errors import ModelError, UserError
 
@@ -175,7 +175,7 @@ def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: 
     hosted, dtype = Hosted(module, name), _NAMES[module.dtype]
     path = measurements_path(digest, f"{dtype}, hosted", module.device)
     known = read_known(path, {"plain"})
-    if known is None:
+    if known is None or measured_while_busy(hosted, known.prices):
         known = Known(Forms(), measured_prices(hosted, progress=progress))
         keep_known(path, known, progress)
     model = _HostedModel(name=name, digest=digest, shape=hosted.shape, words=words)

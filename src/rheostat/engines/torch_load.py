@@ -18,7 +18,7 @@ from rheostat.engines.torch_levels import load_levels
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_measured import Known, keep_known, measurements_path, read_known
 from rheostat.engines.torch_model import Llama
-from rheostat.engines.torch_prices import measured_prices
+from rheostat.engines.torch_prices import measured_prices, measured_while_busy
 from rheostat.engines.torch_weights import fused_levels, fused_weights, head_weight
 from rheostat.errors import UserError
 
@@ -106,6 +106,13 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     if model.fused_reason and progress is not None:
         progress(
             f"steps run on torch's own small operations, which is slower: {model.fused_reason}"
+        )
+    if known and measured_while_busy(model, known.prices):
+        del model
+        if progress is not None:
+            progress("this machine was busy when it was measured")
+        return lean_engine(
+            loaded, dtype, device=device, opener=opener, progress=progress, remeasure=True
         )
     if known:
         prices = known.prices

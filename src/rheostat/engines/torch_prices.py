@@ -4,7 +4,8 @@ Four kinds of pass are timed over n new tokens: the whole stack of layers, the s
 MLPs (at several context lengths), no layer at all, and that with the output head. Their
 differences are the prices of one attention, one MLP and the head, which is timed as greedy
 decoding uses it, for the largest logit of each row. The fastest of the repeats counts, because
-everything that disturbs a measurement makes it longer.
+everything that disturbs a measurement makes it longer; and a table that is kept is doubted, and
+measured again, when a step turns out to be much faster (ours).
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ MOST_REPEATS = 9
 """Repeats on a machine that is busy with other work."""
 GAIN = 0.1
 """By how much, of its fastest time, a turn may find a pass faster without asking for another."""
+SHORTEST = 2e-3
+"""Seconds of a step below which a table is not doubted: chance is as large as they are."""
+BUSY = 1.5
+"""A table whose step takes so many times what it takes now was measured on a busy machine."""
 MOST_TOKENS = 1 << 20
 """No pass reads more new tokens."""
 
@@ -66,6 +71,20 @@ def measured_prices(model: Decoder, *, progress: Callable[[str], None] | None = 
         head=_difference(head.seconds, bare.seconds, 1),
         fixed=bare.seconds[0],
     )
+
+
+def measured_while_busy(model: Decoder, prices: PriceTable) -> bool:
+    """Return whether an ordinary step is now much faster than the table says; times a few steps.
+
+    One that is slower says nothing: the machine may be busy now.
+    """
+    layers = model.shape.layers
+    context = prices.contexts[0]
+    told = prices.seconds(1, context, attention=layers, mlp=layers, head_rows=1)
+    if told < SHORTEST:
+        return False
+    (now,) = pass_seconds(model, Depth(Layout.full(layers)), context, tokens=(1,))
+    return told > BUSY * now
 
 
 def _undivided(model: Decoder, contexts: Sequence[int]) -> PriceTable:
