@@ -969,7 +969,20 @@ def plans_search_line() -> str:
         f"tokens: {took['answers'] / 60:.1f} for the base's answers, {took['losses'] / 60:.1f} for "
         f"losses, {took['rest'] / 60:.1f} for pricing. Settings measured: {kept}.\n"
     )
+    if "certified" in data:
+        text += certifying_line(data["certified"])
     return text + source(data)
+
+
+def certifying_line(found: dict) -> str:
+    """What a certificate took beside its search."""
+    seconds = found["seconds"]
+    return (
+        f"\nWith a certificate at confidence {found['confidence']:g} measuring took "
+        f"{seconds['search'] / 60:.1f} minutes for the search and {seconds['certification']:.1f} "
+        f"seconds, {found['share']:.1%} of that, to certify: {found['tested']} of the "
+        f"{found['path']} settings of the path were tested.\n"
+    )
 
 
 def speed_of(measured: dict) -> str:

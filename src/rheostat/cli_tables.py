@@ -208,8 +208,21 @@ def _measured(plan: Plan) -> list[str]:
         f"{measured['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}); on "
         f"{measured['items']} {100 * measured['exact_match']:.0f} % of the answers are the same, "
         f"price {measured['price_ratio']:.3f} and seconds {measured['seconds_ratio']:.3f} of the "
-        "base's"
+        "base's",
+        *_spent(measured),
     ]
+
+
+def _spent(measured: Mapping[str, Any]) -> list[str]:
+    """Show what measuring took, and what share of it the certificate."""
+    spent = measured.get("spent")
+    if not spent:  # a plan of an earlier version
+        return []
+    took = f"the search measured for {spent['search']:.1f} s"
+    if "certification" in spent:
+        share = spent["certification"] / spent["search"] if spent["search"] else 0.0
+        took += f", the certification for {spent['certification']:.1f} s ({share:.1%} of it)"
+    return [took]
 
 
 def _shadow(seen: Mapping[str, Any]) -> str:

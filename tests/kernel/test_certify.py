@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from rheostat.kernel.certify.betting import (
 )
 from rheostat.kernel.certify.binomial import binomial_lower, binomial_p_value, binomial_upper
 from rheostat.kernel.certify.bounds import BOUNDS
-from rheostat.kernel.certify.fixed_sequence import certified, frozen_path
+from rheostat.kernel.certify.fallback import STARTS, certified, frozen_path, shares
 from rheostat.kernel.certify.hoeffding_bentkus import (
     hoeffding_bentkus_p_value,
     hoeffding_bentkus_upper,
@@ -204,42 +203,108 @@ def test_betting_uses_a_small_variance():
     assert hoeffding_bentkus_upper(float(losses.mean()), 400, ALPHA) > 0.55
 
 
-# a fixed sequence
+# a path with several starts
 
 
-def test_settings_behind_the_first_failure_are_not_tested():
-    tested = []
+def walked(p_values, prices, alpha=0.08):
+    """Walk a path; return what was certified, and the levels that were held against."""
+    levels = {}
 
-    def p_value(setting):
-        tested.append(setting)
-        return {"a": 0.01, "b": 0.05, "c": 0.06, "d": 0.0}[setting]
+    def p_value(at, level):
+        levels[at] = pytest.approx(level)
+        return p_values[at]
 
-    assert certified("abcd", p_value, 0.05) == ["a", "b"]
-    assert tested == ["a", "b", "c"]
+    return certified(range(len(prices)), lambda at: prices[at], p_value, alpha), levels
+
+
+def test_a_certified_setting_hands_its_level_on_to_the_next_cheaper_one():
+    passed, levels = walked([0.04, 0.06, 0.07, 0.0701, 0.08], [0.9, 0.8, 0.7, 0.6, 0.5])
+    assert passed == [0, 1]
+    assert levels == {0: 0.04, 1: 0.06, 2: 0.07, 3: 0.01}
+    passed, levels = walked([0.0] * 5, [0.9, 0.8, 0.7, 0.6, 0.5])
+    assert passed == [0, 1, 2, 3, 4]
+    assert levels == {0: 0.04, 1: 0.06, 2: 0.07, 3: 0.08, 4: 0.08}
+
+
+def test_a_setting_that_luck_put_first_does_not_end_the_path():
+    passed, levels = walked([1.0, 0.02, 0.02], [0.7, 0.9, 0.8])
+    assert passed == [1, 2]
+    assert levels == {0: 0.05, 1: 0.02, 2: 0.03}
+
+
+def test_what_is_no_cheaper_than_a_certified_setting_is_not_tested():
+    passed, levels = walked([0.0, 0.0, 0.0], [0.7, 0.9, 0.7])
+    assert passed == [0]
+    assert set(levels) == {0}
+
+
+def test_a_single_setting_has_the_whole_level():
+    assert walked([0.08], [0.5]) == ([0], {0: 0.08})
+    assert walked([], []) == ([], {})
+
+
+@pytest.mark.parametrize("settings", range(1, 7))
+def test_the_starts_share_one_alpha(settings):
+    assert sum(shares(settings)) == pytest.approx(1)
+    assert len(shares(settings)) == min(settings, len(STARTS))
 
 
 def test_a_p_value_that_is_no_number_certifies_nothing():
-    assert certified("ab", lambda _: float("nan"), 0.05) == []
+    assert walked([math.nan, math.nan], [0.9, 0.8])[0] == []
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([0.2, 0.4, 0.6, 0.8])), max_size=9),
+    st.data(),
+)
+def test_no_false_certificate_without_a_p_value_under_a_level_of_the_false_ones(settings, data):
+    """Whatever the true ones do, the levels that the false ones are held to sum to alpha at most.
+
+    That is the condition for the whole: the probability of any false certificate is at most the
+    sum of the levels at which false ones are first tested, while none of them has passed.
+    """
+    spent = []
+
+    def p_value(setting, level):
+        if setting[0]:  # a false one, which is never certified here
+            spent.append(level)
+            return 1.0
+        return data.draw(st.sampled_from([0.0, 1.0]))
+
+    path = frozen_path(settings, loss=lambda _: 0.0, price=lambda s: s[1])
+    certified(path, lambda s: s[1], p_value, ALPHA)
+    assert sum(spent) <= ALPHA + 1e-12
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_settings_just_over_the_limit_are_certified_no_more_often_than_alpha(correlated):
+    rng, wrong = np.random.default_rng(4), 0
+    for _ in range(4_000):
+        p = rng.random(6) if not correlated else np.full(6, rng.random())
+        prices = rng.random(6)
+        wrong += bool(certified(range(6), prices.__getitem__, lambda at, _, p=p: p[at], ALPHA))
+    assert wrong / 4_000 <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / 4_000)
 
 
 @given(st.lists(st.tuples(UNIT, UNIT), max_size=12), st.randoms())
-def test_a_path_falls_in_price_whatever_the_order_of_the_input(settings, random):
+def test_a_path_is_the_same_whatever_the_order_of_the_input(settings, random):
     path = frozen_path(settings, loss=lambda s: s[0], price=lambda s: s[1])
-    assert [s[0] for s in path] == sorted(s[0] for s in path)
-    assert all(a[1] > b[1] for a, b in pairwise(path))
+    assert path == sorted(path)
+    assert path[: len(STARTS)] == sorted(settings)[: len(STARTS)]
+    lows = [min(s[1] for s in path[: at + 1]) for at in range(len(path))]
+    whole = sorted(settings)
+    assert min((s[1] for s in whole), default=None) == (lows[-1] if lows else None)
     shuffled = random.sample(settings, len(settings))
     assert frozen_path(shuffled, loss=lambda s: s[0], price=lambda s: s[1]) == path
 
 
-@given(st.lists(st.tuples(UNIT, UNIT), min_size=1, max_size=12))
-def test_a_useless_setting_changes_no_path(settings):
+@given(st.lists(st.tuples(UNIT, UNIT), min_size=len(STARTS), max_size=12))
+def test_a_useless_setting_behind_the_starts_changes_no_path(settings):
     def path(of):
         return frozen_path(of, loss=lambda s: s[0], price=lambda s: s[1])
 
-    useless = (max(s[0] for s in settings), min(s[1] for s in settings) + 0.1)
-    dear = (min(s[0] for s in settings) + 0.1, max(s[1] for s in settings) + 0.1)
+    useless = (max(s[0] for s in settings) + 0.1, max(s[1] for s in settings) + 0.1)
     assert path([*settings, useless]) == path(settings)
-    assert path([*settings, dear]) == path(settings)
 
 
 # how many items

@@ -15,6 +15,7 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 import rheostat
 from rheostat import api_check
 from rheostat.cli import app
+from rheostat.cli_tables import plan_lines
 from rheostat.errors import OutputError, PlanError, UserError, WorkloadError
 from rheostat.kernel.certify.seal import is_sealed
 from rheostat.kernel.plan import Plan
@@ -22,7 +23,7 @@ from rheostat.stages import certify
 from rheostat.stages.check import decision, interval, more_items
 from rheostat.stages.claim import check_size, claim_of
 from rheostat.stages.goal import Goal, checked_goal
-from rheostat.stages.plan import make_plan
+from rheostat.stages.plan import falling, make_plan
 from rheostat.stages.search import Point
 from rheostat.stages.settings import read_plan
 from rheostat.workloads.load import load_workload
@@ -61,11 +62,19 @@ def test_a_gentle_setting_is_certified_before_all_items_are_opened(certified, co
     assert held["data"]["items"] == marks(whole)[: certify.STEP]
 
 
+def test_a_plan_tells_what_its_search_and_its_certificate_took(certified):
+    spent = certified.measured["spent"]
+    assert set(spent) == {"search", "certification"}
+    assert min(spent.values()) > 0
+    assert any("the certification for" in line for line in plan_lines(certified, "p")[-4:])
+
+
 def test_a_bet_that_cannot_be_won_any_more_is_hopeless():
     claim = claim_of(Goal(aim="max_loss", limit=0.2, loss="disagree", confidence=0.95))
-    assert claim.hopeless([1.0] * 30, items=60)
-    assert not claim.hopeless([0.2] * 30, items=200)
-    assert not claim.hopeless([0.0] * 59, items=60)
+    assert claim.hopeless([1.0] * 30, items=60, level=0.05)
+    assert not claim.hopeless([0.2] * 30, items=200, level=0.05)
+    assert not claim.hopeless([0.0] * 59, items=60, level=0.05)
+    assert claim.hopeless([0.0] * 5, items=20, level=1e-6)
 
 
 def test_search_and_certification_data_are_apart(certified):
@@ -75,16 +84,18 @@ def test_search_and_certification_data_are_apart(certified):
     assert not search & data
 
 
-def test_the_plan_is_the_last_of_the_path_that_passed(certified):
+def test_the_plan_is_the_cheapest_of_the_path_that_passed(certified):
     path = certified.certificate["path"]
-    passed = [step for step in path if step.get("certified")]
-    assert passed == path[: len(passed)]
-    assert all("p_value" not in step for step in path[len(passed) + 1 :])
+    tested = [step for step in path if "p_value" in step]
+    passed = [step for step in tested if step["certified"]]
+    for step in tested:
+        assert step["certified"] is (step["p_value"] <= step["level"])
+    assert tested[0]["level"] >= 0.5 * 0.1
     own = [{"name": s.name, "dial": s.dial, "params": dict(s.params)} for s in certified.methods]
     assert passed[-1]["methods"] == own
-    assert [s["price_ratio"] for s in path] == sorted(
-        (s["price_ratio"] for s in path), reverse=True
-    )
+    prices = [s["price_ratio"] for s in passed]
+    assert prices == sorted(prices, reverse=True)
+    assert certified.certificate["upper"] <= LIMIT
 
 
 def test_the_order_of_a_files_lines_does_not_matter_to_the_certification(tmp_path, corpora):
@@ -101,8 +112,8 @@ def test_nothing_is_certified_where_nothing_is_worth_it(tiny, corpora):
 
 
 def test_a_path_that_fails_says_how_much_data_it_takes(tiny, corpora, monkeypatch):
-    def nothing(path, p_value, _):
-        p_value(path[0])
+    def nothing(path, price, p_value, alpha):
+        p_value(path[0], 0.0)
         return []
 
     monkeypatch.setattr(certify, "certified", nothing)
@@ -190,7 +201,8 @@ def test_a_path_holds_each_lossy_setting_once_at_its_cheapest():
         point(0.4, 0.7, 0.05),
     ]
     found = Found(chosen=lossy[0], lossless=Point(), points=lossy, lossy=lossy, why=())
-    assert [p.price_ratio for p in certify.path_of(found)] == [0.8, 0.6, 0.5]
+    assert [p.price_ratio for p in certify.path_of(found)] == [0.8, 0.6, 0.5, 0.7]
+    assert [p.price_ratio for p in falling(certify.path_of(found))] == [0.8, 0.6, 0.5]
     cheap = replace(found, lossless=Point(price_ratio=0.55))
     assert [p.price_ratio for p in certify.path_of(cheap)] == [0.5]
 

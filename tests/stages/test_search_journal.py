@@ -78,6 +78,23 @@ def test_without_a_file_measurements_live_as_long_as_the_process():
     assert journal.part(["a"], refuse, about="a") == 1
 
 
+def test_seconds_are_those_of_what_was_asked_for_each_once(tmp_path):
+    path = tmp_path / "j.jsonl"
+    journal = opened(path)
+    assert journal.seconds == 0
+    for name in ("a", "b", "a"):
+        journal.part([name], lambda: 1, about=name)
+    took = [json.loads(line)["seconds"] for line in path.read_text("utf-8").splitlines()[1:]]
+    assert journal.seconds == sum(took) > 0
+    journal.count_anew()
+    assert journal.seconds == 0
+    journal.part(["b"], refuse, about="b")
+    assert journal.seconds == took[1]
+    again = opened(path)
+    again.part(["a"], refuse, about="a")
+    assert again.seconds == took[0]
+
+
 # searches
 
 
@@ -89,7 +106,7 @@ def profiled(tiny):
 def decided(plan):
     """What does not depend on the clock."""
     data = json.loads(json.dumps(plan.to_json()))
-    for key in ("seconds_ratio", "seconds_interval"):
+    for key in ("seconds_ratio", "seconds_interval", "spent"):
         del data["measured"][key]
     return data
 

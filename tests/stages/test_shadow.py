@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 
 from rheostat import cli
 from rheostat.engines.base import Sampling
+from rheostat.engines.load import load_engine
 from rheostat.errors import OutputError, PlanError
 from rheostat.kernel.budget import Caps
+from rheostat.kernel.certify.seal import sealed
 from rheostat.kernel.cost import Cost, total
-from rheostat.kernel.plan import Plan
+from rheostat.kernel.plan import Plan, Setting
 from rheostat.stages.run import run
 from rheostat.stages.shadow import SHADOW, Watch, watch
 from rheostat.workloads.items import load_requests
-from stages.conftest import limited
+from stages.conftest import limited, write_lines
 
 GREEDY = Sampling(max_new_tokens=8)
 
@@ -215,3 +218,74 @@ def test_a_changed_plan_has_no_claim_to_watch(command, certified):
 def test_a_plan_without_a_certificate_has_no_shadow():
     with pytest.raises(PlanError, match="no certificate"):
         watch(Plan(model="m"), 0.1, GREEDY)
+
+
+# the real model
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """SmolLM2, and requests of a user."""
+    engine = load_engine("smollm2")
+    topics = (
+        "Ohm's law",
+        "a rainbow",
+        "the number 7",
+        "a goat",
+        "jazz",
+        "a bicycle",
+        "salt",
+        "Rome",
+    )
+    lines = [
+        {"messages": [{"role": "user", "content": f"In one sentence, what is {topic}?"}]}
+        for topic in topics
+    ]
+    return engine, write_lines(tmp_path_factory.mktemp("real") / "requests.jsonl", lines)
+
+
+def claimed(engine, *, dial, limit):
+    """A plan that drops MLPs of the real model, under a claim of so much loss."""
+    ranking = [["mlp", layer] for layer in reversed(range(engine.shape.layers))]
+    setting = Setting(
+        name="llm_drop", dial=dial, params={"unit": "mlp"}, fitted={"ranking": ranking}
+    )
+    plan = Plan(model=engine.model, digest=engine.digest, dtype=engine.dtype, methods=(setting,))
+    claim = {"loss": "disagree", "limit": limit, "confidence": 0.8, "claim": "a claim"}
+    return sealed(plan, claim | {part: {"items": []} for part in ("search", "data")})
+
+
+@pytest.mark.slow
+def test_a_false_claim_of_the_real_model_is_refuted_and_the_base_goes_on(real, tmp_path):
+    engine, requests = real
+    false = claimed(engine, dial=0.9, limit=0.01)
+    base = answer(replace(false, methods=(), certificate=None), requests, tmp_path / "base", engine)
+    found = answer(false, requests, tmp_path / "run", engine, shadow=1.0)
+    assert found["shadow"]["refuted"]
+    ids = [line["id"] for line in read(tmp_path / "base", "outputs.jsonl")]
+    behind = ids.index(found["shadow"]["refuted_by"]) + 1
+    assert found["shadow"]["requests"] == behind < len(ids)
+    own, others = (
+        [o["token_ids"] for o in read(tmp_path / n, "outputs.jsonl")] for n in ("run", "base")
+    )
+    assert own[behind:] == others[behind:]
+    assert own[:behind] != others[:behind]
+    shadow = total(Cost.from_json(line["cost"]) for line in read(tmp_path / "run", SHADOW))
+    assert found["cost"]["new_tokens"] == sum(map(len, own)) + shadow.new_tokens
+    assert base["cost"]["new_tokens"] == sum(map(len, others))
+    assert shadow.new_tokens >= sum(map(len, others[:behind]))
+
+
+@pytest.mark.slow
+def test_a_true_claim_of_the_real_model_goes_on(real, tmp_path):
+    engine, requests = real
+    true = claimed(engine, dial=0.07, limit=0.9)  # one MLP of thirty
+    plain = answer(true, requests, tmp_path / "plain", engine)
+    seen = answer(true, requests, tmp_path / "seen", engine, shadow=0.5)
+    assert not seen["shadow"]["refuted"]
+    assert 0 < seen["shadow"]["requests"] < seen["requests"]
+    texts = [[o["text"] for o in read(tmp_path / n, "outputs.jsonl")] for n in ("plain", "seen")]
+    assert texts[0] == texts[1]
+    shadow = total(Cost.from_json(line["cost"]) for line in read(tmp_path / "seen", SHADOW))
+    assert seen["cost"]["price"] == pytest.approx(plain["cost"]["price"] + shadow.price)
+    assert shadow.price > 0

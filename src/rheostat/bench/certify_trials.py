@@ -9,6 +9,7 @@ import numpy as np
 
 from rheostat.kernel.certify.betting import betting_p_value
 from rheostat.kernel.certify.binomial import binomial_p_value
+from rheostat.kernel.certify.fallback import shares
 from rheostat.kernel.certify.hoeffding_bentkus import hoeffding_bentkus_p_value
 
 if TYPE_CHECKING:
@@ -40,41 +41,42 @@ class Task:
 
 
 def paths(task: Task, trials: int, rng: np.random.Generator) -> Ints:
-    """Return frozen paths, [trials, settings]: by loss on search data, cheaper than all before.
+    """Return all settings by their loss on search data, [trials, settings]; of equals the cheapest.
 
-    Settings are numbered from dear to cheap, so a later place must have a larger number; entries
-    behind the end of a path are `BASE`.
+    Settings are numbered from dear to cheap.
     """
     seen = task.world.sample(trials, task.searched, rng).means
-    order = np.lexsort((-np.broadcast_to(np.arange(seen.shape[1]), seen.shape), seen), axis=1)
-    cheapest = np.maximum.accumulate(order, axis=1)
-    kept = np.ones_like(order, dtype=bool)
-    kept[:, 1:] = order[:, 1:] > cheapest[:, :-1]
-    rows, columns = np.nonzero(kept)
-    found = np.full_like(order, BASE)
-    found[rows, (np.cumsum(kept, axis=1) - 1)[rows, columns]] = order[rows, columns]
-    return found
+    numbers = np.broadcast_to(np.arange(seen.shape[1]), seen.shape)
+    return np.asarray(np.lexsort((-numbers, seen), axis=1))
 
 
 def chosen_by_certificate(task: Task, bound: Bound, path: Ints, sampled: Sampled) -> Ints:
-    """Walk every path until a setting fails; return the last one that was certified, [trials]."""
-    chosen = np.full(len(path), BASE)
-    running = np.arange(len(path))
-    for column in path.T:
-        running = running[column[running] != BASE]
-        passed = np.zeros(len(path), dtype=bool)
-        for setting in np.unique(column[running]):
-            here = running[column[running] == setting]
-            passed[here] = p_values(task, bound, sampled, int(setting), here) <= task.alpha
-        running = running[passed[running]]
-        chosen[running] = column[running]
-        if not len(running):
-            break
+    """Walk every path as `certified` does; return the cheapest setting that passed, [trials]."""
+    height, width = path.shape
+    own = shares(width)
+    levels = np.zeros((height, width))
+    levels[:, : len(own)] = task.alpha * np.array(own)
+    chosen = np.full(height, BASE)
+    for at in range(width):
+        running = np.flatnonzero((levels[:, at] > 0.0) & (path[:, at] > chosen))
+        passed = np.zeros(height, dtype=bool)
+        for setting in np.unique(path[running, at]):
+            here = running[path[running, at] == setting]
+            found = p_values(task, bound, sampled, int(setting), here, levels[here, at])
+            passed[here] = found <= levels[here, at]
+        rows = np.flatnonzero(passed)
+        chosen[rows] = path[rows, at]
+        cheaper = path[rows, at + 1 :] > path[rows, at, None]
+        handing = cheaper.any(axis=1)
+        following = at + 1 + cheaper[handing].argmax(axis=1) if handing.any() else []
+        levels[rows[handing], following] += levels[rows[handing], at]
     return chosen
 
 
-def p_values(task: Task, bound: Bound, sampled: Sampled, setting: int, trials: Ints) -> Floats:
-    """Return the p-values of a setting in some of the trials.
+def p_values(  # noqa: PLR0913  # of which losses, in which trials, held against what
+    task: Task, bound: Bound, sampled: Sampled, setting: int, trials: Ints, levels: Floats
+) -> Floats:
+    """Return the p-values of a setting in some of the trials, each held against its level.
 
     Two bounds need a sum alone. Where the beginning of a sample is enough for `betting` its
     p-value stands for the whole's, which is no larger.
@@ -84,15 +86,18 @@ def p_values(task: Task, bound: Bound, sampled: Sampled, setting: int, trials: I
     if bound.name == "hoeffding_bentkus":
         means = sampled.means[trials, setting]
         return hoeffding_bentkus_p_value(means, sampled.items, task.limit)
-    blocks = np.array_split(trials, max(1, len(trials) * sampled.items // BLOCK))
-    return np.concatenate([_bets(task, sampled.losses(setting, block)) for block in blocks])
+    parts = max(1, len(trials) * sampled.items // BLOCK)
+    blocks = zip(np.array_split(trials, parts), np.array_split(levels, parts), strict=True)
+    return np.concatenate(
+        [_bets(task, sampled.losses(setting, block), level) for block, level in blocks]
+    )
 
 
-def _bets(task: Task, losses: Floats) -> Floats:
+def _bets(task: Task, losses: Floats, levels: Floats) -> Floats:
     items = losses.shape[1]
     beginning = losses[:, : max(1, items // BEGINNING)]
     found = betting_p_value(beginning, task.limit, task.alpha, items=items)
-    open_ = found > task.alpha
+    open_ = found > levels
     if open_.any():
         found[open_] = betting_p_value(losses[open_], task.limit, task.alpha)
     return found

@@ -4,7 +4,8 @@ The search is over every draft source, depth and cache method and the number for
 allowed, on 300 items of four kinds of text, written into a file as a user would. The plans are for
 `edit` and `chat`, once in the base's number format alone and once with the others allowed; each is
 run beside the base on unseen items, and so is the cheapest setting of every single method that
-keeps to the limit on the search's items.
+keeps to the limit on the search's items. The long search is then made once more with a certificate:
+told is what certifying takes beside searching.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ FORMATS = ("gguf", "bfloat16")
 MIXED = ("edit", "copy", "summarise", "chat")
 SEARCHED = 300
 """Items of the search whose time is told."""
+CONFIDENCE = 0.95
 SHORT = 64
 """New tokens of its answers."""
 WORKLOADS = ("edit", "chat")
@@ -61,6 +63,7 @@ def bench_plans(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     mixed = _mixed(folder)
     searched = journal.part("search", partial(_searched, engine, mixed, folder, say))
+    certified = journal.part("certified", partial(_certified, engine, mixed, folder, say))
     cells = [
         journal.part(
             f"{workload} {formats}",
@@ -74,6 +77,7 @@ def bench_plans(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "limit": LIMIT,
         "loss": KIND,
         "search": searched,
+        "certified": certified,
         "cells": cells,
     }
 
@@ -120,6 +124,7 @@ def _material(  # noqa: PLR0913  # what a plan is made from
     items: int,
     tokens: int,
     formats: Sequence[str],
+    certifies: LossKind | None = None,
 ) -> Material:
     return Material(
         engine,
@@ -129,7 +134,32 @@ def _material(  # noqa: PLR0913  # what a plan is made from
         items=items,
         journal=SearchJournal(journal),
         precisions=formats,
+        certifies=certifies,
     )
+
+
+def _certified(
+    engine: Engine, workload: str, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Search on many items for a certified plan; what the search has measured is taken from it."""
+    path, sizes = folder / "search.jsonl", {"items": SEARCHED, "tokens": SHORT}
+    material = _material(engine, workload, path, formats=FORMATS, certifies=KIND, **sizes)
+    goal = Goal(aim="max_loss", limit=LIMIT, loss=KIND, confidence=CONFIDENCE)
+    plan = planned(material, goal, say)
+    spent = plan.measured["spent"]
+    steps = plan.certificate["path"] if plan.certificate else plan.measured["path"]
+    return {
+        "confidence": CONFIDENCE,
+        "items": len(material.parts["test"].items),
+        "opened": plan.certificate["data"]["size"] if plan.certificate else None,
+        "tested": sum("p_value" in step for step in steps),
+        "path": len(steps),
+        "seconds": spent,
+        "share": spent["certification"] / spent["search"],
+        "plan": _methods(plan.methods),
+        "predicted": plan.predicted["price_ratio"],
+        "loss": plan.measured["loss"],
+    }
 
 
 def _measured_items(plan: Plan) -> dict[str, int]:

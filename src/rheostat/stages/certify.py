@@ -1,10 +1,10 @@
 """Certify: test a frozen path of settings on data that the search has not seen.
 
 The path comes from the search alone: for every lossy setting the cheapest way to run it, by the
-loss on the search's items, each cheaper than all before it. Only then are the certification data
-opened, in an order that depends on their texts alone; settings are tested one after another until
-the first that fails, and the last that passed is the plan. Data are opened a few items at a time:
-a bet on a setting may end as soon as it is won, or can no longer be.
+loss on the search's items. Only then are the certification data opened, in an order that depends
+on their texts alone. Settings are tested one after another, each at the level that its place and
+those certified before it give; the cheapest that passed is the plan. Data are opened a few items at
+a time: a bet on a setting may end as soon as it is won, or can no longer be.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, final
 
 from rheostat.catalog import installed as install
 from rheostat.catalog import methods
-from rheostat.kernel.certify.fixed_sequence import certified, frozen_path
+from rheostat.kernel.certify.fallback import certified, frozen_path
 from rheostat.kernel.plan import Plan
 from rheostat.stages.claim import claim_of
 from rheostat.stages.goal import WORTH
-from rheostat.stages.losses import BATCH, base_samples, evaluator, nats
+from rheostat.stages.losses import BATCH, Loss, base_samples, evaluator, nats
+from rheostat.stages.search import settings_key
+from rheostat.workloads.load import digest_of
 from rheostat.workloads.marks import marks, refuse_overlap
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.base import Engine
     from rheostat.kernel.plan import Setting
+    from rheostat.kernel.seams import Installed
     from rheostat.stages.choice import Found
     from rheostat.stages.claim import Claim
     from rheostat.stages.goal import Goal
@@ -51,13 +54,24 @@ class Tested:
     values: tuple[float, ...]
     """Losses of the items that were opened for it."""
     p_value: float
+    level: float
+    """What the p-value was held against: alpha, or the share of it that had come this far."""
     items: int | None
     """What the bound was made for: of how many items these may be the beginning; None = all."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the setting is certified."""
+        return self.p_value <= self.level
 
     @property
     def mean(self) -> float:
         """Mean loss on the certification data."""
         return sum(self.values) / len(self.values)
+
+    def upper(self, claim: Claim) -> float:
+        """Return the upper bound of the mean loss at the level that the setting was held to."""
+        return claim.upper(self.values, items=self.items, level=self.level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +81,19 @@ class Verdict:
     claim: Claim
     path: tuple[Point, ...]
     tested: tuple[Tested, ...]
-    passed: int
-    """How many of the tested settings are certified."""
     opened: int
     """How many items of the certification data were looked at, for any setting."""
 
     @property
     def chosen(self) -> Tested | None:
         """The cheapest certified setting, None when no dial can be turned."""
-        return self.tested[self.passed - 1] if self.passed else None
+        return next((own for own in reversed(self.tested) if own.passed), None)
 
     @property
     def refused(self) -> Tested | None:
-        """The first setting that was not certified, None when all were."""
-        return self.tested[-1] if self.passed < len(self.tested) else None
+        """The setting that lost least of those that were not certified, None when all were."""
+        failed = [own for own in self.tested if not own.passed]
+        return min(failed, key=lambda own: own.mean, default=None)
 
     def why(self) -> list[str]:
         """Say what was certified, what was not, and what data it would take."""
@@ -90,7 +103,7 @@ class Verdict:
             sentences.append(
                 f"certified {chosen.point.name}: on {len(chosen.values)} items that the search "
                 f"did not see it loses {chosen.mean:.4f}, and at most "
-                f"{claim.upper(chosen.values, items=chosen.items):.4f} with confidence "
+                f"{chosen.upper(claim):.4f} with confidence "
                 f"{1 - claim.alpha:g}"
             )
         elif refused:
@@ -103,7 +116,7 @@ class Verdict:
                 f"that makes the plan at least {WORTH:.0%} cheaper"
             )
         if refused:
-            needed = claim.needed(refused.values)
+            needed = claim.needed(refused.values, level=refused.level)
             enough = (
                 "its loss is not under the limit, and more data of this kind would not help"
                 if needed is None
@@ -112,22 +125,28 @@ class Verdict:
             sentences.append(
                 f"not certified: {refused.point.name} loses {refused.mean:.4f} on "
                 f"{len(refused.values)} items, at most "
-                f"{claim.upper(refused.values, items=refused.items):.4f}; {enough}"
+                f"{refused.upper(claim):.4f}; {enough}"
             )
         return sentences
 
     def path_json(self) -> list[dict[str, Any]]:
         """Return the path with what was found of the settings that were tested."""
         lines = []
-        for at, point in enumerate(self.path):
+        tested = {settings_key(own.point.settings): own for own in self.tested}
+        for point in self.path:
             line: dict[str, Any] = {
                 "methods": [_setting(s) for s in point.settings],
                 "price_ratio": point.price_ratio,
                 "search_loss": point.loss,
             }
-            if at < len(self.tested):
-                own = self.tested[at]
-                line |= {"mean": own.mean, "p_value": own.p_value, "certified": at < self.passed}
+            own = tested.get(settings_key(point.settings))
+            if own is not None:
+                line |= {
+                    "mean": own.mean,
+                    "p_value": own.p_value,
+                    "level": own.level,
+                    "certified": own.passed,
+                }
             lines.append(line)
         return lines
 
@@ -151,19 +170,13 @@ def certify(material: Material, goal: Goal, found: Found, say: Say) -> Verdict:
     tested: list[Tested] = []
     opened = _Opened(material, goal, data, say)
 
-    def p_value(point: Point) -> float:
+    def p_value(point: Point, level: float) -> float:
         say(f"certifying {point.name} on up to {len(data.items)} items")
-        tested.append(opened.test(point, claim))
+        tested.append(opened.test(point, claim, level))
         return tested[-1].p_value
 
-    passed = len(certified(path, p_value, claim.alpha))
-    return Verdict(
-        claim=claim,
-        path=tuple(path),
-        tested=tuple(tested),
-        passed=passed,
-        opened=opened.count,
-    )
+    certified(path, lambda point: point.price_ratio, p_value, claim.alpha)
+    return Verdict(claim=claim, path=tuple(path), tested=tuple(tested), opened=opened.count)
 
 
 @final
@@ -179,21 +192,31 @@ class _Opened:
         """How many items were looked at."""
         return min(len(self._evaluate) * STEP, len(self._data.items))
 
-    def test(self, point: Point, claim: Claim) -> Tested:
+    def test(self, point: Point, claim: Claim, level: float) -> Tested:
         """Measure a setting until the claim is shown or out of reach, or the data end."""
         engine = self._material.engine(self._say)
         decision = install(_plan(engine, point), engine.shape, engine.card.offers)
         size = len(self._data.items) if claim.bound.early else None
         values: list[float] = []
         for part in range(math.ceil(len(self._data.items) / STEP)):
-            values += self._of(part)(decision).values
+            values += self._losses(part, point, decision)
             if size is not None and (
-                claim.p_value(values, items=size) <= claim.alpha
-                or claim.hopeless(values, items=size)
+                claim.p_value(values, items=size) <= level
+                or claim.hopeless(values, items=size, level=level)
             ):
                 break
         p = claim.p_value(values, items=size)
-        return Tested(point=point, values=tuple(values), p_value=p, items=size)
+        return Tested(point=point, values=tuple(values), p_value=p, level=level, items=size)
+
+    def _losses(self, part: int, point: Point, decision: Installed) -> tuple[float, ...]:
+        """Return the losses on one part of the items, measured now or kept."""
+        evaluate, kind = self._of(part), self._goal.loss
+        data = self._material.journal.part(
+            ["certified", kind, [s.to_json() for s in point.settings], digest_of(evaluate.items)],
+            lambda: evaluate(decision).to_json(),
+            about=f"what {point.name} loses on part {part + 1} of the certification data",
+        )
+        return Loss.from_json(data).values
 
     def _of(self, part: int) -> Evaluate:
         """Return what measures settings on one part of the items."""
@@ -207,12 +230,13 @@ class _Opened:
         engine, goal = self._material.engine(self._say), self._goal
         if goal.loss == "nats":
             return nats(engine, some.items)
-        samples = base_samples(engine, some, self._material.sampling, self._say)
+        journal = self._material.journal
+        samples = base_samples(engine, some, self._material.sampling, self._say, journal)
         return evaluator(goal.loss, engine, some, samples, "test")
 
 
 def path_of(found: Found) -> list[Point]:
-    """Return the path from the base: lossy settings that are worth it, from dear to cheap."""
+    """Return the path from the base: lossy settings that are worth it, the gentlest first."""
     cheapest: dict[str, Point] = {}
     for point in sorted(found.lossy, key=lambda p: p.price_ratio, reverse=True):
         if point.price_ratio <= found.lossless.price_ratio - WORTH:
@@ -230,7 +254,7 @@ def certificate(material: Material, goal: Goal, verdict: Verdict, machine: str) 
         "claim": claim.sentence(data.name),
         **claim.to_json(),
         "mean": chosen.mean,
-        "upper": claim.upper(chosen.values, items=chosen.items),
+        "upper": chosen.upper(claim),
         "measured_items": len(chosen.values),
         "data": _data(data, "test", verdict.opened, material.seed),
         "search": _data(search, "calibration", len(search.items), material.seed),

@@ -56,19 +56,25 @@ class Claim:
         limit = self.scale.limit_to_unit(self.limit)
         return float(self.bound.p_value(self.unit(losses), limit, self.alpha, items=items))
 
-    def upper(self, losses: Sequence[float], *, items: int | None = None) -> float:
-        """Return the upper bound of the mean loss of one setting; arguments as for `p_value`."""
-        return self.scale.from_unit(self.bound.upper(self.unit(losses), self.alpha, items=items))
+    def upper(
+        self, losses: Sequence[float], *, items: int | None = None, level: float | None = None
+    ) -> float:
+        """Return the upper bound of the mean loss of one setting; arguments as for `p_value`.
 
-    def hopeless(self, losses: Sequence[float], *, items: int) -> bool:
+        With `level`, it is what a p-value under that level excludes; None = alpha.
+        """
+        bound = self.bound.upper(self.unit(losses), self.alpha, items=items, level=level)
+        return self.scale.from_unit(bound)
+
+    def hopeless(self, losses: Sequence[float], *, items: int, level: float) -> bool:
         """Return whether the limit is out of reach even if the rest loses nothing at all."""
         rest = [RANGES[self.kind].low] * (items - len(losses))
-        return self.p_value([*losses, *rest], items=items) > self.alpha
+        return self.p_value([*losses, *rest], items=items) > level
 
-    def needed(self, losses: Sequence[float]) -> int | None:
+    def needed(self, losses: Sequence[float], *, level: float | None = None) -> int | None:
         """Return about how many items would certify losses like these; None = no number does."""
         limit = self.scale.limit_to_unit(self.limit)
-        return needed_items(self.bound, self.unit(losses), limit, self.alpha)
+        return needed_items(self.bound, self.unit(losses), limit, self.alpha, level=level)
 
     def least(self) -> int | None:
         """Return how many items it takes if each loses as little as the base."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
+from math import inf
 from typing import TYPE_CHECKING
 
 from rheostat.catalog import installed as install
@@ -33,7 +35,7 @@ from rheostat.stages.search_journal import SearchJournal
 from rheostat.workloads.load import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rheostat.engines.base import Engine
@@ -114,13 +116,15 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
             hint=f"run it without a plan: `rheostat run base:{engine.model} --requests R.jsonl "
             "--out DIR`",
         )
+    material.journal.count_anew()
     samples = material.samples("calibration", say)
     found = search_dials(
         engine, goal, calibration, samples, say, material.journal, formats=material.precisions
     )
+    spent = {"search": material.journal.seconds}
     if goal.confidence is not None:
-        return _certified(material, goal, found, say)
-    return _measured(material, goal, found, say)
+        return _certified(material, goal, found, say, spent)
+    return _with_spent(_measured(material, goal, found, say), spent)
 
 
 def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
@@ -133,7 +137,8 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
     samples = material.samples("test", say)
     steps = [found.chosen]
     if goal.aim == "max_loss" and found.chosen is not found.lossless:
-        steps = [p for p in path_of(found) if p.price_ratio > found.chosen.price_ratio] + steps
+        dearer = [p for p in path_of(found) if p.price_ratio > found.chosen.price_ratio]
+        steps = [*falling(dearer), found.chosen]
     chosen, why = found.lossless, list(found.why)
     values: tuple[float, ...] = (NEUTRAL[goal.loss],) * len(samples)
     for point in steps:
@@ -150,16 +155,30 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
     return _with_losses(plan, goal, values, why)
 
 
-def _certified(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
+def falling(path: Sequence[Point]) -> list[Point]:
+    """Return the points that are cheaper than all before them."""
+    lows = accumulate((point.price_ratio for point in path), min, initial=inf)
+    return [point for point, low in zip(path, lows, strict=False) if point.price_ratio < low]
+
+
+def _with_spent(plan: Plan, spent: Mapping[str, float]) -> Plan:
+    """Return the plan with the seconds that its measurements took, by what they were for."""
+    return replace(plan, measured={**plan.measured, "spent": dict(spent)})
+
+
+def _certified(
+    material: Material, goal: Goal, found: Found, say: Say, spent: Mapping[str, float]
+) -> Plan:
     """Certify a path on the test part; without a certificate what is kept is lossless."""
     engine, verdict = material.engine(say), certify(material, goal, found, say)
+    spent = {**spent, "certification": material.journal.seconds - spent["search"]}
     tested = verdict.chosen
     chosen = tested.point if tested else found.lossless
     plan = _described(material, goal, found, chosen, _plan(engine, chosen), say)
     size = len(material.parts["test"].items)
     values = tested.values if tested else (NEUTRAL[goal.loss],) * size
     why = [*found.why[:-1], *verdict.why()]
-    plan = _with_losses(plan, goal, values, why)
+    plan = _with_spent(_with_losses(plan, goal, values, why), spent)
     if tested:
         return sealed(plan, certificate(material, goal, verdict, plan.machine))
     return replace(plan, measured={**plan.measured, "path": verdict.path_json()})

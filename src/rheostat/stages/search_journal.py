@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any, final
 
@@ -30,6 +31,8 @@ class SearchJournal:
         """Keep the measurements in a file; `begin` reads it."""
         self._path = path
         self._known: dict[str, Any] = {}
+        self._took: dict[str, float] = {}
+        self._asked: set[str] = set()
 
     def begin(self, head: Mapping[str, Any]) -> None:
         """Read what an earlier search of the same model left, and drop anything else.
@@ -47,7 +50,17 @@ class SearchJournal:
         if first != head:
             lines = []
         self._known = {line["key"]: line["data"] for line in lines}
+        self._took = {line["key"]: line["seconds"] for line in lines}
         replace_file(self._path, "".join(map(dumped, [head, *lines])))
+
+    @property
+    def seconds(self) -> float:
+        """What the measurements that were asked for took, now or earlier, each counted once."""
+        return math.fsum(self._took[name] for name in self._asked)
+
+    def count_anew(self) -> None:
+        """Count `seconds` from here: a plan that shares measurements is told what each took."""
+        self._asked.clear()
 
     def part(self, key: Any, measure: Callable[[], Any], *, about: str) -> Any:
         """Return a measurement's plain data: as it was kept, or measured now and kept.
@@ -59,11 +72,13 @@ class SearchJournal:
         """
         name = _digest(key)
         if name in self._known:
+            self._asked.add(name)
             return self._known[name]
         start = time.perf_counter()
         data = json.loads(json.dumps(measure()))
         line = {"key": name, "about": about, "seconds": time.perf_counter() - start, "data": data}
-        self._known[name] = data
+        self._known[name], self._took[name] = data, line["seconds"]
+        self._asked.add(name)
         if self._path is not None:
             with writing(self._path), self._path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(dumped(line))

@@ -51,12 +51,15 @@ def betting_p_value(
     return np.exp(-_log_capital(losses, plug_in_bets(losses, alpha, items=items), limit))
 
 
-def betting_upper(losses: Floats, alpha: float, *, items: int | None = None) -> float:
+def betting_upper(
+    losses: Floats, alpha: float, *, items: int | None = None, level: float | None = None
+) -> float:
     """Return the upper bound of the true mean at level alpha from losses [n].
 
-    With `items`, of a sample that these are the beginning of, it holds wherever one stops.
+    With `items`, of a sample that these are the beginning of, it holds wherever one stops. With
+    `level`, it is the bound at that level, of bets that aim at alpha.
     """
-    return _upper(losses, plug_in_bets(losses, alpha, items=items), math.log(1 / alpha))
+    return _upper(losses, plug_in_bets(losses, alpha, items=items), math.log(1 / (level or alpha)))
 
 
 def confidence_sequence(losses: Floats, alpha: float) -> Interval:

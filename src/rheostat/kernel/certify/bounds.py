@@ -40,8 +40,19 @@ class PValue(Protocol):
 class Upper(Protocol):
     """The upper bound that losses [n] give at a level."""
 
-    def __call__(self, losses: Floats, alpha: float, /, *, items: int | None = None) -> float:
-        """Return it; with `items`, from the beginning of a sample of so many."""
+    def __call__(
+        self,
+        losses: Floats,
+        alpha: float,
+        /,
+        *,
+        items: int | None = None,
+        level: float | None = None,
+    ) -> float:
+        """Return it; with `items`, from the beginning of a sample of so many.
+
+        With `level`, at that level, by a p-value that is made for alpha and held against it.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +82,10 @@ def _binomial(losses: Floats, limit: float, _: float, *, items: int | None = Non
     return binomial_p_value(_failures(losses), _whole(losses, items), limit)
 
 
-def _binomial_upper(losses: Floats, alpha: float, *, items: int | None = None) -> float:
-    return binomial_upper(int(_failures(losses)), _whole(losses, items), alpha)
+def _binomial_upper(
+    losses: Floats, alpha: float, *, items: int | None = None, level: float | None = None
+) -> float:
+    return binomial_upper(int(_failures(losses)), _whole(losses, items), level or alpha)
 
 
 def _hoeffding_bentkus(
@@ -81,8 +94,11 @@ def _hoeffding_bentkus(
     return hoeffding_bentkus_p_value(losses.mean(axis=-1), _whole(losses, items), limit)
 
 
-def _hoeffding_bentkus_upper(losses: Floats, alpha: float, *, items: int | None = None) -> float:
-    return hoeffding_bentkus_upper(float(losses.mean()), _whole(losses, items), alpha)
+def _hoeffding_bentkus_upper(
+    losses: Floats, alpha: float, *, items: int | None = None, level: float | None = None
+) -> float:
+    size = _whole(losses, items)
+    return hoeffding_bentkus_upper(float(losses.mean()), size, level or alpha)
 
 
 BOUNDS: Mapping[str, Bound] = MappingProxyType(

@@ -39,12 +39,19 @@ def least_items(bound: Bound, limit: float, alpha: float, *, loss: float = 0.0) 
     return high
 
 
-def needed_items(
-    bound: Bound, losses: Floats, limit: float, alpha: float, *, seed: int = 0
+def needed_items(  # noqa: PLR0913  # what is held against what, by which bound
+    bound: Bound,
+    losses: Floats,
+    limit: float,
+    alpha: float,
+    *,
+    level: float | None = None,
+    seed: int = 0,
 ) -> int | None:
     """Return about how many items would certify losses like these nine times in ten.
 
-    Samples of growing size are drawn from `losses` [n] with replacement: an estimate, to say how
+    The p-value is made for alpha and held against `level`, where one is given. Samples of growing
+    size are drawn from `losses` [n] with replacement: an estimate, to say how
     much more data to bring, and never a part of a claim. None = their mean is at the limit or
     over it, or it would take over 100,000.
     """
@@ -53,7 +60,7 @@ def needed_items(
     draw, n = np.random.default_rng(seed), least_items(bound, limit, alpha)
     while n is not None and n <= MOST:
         passed = sum(
-            float(bound.p_value(draw.choice(losses, n), limit, alpha)) <= alpha
+            float(bound.p_value(draw.choice(losses, n), limit, alpha)) <= (level or alpha)
             for _ in range(TRIALS)
         )
         if passed >= SURE * TRIALS:
