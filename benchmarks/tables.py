@@ -369,8 +369,10 @@ def budget_table() -> str:
     bounds = data["bounds"]
     reached = [
         f"`{name}` {found['ratio_to_round_robin']:.2f}×"
+        if found["ratio_to_round_robin"]
+        else f"`{name}` ends before it, at {found['curve'][-1]['solved'] / data['round_robin_without_limit']['solved']:.1%}"
         for name, found in data["allocations"].items()
-        if name in ("by_value", "by_value, learnt") and found["ratio_to_round_robin"]
+        if name in ("by_value", "by_value, learnt")
     ]
     note = (
         f"\nNo policy that knows how many questions of each kind have how many right samples, and sees of a question "

@@ -188,7 +188,7 @@ def _allocation(options: SolveOptions) -> ByValue:
     if not 0.0 <= frugal < math.inf:
         raise UserError(
             f"`--frugal` must be 0 or more, got `{frugal}`",
-            hint="it counts solutions per 1,000 tokens in vain, such as 8",
+            hint="it counts solutions per 1,000 tokens in vain, such as 16",
         )
     if frugal and not verified:
         raise UserError(
