@@ -101,7 +101,8 @@ def multiplied(x: torch.Tensor, held: torch.Tensor, form: FormName) -> torch.Ten
     if form == "transposed":
         return torch.mm(x, held)
     if form == "cast":
-        parts = [F.linear(x, part.float()) for part in held.split(CAST_ROWS)]
+        blocks = held.split(CAST_ROWS)  # type: ignore[no-untyped-call]  # torch's own
+        parts = [F.linear(x, block.float()) for block in blocks]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     if form == "fixed":
         return multiplied_in_fixed_rows(x, held)
