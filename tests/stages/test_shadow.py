@@ -251,7 +251,7 @@ def claimed(engine, *, dial, limit):
         name="llm_drop", dial=dial, params={"unit": "mlp"}, fitted={"ranking": ranking}
     )
     plan = Plan(model=engine.model, digest=engine.digest, dtype=engine.dtype, methods=(setting,))
-    claim = {"loss": "disagree", "limit": limit, "confidence": 0.8, "claim": "a claim"}
+    claim = {"loss": "disagree", "limit": limit, "confidence": 0.8, "max_new_tokens": 8}
     return sealed(plan, claim | {part: {"items": []} for part in ("search", "data")})
 
 
