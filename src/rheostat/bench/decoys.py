@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SEED = 500000
 WORKLOAD = "chat"
-ITEMS = 8
+ITEMS = 4
 ROUNDS = 3
 """Times that everyone answers an item."""
 NEW_TOKENS = 128
