@@ -64,6 +64,8 @@ class PlanOptions(TypedDict, total=False):
     """A file that keeps every measurement, with which a stopped search goes on."""
     precisions: tuple[str, ...]
     """Number formats that the plan may choose, `gguf` and `bfloat16`."""
+    ray: str | None
+    """Address of a Ray cluster whose workers measure losses; `local` starts one on this machine."""
     progress: Callable[[str], None] | None
 
 

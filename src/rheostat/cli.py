@@ -138,6 +138,7 @@ def plan(
     seed: options.Seed = 0,
     max_new_tokens: options.MaxNewTokens = 128,
     items: options.Items = None,
+    ray: options.Ray = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -170,6 +171,7 @@ def plan(
             confidence=confidence,
             journal=out.with_name(out.name + ENDING),
             precisions=tuple(precision or ()),
+            ray=ray,
             progress=say,
         )
     data = made.to_json()

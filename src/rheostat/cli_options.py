@@ -151,3 +151,11 @@ AcceptLicence = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Measure losses in parallel on the Ray cluster there; `local` starts one here.",
+    ),
+]

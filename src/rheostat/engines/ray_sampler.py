@@ -8,15 +8,14 @@ bound; what had ended before is kept by the driver's journal.
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from rheostat.engines.base import Output
 from rheostat.engines.load_sampler import LoadedSampler
+from rheostat.engines.ray_cluster import joined, workers_that_fit
 from rheostat.engines.sampler import Drawn, Held
-from rheostat.errors import ModelError, RheostatError, UserError
+from rheostat.errors import ModelError, RheostatError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.ledger import Ledger
 
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     Make = Callable[[], LoadedSampler]
     """Loads a worker's sampler; it is sent to the workers."""
 
-LOCAL = "local"
-"""The address for a cluster of this machine alone, which is started and ended with the run."""
-STORE_BYTES = 100 << 20
-"""Of shared memory that a local cluster may take: little is sent, and none of it is large."""
 DIED = "its worker died"
 
 
@@ -120,7 +115,7 @@ class RaySampler:
             UserError: `ray` is not installed, or there is no cluster there.
             ModelError: the workers cannot load the model.
         """
-        self._ray, self._started = _joined(address)
+        self._ray, self._started = joined(address)
         cpus = threads or 1
         self._workers = self._made(make, workers, cpus)
         about: About = self._get(self._workers[0].about.remote())
@@ -199,13 +194,7 @@ class RaySampler:
             self._ray.shutdown()
 
     def _made(self, make: Make, workers: int | None, cpus: int) -> list[Any]:
-        have = int(self._ray.cluster_resources().get("CPU", 0))
-        count = max(1, have // cpus) if workers is None else workers
-        if count < 1 or count * cpus > have:
-            raise UserError(
-                f"{count} workers of {cpus} processors do not fit the cluster's {have}",
-                hint="give fewer `--workers` or `--threads`",
-            )
+        count = workers_that_fit(self._ray, workers, cpus)
         actor = self._ray.remote(num_cpus=cpus)(Worker)
         return [actor.remote(make) for _ in range(count)]
 
@@ -273,28 +262,3 @@ def ray_sampler(
 ) -> LoadedSampler:
     """Return a sampler over workers of the cluster at an address, each made by `make`."""
     return RaySampler(make, address=address, workers=workers, threads=threads).loaded
-
-
-def _joined(address: str) -> tuple[Any, bool]:
-    """Return the package, connected, and whether the cluster was started here."""
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "`--ray` needs the package `ray`, which is not installed",
-            hint='pip install "rheostat[ray]"',
-        ) from error
-    if ray.is_initialized():
-        return ray, False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anyone
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        ray.init(address=address, **quiet, **(own if address == LOCAL else {}))
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"there is no Ray cluster at `{address}`: {str(error).splitlines()[0]}",
-            hint=f"`--ray {LOCAL}` starts one on this machine, `--ray auto` joins the one that "
-            "`ray start` made here",
-        ) from error
-    return ray, address == LOCAL

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rheostat.errors import PlanError
+from rheostat.stages.ahead import Job, spread
 from rheostat.stages.goal import NEUTRAL, WORTH
 from rheostat.stages.joint import Joint, held
 from rheostat.stages.losses import evaluator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.base import Engine
+    from rheostat.stages.ahead import Cluster
     from rheostat.stages.goal import Goal
     from rheostat.stages.joint import Outcome
     from rheostat.stages.losses import Sample
@@ -54,11 +56,13 @@ def search_dials(  # noqa: PLR0913  # what is searched, for what, on what, and w
     journal: SearchJournal | None = None,
     *,
     formats: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> Found:
     """Search the dials that may reach the goal together, and choose a point.
 
     Args:
         formats: number formats that may be chosen beside the base's.
+        cluster: where losses are measured; None = in this process.
     """
     lossy = goal.aim != "lossless"
     known = journal or SearchJournal()
@@ -80,7 +84,9 @@ def search_dials(  # noqa: PLR0913  # what is searched, for what, on what, and w
     chosen, points = lossless, [base, *drafts]
     if lossy:
         evaluate = evaluator(goal.loss, engine, workload, samples, "calibration")
-        found = joint.run(goal, evaluate)
+        job = Job(kind=goal.loss, workload=workload, samples=tuple(samples), part="calibration")
+        with spread(evaluate, engine, job, known, cluster) as measured:
+            found = joint.run(goal, measured)
         chosen, reason = _chosen(goal, lossless, found.allowed)
         points += found.points
         why += [*_why_lossy(goal, found), *space.left_out, *found.left_out]

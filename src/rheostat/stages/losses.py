@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.engines.base import Engine, Request, Scored
+    from rheostat.kernel.plan import Setting
     from rheostat.workloads.load import Workload
     from rheostat.workloads.parts import Part
 
@@ -102,6 +103,28 @@ class Loss:
         return Loss(**{**data, "values": tuple(data["values"])})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A measurement that is about to be asked for."""
+
+    key: Any
+    """What the journal keeps it under."""
+    about: str
+    """The same in words."""
+    settings: tuple[Setting, ...]
+    among: slice
+
+
+class Elsewhere(Protocol):
+    """What measures ahead of those who ask, into the journal."""
+
+    def begin(self, wanted: Sequence[Wanted]) -> None:
+        """Take note of what is to come, in its order, in place of what was noted before."""
+
+    def finish(self, key: Any) -> None:
+        """Return when the journal has a measurement, or if none of it was noted."""
+
+
 @final
 @dataclass(frozen=True)
 class Evaluate:
@@ -110,6 +133,8 @@ class Evaluate:
     items: tuple[Request, ...]
     """What is measured on, an entry a loss."""
     measure: Callable[[Installed, slice], Loss]
+    elsewhere: Elsewhere | None = None
+    """Measures ahead what it is told of; None = everything is measured when it is asked for."""
 
     def __call__(self, installed: Installed, among: slice = slice(None)) -> Loss:
         """Return the losses of a setting."""

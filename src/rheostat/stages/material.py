@@ -6,8 +6,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, final
 
 from rheostat.engines.load import load_engine
+from rheostat.engines.ray_cluster import check
 from rheostat.errors import PlanError
 from rheostat.methods.model.precision import checked_formats
+from rheostat.stages.ahead import Cluster
 from rheostat.stages.losses import base_samples, check_references
 from rheostat.stages.search_journal import SearchJournal
 from rheostat.stages.side_by_side import Compared, side_by_side
@@ -50,6 +52,7 @@ class Material:
         certifies: LossKind | None = None,
         journal: SearchJournal | None = None,
         precisions: Sequence[str] = (),
+        ray: str | None = None,
     ) -> None:
         """Read both parts of the workload; arguments as for `make_plan`.
 
@@ -79,6 +82,15 @@ class Material:
         self.journal = journal or SearchJournal()
         self.precisions = checked_formats(precisions)
         """Number formats that the plan may choose beside the base's."""
+        if ray is not None and not isinstance(model, str):
+            raise PlanError(
+                "`--ray` needs a model's name or path, which each worker loads",
+                hint="give the name that the model was loaded from",
+            )
+        if ray is not None:
+            check(ray)
+        self.cluster = None if ray is None else Cluster(address=ray, threads=threads or 1)
+        """Where the search measures losses; None = here."""
         self._samples: dict[Part, list[Sample]] = {}
 
     def check(self, goal: Goal) -> None:

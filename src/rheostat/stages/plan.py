@@ -64,6 +64,7 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
     confidence: float | None = None,
     journal: Path | None = None,
     precisions: Sequence[str] = (),
+    ray: str | None = None,
 ) -> Plan:
     """Search dials on a workload and return the plan.
 
@@ -79,6 +80,7 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         journal: a file that keeps every measurement, with which a stopped search goes on.
         precisions: number formats that the plan may choose, `gguf` and `bfloat16`; their losses
             are told against the base in its own.
+        ray: address of a cluster whose workers measure losses; `local` starts one here.
 
     Raises:
         PlanError: not exactly one of `lossless`, `max_loss` and `max_cost`, a bad value, no
@@ -99,6 +101,7 @@ def make_plan(  # noqa: PLR0913  # the options of `rheostat plan`
         certifies=None if goal.confidence is None else goal.loss,
         journal=SearchJournal(journal),
         precisions=precisions,
+        ray=ray,
     )
     material.check(goal)
     if goal.confidence is not None:
@@ -119,7 +122,14 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
     material.journal.count_anew()
     samples = material.samples("calibration", say)
     found = search_dials(
-        engine, goal, calibration, samples, say, material.journal, formats=material.precisions
+        engine,
+        goal,
+        calibration,
+        samples,
+        say,
+        material.journal,
+        formats=material.precisions,
+        cluster=material.cluster,
     )
     spent = {"search": material.journal.seconds}
     if goal.confidence is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from rheostat.kernel.policies.racing import surely_over, surely_worse
-from rheostat.stages.losses import BATCH, Loss
+from rheostat.stages.losses import BATCH, Loss, Wanted
 from rheostat.workloads.load import digest_of
 
 if TYPE_CHECKING:
@@ -111,14 +111,16 @@ class Race:
     def screen(self, entrants: Sequence[Entrant], end: int) -> None:
         """Measure every entrant on the first items, along its chain."""
         self._say(f"measuring {len(entrants)} settings on {end} items")
+        self._announce(entrants, end)
         over: set[str] = set()
-        for entrant in entrants:
+        for at, entrant in enumerate(entrants):
             if entrant.chain in over:
                 entrant.left = OVER
                 continue
             self.measure(entrant, end)
             if self._far(entrant.loss.mean):
                 over.add(entrant.chain or entrant.name)
+                self._announce([e for e in entrants[at + 1 :] if e.chain not in over], end)
         self._judge(entrants)
 
     def run(self, entrants: Sequence[Entrant], ends: Sequence[int]) -> None:
@@ -129,11 +131,13 @@ class Race:
                 f"racing {len(live)} settings on {end} of {len(self._evaluate.items)} items; "
                 f"{len(entrants) - len(live)} have left"
             )
+            self._announce(live, end)
             measured: list[Entrant] = []
             for entrant in live:
                 self.measure(entrant, end)
                 measured.append(entrant)
                 if any(self._keeps(other) for other in measured if other.ratio <= entrant.ratio):
+                    self._announce([], end)
                     break
             self._judge(measured)
         for entrant in _staying(entrants):
@@ -147,19 +151,37 @@ class Race:
         """Measure an entrant on the items up to `end` that it was not measured on."""
         done = len(entrant.loss.values)
         if done < end:
-            items = self._evaluate.items[done:end]
-            about = f"{entrant.name} on items {done + 1} to {end}"
-            self._say(f"measuring what {about} loses")
+            own = self._wanted(entrant, end)
+            self._say(f"measuring what {own.about} loses")
+            if self._evaluate.elsewhere is not None:
+                self._evaluate.elsewhere.finish(own.key)
             data = self._journal.part(
-                ["loss", self._kind, [s.to_json() for s in entrant.settings], digest_of(items)],
-                lambda: self._evaluate(entrant.decision, slice(done, end)).to_json(),
-                about=about,
+                own.key,
+                lambda: self._evaluate(entrant.decision, own.among).to_json(),
+                about=own.about,
             )
             entrant.loss = entrant.loss.and_then(Loss.from_json(data))
             if entrant.dynamic:
                 self._price(entrant)
         if entrant not in self.seen:
             self.seen.append(entrant)
+
+    def _announce(self, entrants: Sequence[Entrant], end: int) -> None:
+        """Say what is to be measured, in its order, where something is measured ahead."""
+        if self._evaluate.elsewhere is not None:
+            wanted = [self._wanted(e, end) for e in entrants if len(e.loss.values) < end]
+            self._evaluate.elsewhere.begin([w for w in wanted if not self._journal.knows(w.key)])
+
+    def _wanted(self, entrant: Entrant, end: int) -> Wanted:
+        """Return the measurement of an entrant on the items up to `end` that it lacks."""
+        among = slice(len(entrant.loss.values), end)
+        items = digest_of(self._evaluate.items[among])
+        return Wanted(
+            key=["loss", self._kind, [s.to_json() for s in entrant.settings], items],
+            about=f"{entrant.name} on items {among.start + 1} to {end}",
+            settings=entrant.settings,
+            among=among,
+        )
 
     def _far(self, loss: float) -> bool:
         if self._limit is None:

@@ -53,6 +53,10 @@ class SearchJournal:
         self._took = {line["key"]: line["seconds"] for line in lines}
         replace_file(self._path, "".join(map(dumped, [head, *lines])))
 
+    def knows(self, key: Any) -> bool:
+        """Return whether something was measured before."""
+        return _digest(key) in self._known
+
     @property
     def seconds(self) -> float:
         """What the measurements that were asked for took, now or earlier, each counted once."""
@@ -75,15 +79,27 @@ class SearchJournal:
             self._asked.add(name)
             return self._known[name]
         start = time.perf_counter()
-        data = json.loads(json.dumps(measure()))
-        line = {"key": name, "about": about, "seconds": time.perf_counter() - start, "data": data}
-        self._known[name], self._took[name] = data, line["seconds"]
+        data = measure()
+        self.keep(key, data, time.perf_counter() - start, about=about)
         self._asked.add(name)
+        return self._known[name]
+
+    def keep(self, key: Any, data: Any, seconds: float, *, about: str) -> None:
+        """Keep what was measured elsewhere, and how long it took there.
+
+        Args:
+            key: plain data that says what was measured, and on what.
+            data: what came of it, as plain data.
+            seconds: what it took.
+            about: the same in words, for those who read the file.
+        """
+        name, data = _digest(key), json.loads(json.dumps(data))
+        self._known[name], self._took[name] = data, seconds
         if self._path is not None:
+            line = {"key": name, "about": about, "seconds": seconds, "data": data}
             with writing(self._path), self._path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(dumped(line))
                 to_disk(file)
-        return data
 
 
 def _digest(key: Any) -> str:
