@@ -178,7 +178,7 @@ def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: 
     known = read_known(path, candidates(module.dtype))
     if known is not None:
         hosted.lay_out(known.forms)
-    if known is None or measured_while_busy(hosted, known.prices):
+    if known is None or measured_while_busy(hosted, known.prices, progress=progress):
         known = Known(hosted.lay_out(None), measured_prices(hosted, progress=progress))
         keep_known(path, known, progress)
     model = _HostedModel(name=name, digest=digest, shape=hosted.shape, words=words)

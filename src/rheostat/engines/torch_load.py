@@ -133,10 +133,8 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
             f"steps run on torch's own small operations, which is slower: {model.fused_reason}"
         )
     decoder: Decoder = Graphed(model, capture) if capture else model
-    if known and measured_while_busy(decoder, known.prices):
+    if known and measured_while_busy(decoder, known.prices, progress=progress):
         del model, decoder
-        if progress is not None:
-            progress("this machine was busy when it was measured")
         return lean_engine(
             loaded,
             dtype,

@@ -73,7 +73,9 @@ def measured_prices(model: Decoder, *, progress: Callable[[str], None] | None = 
     )
 
 
-def measured_while_busy(model: Decoder, prices: PriceTable) -> bool:
+def measured_while_busy(
+    model: Decoder, prices: PriceTable, *, progress: Callable[[str], None] | None = None
+) -> bool:
     """Return whether an ordinary step is now much faster than the table says; times a few steps.
 
     One that is slower says nothing: the machine may be busy now.
@@ -84,7 +86,10 @@ def measured_while_busy(model: Decoder, prices: PriceTable) -> bool:
     if told < SHORTEST:
         return False
     (now,) = pass_seconds(model, Depth(Layout.full(layers)), context, tokens=(1,))
-    return told > BUSY * now
+    busy = told > BUSY * now
+    if busy and progress is not None:
+        progress("this machine was busy when it was measured")
+    return busy
 
 
 def _undivided(model: Decoder, contexts: Sequence[int]) -> PriceTable:
