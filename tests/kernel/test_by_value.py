@@ -105,9 +105,9 @@ def test_more_is_solved_than_in_turn_and_no_more_than_in_hindsight(seed):
 def test_a_frugal_run_gets_more_for_a_token_and_spends_less_on_the_unsolvable(seed):
     tasks = questions(seed=seed)
     solved, spent = solve(ByValue(), tasks, 2 * len(tasks) * 22)
-    few, little = solve(ByValue(frugal=30.0), tasks, 2 * len(tasks) * 22)
+    few, little = solve(ByValue(frugal=60.0), tasks, 2 * len(tasks) * 22)
     beyond = [i for i, (samples, _) in enumerate(tasks) if not any(s.verified for s in samples)]
-    assert len(few) / sum(little.values()) > len(solved) / sum(spent.values())
+    assert len(few) / sum(little.values()) > 1.1 * len(solved) / sum(spent.values())
     assert sum(little[i] for i in beyond) < 0.75 * sum(spent[i] for i in beyond)
 
 

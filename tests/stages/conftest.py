@@ -19,6 +19,21 @@ def stages_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two processors on loopback, ended with the module."""
+    ray = pytest.importorskip("ray", reason="needs the `ray` extra")
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 << 20,
+        _node_ip_address="127.0.0.1",
+    )
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, stages_cache):
     """A tiny random llama with middle layers on the `torch` engine, and prices of its own."""

@@ -23,20 +23,6 @@ GOAL = {"max_loss": 0.6, "loss": "disagree", "items": 10, "max_new_tokens": 8, "
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A cluster of two processors on loopback, ended with the module."""
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 << 20,
-        _node_ip_address="127.0.0.1",
-    )
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def model(tmp_path_factory, stages_cache):
     from contract.tiny_engine import LAYERS
     from engines.tiny_gguf import write_tiny_gguf

@@ -12,24 +12,10 @@ from stages.sample_runs import answers_in, samples_in, write_inputs
 
 ray = pytest.importorskip("ray", reason="needs the `ray` extra")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 OPTIONS = {"samples": 6, "sampling": {"max_new_tokens": 8, "temperature": 1.0}}
 GYM = "gym:products?min_terms=2&max_terms=2&max_digits=1&size=2"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """A cluster of two processors on loopback, ended with the module."""
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 << 20,
-        _node_ip_address="127.0.0.1",
-    )
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
