@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rheostat.engines.load import load_engine, torch_extra
-from rheostat.errors import PlanError, UserError
+from rheostat.engines.load import load_engine, torch_extra, unmovable
+from rheostat.errors import PlanError
 from rheostat.kernel.plan import Plan
 from rheostat.stages.settings import read_plan, ready
 
@@ -66,10 +66,7 @@ def check(  # noqa: PLR0913  # what is checked, on what, and where it is kept
         from rheostat.stages.check import STATE, check, checked_certificate, unseen
 
     if engine is not None and device is not None:
-        raise UserError(
-            "a loaded engine runs where it is: `device` cannot move it",
-            hint="load it there, as in `rheostat.load(MODEL, device=…)`, or leave `engine` out",
-        )
+        raise unmovable()
     held = plan if isinstance(plan, Plan) else read_plan(Path(plan))
     if state is None and isinstance(plan, Plan):
         raise PlanError("a plan without a file needs `state`", hint="name the file of its checks")

@@ -28,6 +28,14 @@ _PACKAGES = {
 """Packages of the extras, which are called like what they are for."""
 
 
+def unmovable() -> UserError:
+    """Return the refusal of a device for an engine that is loaded."""
+    return UserError(
+        "a loaded engine runs where it is: `device` cannot move it",
+        hint="load it there, as in `rheostat.load(MODEL, device=…)`, or leave `device` out",
+    )
+
+
 def load_engine(  # noqa: PLR0913  # what a loaded model depends on
     name: str,
     *,

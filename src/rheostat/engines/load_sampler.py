@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rheostat.engines.load import load_engine, torch_extra
+from rheostat.engines.load import load_engine, torch_extra, unmovable
 from rheostat.engines.replay import PREFIX, load_replay
 from rheostat.engines.scripted import ScriptedEngine
 from rheostat.engines.scripted_sampler import ScriptedSource, scripted_sampler
@@ -90,10 +90,7 @@ def _no_device(model: str | Engine) -> UserError:
             f"`--device` is for models on the `torch` engine, and `{model}` holds recorded samples",
             hint="leave it out",
         )
-    return UserError(
-        "a loaded engine runs where it is: `device` cannot move it",
-        hint="load it there, as in `rheostat.load(MODEL, device=…)`, or give the model's name",
-    )
+    return unmovable()
 
 
 def _endpoint_sampler(
