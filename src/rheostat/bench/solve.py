@@ -137,7 +137,7 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     law = prefill_law(say)
     all_read = prefill_equivalents(whole, questions, law).sum()
     rows = []
-    for name, dial, usual in _settings():
+    for name, dial, usual in rule_settings():
         say(f"replaying {name} at {dial:g}")
         own = figures(_rule(decision(name, dial)), questions)
         row = {"name": name, "dial": dial, "usual": usual} | compared(own, whole, oracle)
@@ -192,7 +192,7 @@ def _whole(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
         rows: dict[str, Figures] = {"majority": whole, "oracle": oracle}
         rows |= {
             name: figures(_rule(decision(name, dial)), own)
-            for name, dial, usual in _settings()
+            for name, dial, usual in rule_settings()
             if dial == usual
         }
         found[task] = {
@@ -355,7 +355,7 @@ def bounds(questions: Sequence[Recorded], split: Spent, whole: Spent) -> dict[st
     }
 
 
-def _settings() -> list[tuple[str, float, float]]:
+def rule_settings() -> list[tuple[str, float, float]]:
     """Return (name, dial, usual dial) of every rule that a recording can serve."""
     found = []
     for name, method in catalog.methods().items():

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rheostat.workloads.tasks import Tasks
 
 MODEL = "smollm2"
+DTYPE = "float32"
+"""The number format of the usual recordings."""
 SAMPLES = 16
 SEED, CALIBRATION_SEED = 500000, 100000
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=32)
@@ -80,8 +82,11 @@ def recorded_questions(say: Callable[[str], None], *, seed: int = SEED) -> list[
             without the questions whose text is among those of `SEED`.
     """
     questions = [question for name in TASKS for question in recorded_samples(name, seed, say)]
-    if seed == SEED:
-        return questions
+    return questions if seed == SEED else untested(questions)
+
+
+def untested(questions: Sequence[Recorded]) -> list[Recorded]:
+    """Return the questions whose text is not among those that are published."""
     tested = {
         item.messages[0]["content"] for name in TASKS for item in tasks_named(name, SEED).items
     }
@@ -98,32 +103,42 @@ def tasks_named(name: str, seed: int) -> Tasks:
     return load_tasks(f"{TASKS[name]}&seed={seed}")
 
 
-def recorded_samples(
+def recorded_samples(  # noqa: PLR0913  # what and how
     name: str,
     seed: int,
     say: Callable[[str], None],
     *,
     sampling: Sampling = SAMPLING,
     samples: int = SAMPLES,
+    dtype: str = DTYPE,
 ) -> list[Recorded]:
     """Return the questions of one of `TASKS` with their samples, after recording what is missing.
 
     A recording that was stopped goes on.
     """
     tasks = tasks_named(name, seed)
-    folder = "-".join([MODEL, name, str(seed), *_apart(sampling)])
-    by_question = recorded_store(folder, tasks, say, sampling=sampling, samples=samples)
+    apart = _apart(sampling) + ([] if dtype == DTYPE else [dtype])
+    folder = "-".join([MODEL, name, str(seed), *apart])
+    by_question = recorded_store(
+        folder, tasks, say, sampling=sampling, samples=samples, dtype=dtype
+    )
     return [_recorded(name, tasks, item, by_question[item.id]) for item in tasks.items]
 
 
-def recorded_store(
-    folder: str, tasks: Tasks, say: Callable[[str], None], *, sampling: Sampling, samples: int
+def recorded_store(  # noqa: PLR0913  # where, what and how
+    folder: str,
+    tasks: Tasks,
+    say: Callable[[str], None],
+    *,
+    sampling: Sampling,
+    samples: int,
+    dtype: str = DTYPE,
 ) -> dict[str, list[StoredSample]]:
     """Return the samples of a recording by question, after recording what is missing."""
     path = recordings() / folder
     if not _held(path, {(item.id, i) for item in tasks.items for i in range(samples)}):
         loaded = load_sampler(
-            MODEL, install=lambda *_: Installed(), dtype="float32", threads=1, progress=say
+            MODEL, install=lambda *_: Installed(), dtype=dtype, threads=1, progress=say
         )
         record(loaded, tasks, path, samples=samples, sampling=sampling, progress=say)
     store = SampleStore(path, create=False)

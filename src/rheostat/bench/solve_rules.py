@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rheostat.kernel.samples import Ended, SamplePolicy
 
     Floats = NDArray[np.float64]
+
+T = TypeVar("T")
 
 SHIFTS = 8
 """Orders of each question's samples."""
@@ -113,15 +115,35 @@ def _of_question(
 ) -> list[tuple[float, float, float, float]]:
     """Return tokens, samples, agreement and rightness in every order."""
     found = []
-    n = len(question.ended)
-    for shift in range(0, n, max(1, n // SHIFTS)):
-        order = question.ended[shift:] + question.ended[:shift]
-        ended = [replace(sample, index=i) for i, sample in enumerate(order)]
-        drawn = rule(ended, f"{question.id}, from {shift}")
+    for at, ended in enumerate(orders_of(question)):
+        drawn = rule(ended, order_name(question, at))
         agrees = drawn.answer == majority(ended)
         right = question.right_answer(drawn.answer)
         found.append((float(drawn.tokens), float(drawn.samples), float(agrees), float(right)))
     return found
+
+
+def in_orders(values: Sequence[T]) -> list[list[T]]:
+    """Return values by sample in every order."""
+    n = len(values)
+    return [[*values[shift:], *values[:shift]] for shift in range(0, n, _step(n))]
+
+
+def orders_of(question: Recorded) -> list[list[Ended]]:
+    """Return a question's samples in every order, as a policy is told of them."""
+    return [
+        [replace(sample, index=i) for i, sample in enumerate(order)]
+        for order in in_orders(question.ended)
+    ]
+
+
+def order_name(question: Recorded, at: int) -> str:
+    """Return the name of a question's order with an index, on which lots depend."""
+    return f"{question.id}, from {at * _step(len(question.ended))}"
+
+
+def _step(samples: int) -> int:
+    return max(1, samples // SHIFTS)
 
 
 def compared(own: Figures, whole: Figures, oracle: Figures) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from rheostat.bench.numerics import bench_numerics
 from rheostat.bench.oracle import bench_oracle
 from rheostat.bench.plans import bench_plans
 from rheostat.bench.prove import bench_prove
+from rheostat.bench.reason import bench_reason
 from rheostat.bench.result import write_result
 from rheostat.bench.selfdraft import bench_selfdraft
 from rheostat.bench.solve import bench_solve
@@ -65,6 +66,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "oracle": bench_oracle,
         "plans": bench_plans,
         "prove": bench_prove,
+        "reason": bench_reason,
         "selfdraft": bench_selfdraft,
         "solve": bench_solve,
         "startup": bench_startup,

@@ -1,0 +1,248 @@
+"""Suite `reason`: number format, stopping rule and samples chosen together, on questions to solve.
+
+The core tasks are recorded in every format. On questions of another seed, the cheapest setting of
+everything together is chosen that keeps the accuracy of the base within a limit: 16 samples in
+float32 and their majority. On the published questions it is then held against what each choice
+alone reaches at its cost, against chance and fixed numbers in its own format, and against
+hindsight. No model runs but to record and to price.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rheostat.bench.reason_frontier import beside, cheapest, hull, over
+from rheostat.bench.reason_replay import (
+    COSTS,
+    FIXED,
+    LOTS,
+    Choice,
+    Format,
+    Prices,
+    hindsight_of,
+    pace_of,
+    priced,
+    replayed,
+)
+from rheostat.bench.result import envelope
+from rheostat.bench.solve import decision, rule_settings
+from rheostat.bench.solve_recordings import (
+    CALIBRATION_SEED,
+    CORE,
+    DTYPE,
+    MODEL,
+    SAMPLES,
+    SAMPLING,
+    SEED,
+    TASKS,
+    recorded_samples,
+    untested,
+)
+from rheostat.bench.solve_rules import SHIFTS
+from rheostat.engines.torch_load import load_torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rheostat.bench.journal import Journal
+    from rheostat.bench.reason_replay import Found
+    from rheostat.bench.solve_recordings import Recorded
+
+    Say = Callable[[str], None]
+
+FORMATS = (DTYPE, "bfloat16", "gguf")
+NUMBERS = (4, 8, 12, 16)
+"""Most samples of a question under a rule that stops."""
+LIMITS = (0.0, 0.02, 0.05, 0.1)
+"""Shares of all questions that a plan may answer wrongly and the base does not."""
+CHOSEN_BY = ("side_by_side", "one_by_one")
+"""The costs that plans are chosen by."""
+BASE = Choice(DTYPE, FIXED, 0.0, SAMPLES)
+
+
+def bench_reason(say: Say, journal: Journal) -> dict[str, Any]:
+    """Record, price, choose, and show."""
+    result = envelope(
+        "reason", "do format, rule and samples together beat each of them alone?", seed=SEED
+    )
+    made = {seed: questions_of(seed, say) for seed in (CALIBRATION_SEED, SEED)}
+    prices = {
+        dtype: journal.part(f"prices {dtype}", partial(_prices, dtype, say)) for dtype in FORMATS
+    }
+    paced = {
+        dtype: Prices.from_json(prices[dtype], pace_of(made[SEED][dtype])) for dtype in FORMATS
+    }
+
+    def formats(seed: int) -> list[Format]:
+        return [priced(dtype, made[seed][dtype], paced[dtype]) for dtype in FORMATS]
+
+    chosen = journal.part("chosen", lambda: chosen_on(formats(CALIBRATION_SEED), say))
+    shown = journal.part("shown", lambda: shown_on(formats(SEED), chosen, say))
+    return result | {
+        "model": MODEL,
+        "tasks": {name: TASKS[name] for name in CORE},
+        "samples": SAMPLES,
+        "sampling": SAMPLING.to_json(),
+        "orders": SHIFTS,
+        "chosen_on": {"seed": CALIBRATION_SEED, "questions": len(made[CALIBRATION_SEED][DTYPE])},
+        "questions": len(made[SEED][DTYPE]),
+        "formats": {
+            dtype: {"recorded": paced[dtype].pace._asdict(), **told(made[SEED][dtype])}
+            for dtype in FORMATS
+        },
+        **shown,
+        "verdicts": {cost: verdict(shown["plans"], cost) for cost in CHOSEN_BY},
+    }
+
+
+def questions_of(seed: int, say: Say) -> dict[str, list[Recorded]]:
+    """Return the core tasks' questions in every format, after recording what is missing."""
+    made: dict[str, list[Recorded]] = {}
+    for dtype in FORMATS:
+        found = [q for name in CORE for q in recorded_samples(name, seed, say, dtype=dtype)]
+        made[dtype] = found if seed == SEED else untested(found)
+    return made
+
+
+def told(questions: Sequence[Recorded]) -> dict[str, Any]:
+    """Return what a recording holds: right samples, tokens, its predicted and its own seconds."""
+    samples = [sample for question in questions for sample in question.samples]
+    return {
+        "right_samples": sum(sum(q.right) for q in questions) / len(samples),
+        "new_tokens_per_sample": sum(s.cost.new_tokens for s in samples) / len(samples),
+        "price_over_recorded_seconds": sum(s.cost.price for s in samples)
+        / sum(s.cost.seconds for s in samples),
+    }
+
+
+def _prices(dtype: str, say: Say) -> dict[str, Any]:
+    engine = load_torch(MODEL, dtype=dtype, threads=1, progress=say)
+    return {"shape": engine.shape.to_json(), "table": engine.prices().to_json()}
+
+
+def choices() -> list[Choice]:
+    """Return every setting: fixed numbers, and rules at their dials under several numbers."""
+    rules = [(name, dial) for name, dial, _ in rule_settings() if name != FIXED]
+    found = [Choice(dtype, FIXED, 0.0, n) for dtype in FORMATS for n in range(1, SAMPLES + 1)]
+    return found + [
+        Choice(dtype, name, dial, n) for dtype in FORMATS for name, dial in rules for n in NUMBERS
+    ]
+
+
+def replays(formats: Sequence[Format], say: Say) -> dict[Choice, Found]:
+    """Replay every setting."""
+    by_name, found, said = {f.dtype: f for f in formats}, {}, ""
+    for choice in choices():
+        now = f"replaying {choice.rule} in {choice.dtype}"
+        if now != said:
+            say(said := now)
+        policy = decision(choice.rule, choice.dial)
+        found[choice] = replayed(choice, policy, by_name[choice.dtype])
+    return found
+
+
+def chosen_on(formats: Sequence[Format], say: Say) -> list[dict[str, Any]]:
+    """Choose, for each limit and cost, the cheapest setting that keeps the base's accuracy."""
+    found = replays(formats, say)
+    base, plans = found[BASE], []
+    allowed = [own for choice, own in found.items() if choice.rule != LOTS]
+    for cost in CHOSEN_BY:
+        for limit in LIMITS:
+            own = cheapest(allowed, base, cost, loss=limit)
+            ratio = float(own.costs[cost].sum() / base.costs[cost].sum())
+            plans.append(
+                {
+                    "by": cost,
+                    "limit": limit,
+                    "choice": own.choice.to_json(),
+                    "chosen_at": {
+                        "accuracy": float(own.right.mean()),
+                        "base_accuracy": float(base.right.mean()),
+                        "ratio": ratio,
+                    },
+                }
+            )
+    return plans
+
+
+def alone(found: Mapping[Choice, Found]) -> dict[str, list[Found]]:
+    """Return the settings that change one thing of the base, by what they change."""
+    singles: dict[str, list[Found]] = {"precision": [], "samples": []}
+    for choice, own in found.items():
+        if choice.rule == FIXED and choice.samples == SAMPLES:
+            singles["precision"].append(own)
+        if choice.dtype == DTYPE and choice.rule == FIXED:
+            singles["samples"].append(own)
+        elif choice.dtype == DTYPE and choice.rule != LOTS and choice.samples == SAMPLES:
+            singles.setdefault(choice.rule, []).append(own)
+    return singles
+
+
+def shown_on(
+    formats: Sequence[Format], chosen: Sequence[Mapping[str, Any]], say: Say
+) -> dict[str, Any]:
+    """Hold the chosen settings against everything else on the published questions."""
+    found = replays(formats, say)
+    base, singles = found[BASE], alone(found)
+    oracle = {cost: hindsight_of(formats, cost) for cost in COSTS}
+    best = {cost: hull([f for c, f in found.items() if c.rule != LOTS], cost) for cost in COSTS}
+    lots = [own for choice, own in found.items() if choice.rule == LOTS]
+    return {
+        "base": _told(base, base),
+        "oracle": {cost: _told(own, base) for cost, own in oracle.items()},
+        "singles": {name: [_told(own, base) for own in group] for name, group in singles.items()},
+        "lots": [_told(own, base) for own in lots if own.choice.dtype == DTYPE],
+        "best": {cost: [_told(own, base) for own in group] for cost, group in best.items()},
+        "plans": [_held_against(plan, found, singles, oracle[plan["by"]]) for plan in chosen],
+    }
+
+
+def _told(own: Found, base: Found) -> dict[str, Any]:
+    return own.to_json() | beside(own, base)
+
+
+def _held_against(
+    plan: Mapping[str, Any],
+    found: Mapping[Choice, Found],
+    singles: Mapping[str, Sequence[Found]],
+    oracle: Found,
+) -> dict[str, Any]:
+    """Compare a chosen setting with each choice alone, and with controls in its own format."""
+    cost, own, base = plan["by"], found[Choice(**plan["choice"])], found[BASE]
+    in_format = {
+        rule: [f for c, f in found.items() if (c.dtype, c.rule) == (own.choice.dtype, rule)]
+        for rule in (FIXED, LOTS)
+    }
+    saved = base.costs[cost].sum() - own.costs[cost].sum()
+    return {
+        **plan,
+        **_told(own, base),
+        "over_singles": {name: over(own, group, cost) for name, group in singles.items()},
+        "over_fixed_numbers": over(own, in_format[FIXED], cost),
+        "over_lots": over(own, in_format[LOTS], cost),
+        "share_of_oracle_saving": float(
+            saved / (base.costs[cost].sum() - oracle.costs[cost].sum())
+        ),
+    }
+
+
+def verdict(plans: Sequence[Mapping[str, Any]], cost: str) -> dict[str, Any]:
+    """Return whether every plan chosen by a cost is on or above what each choice alone reaches."""
+    below, worst = [], []
+    for plan in plans:
+        if plan["by"] != cost:
+            continue
+        for name, gain in plan["over_singles"].items():
+            low, high = gain["interval"]
+            said = f"{gain['gain']:+.3f} ({low:+.3f} to {high:+.3f}) over {name}"
+            worst.append((gain["gain"], f"{said} within {plan['limit']:g}"))
+            if gain["lies"] == "below":
+                below.append(f"{said} within {plan['limit']:g}")
+    least = min(worst)[1]
+    return {
+        "holds": not below,
+        "evidence": f"accuracy at equal cost: below {'; '.join(below)}"
+        if below
+        else f"accuracy at equal cost, the least gain of all: {least}",
+    }
