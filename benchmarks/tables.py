@@ -987,6 +987,84 @@ def certifying_line(found: dict) -> str:
     )
 
 
+def reason_table() -> str:
+    """What was chosen together, on the published questions."""
+    data = result("reason")
+    lines = [
+        "| cheapest | accuracy may fall by | the plan | right (95 % interval) | against the base | price side by side | price one at a time | seconds of recording | tokens | share of hindsight's saving |",
+        "|" + "---|" * 10,
+        f"| – | – | {setting_of(data['base'])} | {accuracy_of(data['base'])} | – | 1× | 1× | 1× | 1× | – |",
+    ]
+    for plan in data["plans"]:
+        low, high = plan["accuracy_difference_interval"]
+        ratios = plan["ratios"]
+        lines.append(
+            f"| {BY[plan['by']]} | {plan['limit']:g} | {setting_of(plan)} | {accuracy_of(plan)} "
+            f"| {plan['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) "
+            f"| {ratio_of(ratios['side_by_side'])} | {ratio_of(ratios['one_by_one'])} "
+            f"| {ratio_of(ratios['recorded_seconds'])} | {ratio_of(ratios['tokens'])} "
+            f"| {plan['share_of_oracle_saving']:.2f} |"
+        )
+    chosen = data["chosen_on"]
+    note = (
+        f"\nChosen on {chosen['questions']} other questions, shown on {data['questions']}, "
+        f"{data['orders']} orders of {data['samples']} samples each.\n"
+    )
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
+def reason_alone_table() -> str:
+    """The plans against what each choice alone reaches at their cost."""
+    data = result("reason")
+    names = [name for name in data["singles"] if name not in ("precision", "samples")]
+    lines = [
+        "| cheapest | accuracy may fall by | over `precision` alone | over fixed numbers alone | over the best rule alone | over fixed numbers in its format | over lots in its format |",
+        "|" + "---|" * 7,
+    ]
+    for plan in data["plans"]:
+        over = plan["over_singles"]
+        rule = min(names, key=lambda name: over[name]["gain"])
+        lines.append(
+            f"| {BY[plan['by']]} | {plan['limit']:g} | {gain_of(over['precision'])} "
+            f"| {gain_of(over['samples'])} | {gain_of(over[rule])}: `{rule}` "
+            f"| {gain_of(plan['over_fixed_numbers'])} | {gain_of(plan['over_lots'])} |"
+        )
+    for cost, verdict in data["verdicts"].items():
+        holds = "on or above" if verdict["holds"] else "not everywhere on or above"
+        lines.append(
+            f"\nBy {BY[cost]}, the plans are {holds} each choice alone ({verdict['evidence']})."
+        )
+    return "\n".join(lines) + "\n" + source(data)
+
+
+BY = {"side_by_side": "price side by side", "one_by_one": "price one at a time"}
+
+
+def setting_of(found: dict) -> str:
+    """Format, rule, dial and samples in words."""
+    if found["rule"] == "majority":
+        return f"{found['dtype']}, majority of {found['samples']}"
+    return f"{found['dtype']}, `{found['rule']}` {found['dial']:g} of at most {found['samples']}"
+
+
+def accuracy_of(found: dict) -> str:
+    """Share of right answers with its interval."""
+    low, high = found["accuracy_interval"]
+    return f"{found['accuracy']:.3f} ({low:.3f}–{high:.3f})"
+
+
+def ratio_of(found: dict) -> str:
+    """A share of the base's cost with its interval."""
+    low, high = found["interval"]
+    return f"{found['ratio']:.2f}× ({low:.2f}–{high:.2f})"
+
+
+def gain_of(found: dict) -> str:
+    """A gain in accuracy at equal cost with its interval."""
+    low, high = found["interval"]
+    return f"{found['gain']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 def speed_of(measured: dict) -> str:
     """Seconds of the base over those of a plan, with the interval."""
     low, high = measured["seconds_interval"]
@@ -1053,6 +1131,8 @@ PARTS = {
     "plans": plans_table,
     "plans-search": plans_search_line,
     "prove": prove_table,
+    "reason": reason_table,
+    "reason-alone": reason_alone_table,
     "selfdraft": selfdraft_table,
     "skip": skip_table,
     "solve": solve_table,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rheostat.bench import reason as suite
+from rheostat.bench.journal import Journal
 from rheostat.bench.reason_frontier import cheapest, hull, over, reached_at
 from rheostat.bench.reason_replay import (
     COSTS,
@@ -17,6 +18,7 @@ from rheostat.bench.reason_replay import (
     Found,
     Pace,
     Prices,
+    found,
     hindsight_of,
     pace_of,
     priced,
@@ -93,8 +95,12 @@ CHEAP = priced("gguf", [*QUESTIONS[:3], question("torn", "3213323133213213")], p
 
 
 def fixed(samples, recorded=DEAR):
-    choice = Choice(recorded.dtype, "majority", 0.0, samples)
-    return replayed(choice, decision("majority", 0.0), recorded)
+    return replay(Choice(recorded.dtype, "majority", 0.0, samples), recorded)
+
+
+def replay(choice, recorded=DEAR):
+    made = replayed(decision(choice.rule, choice.dial), choice.samples, recorded.questions)
+    return found(choice, made, recorded)
 
 
 def test_a_prompt_is_paid_once_and_samples_by_what_was_launched():
@@ -116,7 +122,7 @@ def test_a_rule_under_fewer_samples_never_launches_more():
     for rule in ("agreement", "urn", "lead_margin"):
         card_dial = {name: usual for name, _, usual in suite.rule_settings()}[rule]
         for n in (4, 8):
-            own = replayed(Choice(DTYPE, rule, card_dial, n), decision(rule, card_dial), DEAR)
+            own = replay(Choice(DTYPE, rule, card_dial, n))
             assert (own.samples <= n).all()
             assert (own.costs["tokens"] <= fixed(n).costs["tokens"]).all()
 
@@ -185,23 +191,28 @@ def test_the_cheapest_setting_within_the_limit_is_chosen():
     assert [cheapest(settings, base, "tokens", loss=x) for x in (0.0, 0.02, 0.1)] == settings
 
 
-def test_plans_are_chosen_on_other_questions_than_those_they_are_shown_on(monkeypatch):
+def test_plans_are_chosen_on_other_questions_than_those_they_are_shown_on(monkeypatch, tmp_path):
     monkeypatch.setattr(suite, "NUMBERS", (8, SAMPLES))
     monkeypatch.setattr(suite, "FORMATS", (DTYPE, "gguf"))
     monkeypatch.setattr(suite, "rule_settings", lambda: RULES)
-    chosen = suite.chosen_on([DEAR, CHEAP], print)
+    journal = Journal(tmp_path / "journal.json")
+    every = suite.replays([DEAR, CHEAP], "before", journal, print)
+    chosen = suite.chosen_from(every)
     assert [(plan["by"], plan["limit"]) for plan in chosen] == [
         (cost, limit) for cost in suite.CHOSEN_BY for limit in suite.LIMITS
     ]
     assert all(plan["choice"]["rule"] != "random_stop" for plan in chosen)
+    again = suite.replays([DEAR, CHEAP], "before", Journal(tmp_path / "journal.json"), print)
+    assert suite.chosen_from(again) == chosen
     others = [replace(q, id=f"other {q.id}") for q in QUESTIONS]
     formats = [priced(DTYPE, others, prices(0.25)), priced("gguf", others, prices(0.125))]
-    shown = suite.shown_on(formats, chosen, print)
+    shown = suite.shown_on(formats, suite.replays(formats, "shown", journal, print), chosen)
     for before, after in zip(chosen, shown["plans"], strict=True):
         assert before.items() <= after.items()
-        assert set(after["over_singles"]) >= {"precision", "samples", "agreement", "urn"}
+        assert set(after["over_singles"]) == {"precision", "samples", "agreement", "urn"}
         assert after["share_of_oracle_saving"] <= 1 + 1e-9
     assert shown["base"]["ratios"]["tokens"]["ratio"] == 1
+    assert {own["rule"] for own in shown["lots"]} == {"random_stop"}
 
 
 def test_a_verdict_names_what_a_plan_lies_below():

@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rheostat.cli import app
-from rheostat.engines.ray_cluster import LOCAL, check
+from rheostat.engines import ray_cluster
+from rheostat.engines.ray_cluster import AUTO, LOCAL, check
+from rheostat.engines.ray_probe import Answer
 from rheostat.errors import UserError
 
 
@@ -34,6 +36,51 @@ def test_what_is_no_address_is_refused(address):
     pytest.importorskip("ray", reason="needs the `ray` extra")
     with pytest.raises(UserError, match=f"there is no Ray cluster at `{address}`: "):
         check(address)
+
+
+def test_a_cluster_that_is_gone_is_refused_where_the_environment_names_it(closed, monkeypatch):
+    pytest.importorskip("ray", reason="needs the `ray` extra")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed}")
+    with pytest.raises(UserError, match=f"no Ray cluster at `127.0.0.1:{closed}`: "):
+        check(AUTO)
+
+
+def test_one_that_listens_and_never_answers_is_given_up(monkeypatch):
+    pytest.importorskip("ray", reason="needs the `ray` extra")
+    monkeypatch.setattr(ray_cluster, "WAIT", 3.0)
+    with socket.socket() as silent:
+        silent.bind(("", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"`{address}` did not let .* within 3 seconds") as told:
+            check(address)
+    assert "`ray status`" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("mode", "answer", "said"),
+    [
+        (None, Answer(refused=True), "asks for a token, and none is sent to it"),
+        ("disabled", Answer(refused=True), "asks for a token, and none is sent to it"),
+        ("token", Answer(refused=True), "does not take the token that was sent to it"),
+        ("token", Answer(kind="AuthenticationError", said="x"), "there is no token for the Ray"),
+        (None, Answer(kind="ValueError", said="what"), "there is no Ray cluster at `auto`: what"),
+    ],
+)
+def test_what_a_cluster_says_of_a_token_is_told_without_it(monkeypatch, mode, answer, said):
+    pytest.importorskip("ray", reason="needs the `ray` extra")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret" * 9)
+    if mode is None:
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    else:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    monkeypatch.setattr(ray_cluster, "probed", lambda *_, **__: answer)
+    with pytest.raises(UserError, match=said) as told:
+        check(AUTO)
+    assert "secret" not in str(told.value) + told.value.hint
+    if answer.kind != "ValueError":
+        assert "`RAY_AUTH_TOKEN_PATH`" in told.value.hint
 
 
 def test_a_local_cluster_is_not_started_by_a_check():

@@ -20,6 +20,7 @@ from rheostat.bench.reason_replay import (
     Choice,
     Format,
     Prices,
+    found,
     hindsight_of,
     pace_of,
     priced,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 FORMATS = (DTYPE, "bfloat16", "gguf")
-NUMBERS = (4, 8, 12, 16)
+NUMBERS = (4, 8, 16)
 """Most samples of a question under a rule that stops."""
 LIMITS = (0.0, 0.02, 0.05, 0.1)
 """Shares of all questions that a plan may answer wrongly and the base does not."""
@@ -62,46 +63,44 @@ BASE = Choice(DTYPE, FIXED, 0.0, SAMPLES)
 
 
 def bench_reason(say: Say, journal: Journal) -> dict[str, Any]:
-    """Record, price, choose, and show."""
+    """Choose on some questions, then show on others; record and price what is missing."""
     result = envelope(
         "reason", "do format, rule and samples together beat each of them alone?", seed=SEED
     )
-    made = {seed: questions_of(seed, say) for seed in (CALIBRATION_SEED, SEED)}
-    prices = {
-        dtype: journal.part(f"prices {dtype}", partial(_prices, dtype, say)) for dtype in FORMATS
-    }
-    paced = {
-        dtype: Prices.from_json(prices[dtype], pace_of(made[SEED][dtype])) for dtype in FORMATS
-    }
-
-    def formats(seed: int) -> list[Format]:
-        return [priced(dtype, made[seed][dtype], paced[dtype]) for dtype in FORMATS]
-
-    chosen = journal.part("chosen", lambda: chosen_on(formats(CALIBRATION_SEED), say))
-    shown = journal.part("shown", lambda: shown_on(formats(SEED), chosen, say))
+    before = formats_of(CALIBRATION_SEED, journal, say)
+    chosen = chosen_from(replays(before, "before", journal, say))
+    formats = formats_of(SEED, journal, say)
+    shown = shown_on(formats, replays(formats, "shown", journal, say), chosen)
     return result | {
         "model": MODEL,
         "tasks": {name: TASKS[name] for name in CORE},
         "samples": SAMPLES,
         "sampling": SAMPLING.to_json(),
         "orders": SHIFTS,
-        "chosen_on": {"seed": CALIBRATION_SEED, "questions": len(made[CALIBRATION_SEED][DTYPE])},
-        "questions": len(made[SEED][DTYPE]),
-        "formats": {
-            dtype: {"recorded": paced[dtype].pace._asdict(), **told(made[SEED][dtype])}
-            for dtype in FORMATS
-        },
+        "chosen_on": {"seed": CALIBRATION_SEED, "questions": len(before[0].questions)},
+        "questions": len(formats[0].questions),
+        "formats": {own.dtype: told(own.questions) for own in formats},
         **shown,
         "verdicts": {cost: verdict(shown["plans"], cost) for cost in CHOSEN_BY},
     }
+
+
+def formats_of(seed: int, journal: Journal, say: Say) -> list[Format]:
+    """Return the questions of a seed in every format, priced."""
+    made = []
+    for dtype, questions in questions_of(seed, say).items():
+        measured = journal.part(f"prices {dtype}", partial(_prices, dtype, say))
+        prices = Prices.from_json(measured, pace_of(questions))
+        made.append(priced(dtype, questions, prices))
+    return made
 
 
 def questions_of(seed: int, say: Say) -> dict[str, list[Recorded]]:
     """Return the core tasks' questions in every format, after recording what is missing."""
     made: dict[str, list[Recorded]] = {}
     for dtype in FORMATS:
-        found = [q for name in CORE for q in recorded_samples(name, seed, say, dtype=dtype)]
-        made[dtype] = found if seed == SEED else untested(found)
+        own = [q for name in CORE for q in recorded_samples(name, seed, say, dtype=dtype)]
+        made[dtype] = own if seed == SEED else untested(own)
     return made
 
 
@@ -109,6 +108,7 @@ def told(questions: Sequence[Recorded]) -> dict[str, Any]:
     """Return what a recording holds: right samples, tokens, its predicted and its own seconds."""
     samples = [sample for question in questions for sample in question.samples]
     return {
+        "recorded": pace_of(questions)._asdict(),
         "right_samples": sum(sum(q.right) for q in questions) / len(samples),
         "new_tokens_per_sample": sum(s.cost.new_tokens for s in samples) / len(samples),
         "price_over_recorded_seconds": sum(s.cost.price for s in samples)
@@ -124,29 +124,39 @@ def _prices(dtype: str, say: Say) -> dict[str, Any]:
 def choices() -> list[Choice]:
     """Return every setting: fixed numbers, and rules at their dials under several numbers."""
     rules = [(name, dial) for name, dial, _ in rule_settings() if name != FIXED]
-    found = [Choice(dtype, FIXED, 0.0, n) for dtype in FORMATS for n in range(1, SAMPLES + 1)]
-    return found + [
+    fixed = [Choice(dtype, FIXED, 0.0, n) for dtype in FORMATS for n in range(1, SAMPLES + 1)]
+    return fixed + [
         Choice(dtype, name, dial, n) for dtype in FORMATS for name, dial in rules for n in NUMBERS
     ]
 
 
-def replays(formats: Sequence[Format], say: Say) -> dict[Choice, Found]:
-    """Replay every setting."""
-    by_name, found, said = {f.dtype: f for f in formats}, {}, ""
-    for choice in choices():
+def replays(
+    formats: Sequence[Format], label: str, journal: Journal, say: Say
+) -> dict[Choice, Found]:
+    """Replay every setting, a format at a time."""
+    every: dict[Choice, Found] = {}
+    for own in formats:
+        asked = [choice for choice in choices() if choice.dtype == own.dtype]
+        part = partial(_replays, asked, own.questions, say)
+        made = journal.part(f"{label} {own.dtype}", part)
+        every |= {c: found(c, drawn, own) for c, drawn in zip(asked, made, strict=True)}
+    return every
+
+
+def _replays(asked: Sequence[Choice], questions: Sequence[Recorded], say: Say) -> list[Any]:
+    made, said = [], ""
+    for choice in asked:
         now = f"replaying {choice.rule} in {choice.dtype}"
         if now != said:
             say(said := now)
-        policy = decision(choice.rule, choice.dial)
-        found[choice] = replayed(choice, policy, by_name[choice.dtype])
-    return found
+        made.append(replayed(decision(choice.rule, choice.dial), choice.samples, questions))
+    return made
 
 
-def chosen_on(formats: Sequence[Format], say: Say) -> list[dict[str, Any]]:
+def chosen_from(every: Mapping[Choice, Found]) -> list[dict[str, Any]]:
     """Choose, for each limit and cost, the cheapest setting that keeps the base's accuracy."""
-    found = replays(formats, say)
-    base, plans = found[BASE], []
-    allowed = [own for choice, own in found.items() if choice.rule != LOTS]
+    base, plans = every[BASE], []
+    allowed = [own for choice, own in every.items() if choice.rule != LOTS]
     for cost in CHOSEN_BY:
         for limit in LIMITS:
             own = cheapest(allowed, base, cost, loss=limit)
@@ -166,10 +176,10 @@ def chosen_on(formats: Sequence[Format], say: Say) -> list[dict[str, Any]]:
     return plans
 
 
-def alone(found: Mapping[Choice, Found]) -> dict[str, list[Found]]:
+def alone(every: Mapping[Choice, Found]) -> dict[str, list[Found]]:
     """Return the settings that change one thing of the base, by what they change."""
     singles: dict[str, list[Found]] = {"precision": [], "samples": []}
-    for choice, own in found.items():
+    for choice, own in every.items():
         if choice.rule == FIXED and choice.samples == SAMPLES:
             singles["precision"].append(own)
         if choice.dtype == DTYPE and choice.rule == FIXED:
@@ -180,21 +190,22 @@ def alone(found: Mapping[Choice, Found]) -> dict[str, list[Found]]:
 
 
 def shown_on(
-    formats: Sequence[Format], chosen: Sequence[Mapping[str, Any]], say: Say
+    formats: Sequence[Format],
+    every: Mapping[Choice, Found],
+    chosen: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Hold the chosen settings against everything else on the published questions."""
-    found = replays(formats, say)
-    base, singles = found[BASE], alone(found)
+    base, singles = every[BASE], alone(every)
     oracle = {cost: hindsight_of(formats, cost) for cost in COSTS}
-    best = {cost: hull([f for c, f in found.items() if c.rule != LOTS], cost) for cost in COSTS}
-    lots = [own for choice, own in found.items() if choice.rule == LOTS]
+    best = {cost: hull([f for c, f in every.items() if c.rule != LOTS], cost) for cost in COSTS}
+    lots = [own for choice, own in every.items() if choice.rule == LOTS]
     return {
         "base": _told(base, base),
         "oracle": {cost: _told(own, base) for cost, own in oracle.items()},
         "singles": {name: [_told(own, base) for own in group] for name, group in singles.items()},
         "lots": [_told(own, base) for own in lots if own.choice.dtype == DTYPE],
         "best": {cost: [_told(own, base) for own in group] for cost, group in best.items()},
-        "plans": [_held_against(plan, found, singles, oracle[plan["by"]]) for plan in chosen],
+        "plans": [_held_against(plan, every, singles, oracle[plan["by"]]) for plan in chosen],
     }
 
 
@@ -204,14 +215,14 @@ def _told(own: Found, base: Found) -> dict[str, Any]:
 
 def _held_against(
     plan: Mapping[str, Any],
-    found: Mapping[Choice, Found],
+    every: Mapping[Choice, Found],
     singles: Mapping[str, Sequence[Found]],
     oracle: Found,
 ) -> dict[str, Any]:
     """Compare a chosen setting with each choice alone, and with controls in its own format."""
-    cost, own, base = plan["by"], found[Choice(**plan["choice"])], found[BASE]
+    cost, own, base = plan["by"], every[Choice(**plan["choice"])], every[BASE]
     in_format = {
-        rule: [f for c, f in found.items() if (c.dtype, c.rule) == (own.choice.dtype, rule)]
+        rule: [f for c, f in every.items() if (c.dtype, c.rule) == (own.choice.dtype, rule)]
         for rule in (FIXED, LOTS)
     }
     saved = base.costs[cost].sum() - own.costs[cost].sum()

@@ -176,27 +176,35 @@ def _costs_of(question: Recorded, prices: Prices) -> dict[str, Floats]:
     return found
 
 
-def replayed(choice: Choice, policy: SamplePolicy, recorded: Format) -> Found:
-    """Let a setting answer every question in every order."""
+def replayed(
+    policy: SamplePolicy, samples: int, questions: Sequence[Recorded]
+) -> list[list[tuple[int, int]]]:
+    """Let a policy answer every question in every order, with so many samples at most.
 
-    def drawn(question: Recorded, at: int, ended: Sequence[Ended]) -> tuple[int, bool]:
-        made = drawn_by(policy, ended[: choice.samples], name=order_name(question, at))
-        return made.samples, question.right_answer(made.answer)
+    Returns:
+        How many samples it launched and whether its answer is right, [questions, orders].
+    """
 
-    made = np.array(
-        [
-            [drawn(question, at, ended) for at, ended in enumerate(orders_of(question))]
-            for question in recorded.questions
-        ],
-        dtype=float,
-    )
-    launched = made[:, :, :1].astype(int)
+    def drawn(question: Recorded, at: int, ended: Sequence[Ended]) -> tuple[int, int]:
+        made = drawn_by(policy, ended[:samples], name=order_name(question, at))
+        return made.samples, int(question.right_answer(made.answer))
+
+    return [
+        [drawn(question, at, ended) for at, ended in enumerate(orders_of(question))]
+        for question in questions
+    ]
+
+
+def found(choice: Choice, made: Sequence[Sequence[Sequence[int]]], recorded: Format) -> Found:
+    """Price what a setting launched, as `replayed` returned it."""
+    launched, right = np.moveaxis(np.array(made), 2, 0)
+    at = launched[:, :, None]
     return Found(
         choice=choice,
-        right=made[:, :, 1].mean(axis=1),
-        samples=made[:, :, 0].mean(axis=1),
+        right=right.mean(axis=1),
+        samples=launched.mean(axis=1),
         costs={
-            name: np.take_along_axis(costs, launched, axis=2)[:, :, 0].mean(axis=1)
+            name: np.take_along_axis(costs, at, axis=2)[:, :, 0].mean(axis=1)
             for name, costs in recorded.costs.items()
         },
     )

@@ -5,12 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import Any, NoReturn
+from typing import Any
 
+from rheostat.engines.ray_probe import WAIT, probed
 from rheostat.errors import UserError
 
 LOCAL = "local"
 """The address for a cluster of this machine alone, which is started and ended with the run."""
+AUTO = "auto"
+"""The address for the cluster that `ray start` made on this machine."""
+TOKEN = "token"
+WHERE = (
+    "Ray reads it from `RAY_AUTH_TOKEN`, from the file that `RAY_AUTH_TOKEN_PATH` names, or from "
+    "`~/.ray/auth_token`"
+)
 STORE_BYTES = 100 << 20
 """Of shared memory that a local cluster may take: little is sent, and none of it is large."""
 PATIENCE = 5.0
@@ -55,14 +63,16 @@ def joined(address: str) -> tuple[Any, bool]:
     ray = _package()
     if ray.is_initialized():
         return ray, False
-    _answers(address, ray)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anyone
+    if address != LOCAL:
+        _answers(os.environ.get("RAY_ADDRESS") or address if address == AUTO else address, ray)
+        _lets_in(address)
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init(address=address, **quiet, **(own if address == LOCAL else {}))
     except (ConnectionError, ValueError, RuntimeError) as error:
-        _refuse(address, error)
+        raise _no_cluster(address, _line(error)) from error
     return ray, address == LOCAL
 
 
@@ -88,14 +98,49 @@ def _answers(address: str, ray: Any) -> None:
     try:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except (OSError, OverflowError) as error:
-        _refuse(address, error)
+        raise _no_cluster(address, _line(error)) from error
 
 
-def _refuse(address: str, error: Exception) -> NoReturn:
-    what = (str(error).splitlines() or [type(error).__name__])[0]
+def _lets_in(address: str) -> None:
+    """Refuse a cluster that does not let this machine in, or does not answer in time."""
+    answer = probed(address, wait=WAIT)
+    if answer.joined:
+        return
+    if answer.refused and _mode() != TOKEN:
+        raise UserError(
+            f"the Ray cluster at `{address}` asks for a token, and none is sent to it",
+            hint=f"set `RAY_AUTH_MODE={TOKEN}`; {WHERE}",
+        )
+    if answer.refused:
+        raise UserError(
+            f"the Ray cluster at `{address}` does not take the token that was sent to it",
+            hint=f"it takes its own alone; {WHERE}",
+        )
+    if answer.kind == "AuthenticationError":
+        raise UserError(
+            f"there is no token for the Ray cluster at `{address}`",
+            hint=f"`RAY_AUTH_MODE` is `{_mode()}`, which asks for one; {WHERE}",
+        )
+    if answer.kind:
+        raise _no_cluster(address, answer.said or answer.kind)
     raise UserError(
+        f"the Ray cluster at `{address}` did not let this machine in within {WAIT:g} seconds",
+        hint="a part of it may have died: `ray status` tells what is left, and `ray stop` with "
+        "`ray start --head` begins anew on this machine",
+    )
+
+
+def _mode() -> str:
+    return os.environ.get("RAY_AUTH_MODE", "").lower()
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _no_cluster(address: str, what: str) -> UserError:
+    return UserError(
         f"there is no Ray cluster at `{address}`: {what}",
-        hint=f"`--ray {LOCAL}` starts one on this machine, `--ray auto` joins the one that "
-        "`ray start` made here; where a cluster asks for a token, Ray reads `RAY_AUTH_MODE=token` "
-        "and `RAY_AUTH_TOKEN`",
-    ) from error
+        hint=f"`--ray {LOCAL}` starts one on this machine, `--ray {AUTO}` joins the one that "
+        "`ray start` made here, `--ray HOST:PORT` one elsewhere",
+    )
