@@ -991,7 +991,7 @@ def reason_table() -> str:
     """What was chosen together, on the published questions."""
     data = result("reason")
     lines = [
-        "| cheapest | accuracy may fall by | the plan | right (95 % interval) | against the base | price side by side | price one at a time | seconds of recording | tokens | share of hindsight's saving |",
+        "| cheapest | accuracy may fall by | the plan | right (95 % interval) | against the base | price side by side | price one at a time | processor seconds | tokens | share of hindsight's saving |",
         "|" + "---|" * 10,
         f"| – | – | {setting_of(data['base'])} | {accuracy_of(data['base'])} | – | 1× | 1× | 1× | 1× | – |",
     ]
@@ -1002,7 +1002,7 @@ def reason_table() -> str:
             f"| {BY[plan['by']]} | {plan['limit']:g} | {setting_of(plan)} | {accuracy_of(plan)} "
             f"| {plan['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) "
             f"| {ratio_of(ratios['side_by_side'])} | {ratio_of(ratios['one_by_one'])} "
-            f"| {ratio_of(ratios['recorded_seconds'])} | {ratio_of(ratios['tokens'])} "
+            f"| {ratio_of(ratios['processor_seconds'])} | {ratio_of(ratios['tokens'])} "
             f"| {plan['share_of_oracle_saving']:.2f} |"
         )
     chosen = data["chosen_on"]

@@ -20,7 +20,6 @@ from rheostat.bench.reason_replay import (
     Prices,
     found,
     hindsight_of,
-    pace_of,
     priced,
     replayed,
     steps_of,
@@ -53,7 +52,7 @@ def prices(step):
     return Prices(shape=SHAPE, table=flat, pace=Pace(prompt=READ, step=step))
 
 
-def question(name, answers, *, right="1", new=5, step=0.25):
+def question(name, answers, *, right="1", new=5):
     """A question whose samples answer as written, one letter each."""
     samples = tuple(
         StoredSample(
@@ -68,7 +67,6 @@ def question(name, answers, *, right="1", new=5, step=0.25):
                 prompt_tokens=PROMPT * (i == 0),
                 new_tokens=new,
                 calls=new + (i == 0),
-                seconds=new * step + READ * (i == 0),
             ),
         )
         for i, answer in enumerate(answers)
@@ -108,14 +106,18 @@ def test_a_prompt_is_paid_once_and_samples_by_what_was_launched():
         own = fixed(n)
         assert own.samples.tolist() == [n] * len(QUESTIONS)
         assert own.costs["tokens"].tolist() == [PROMPT + 5 * n] * len(QUESTIONS)
-        assert own.costs["recorded_seconds"] == pytest.approx([READ + 0.25 * 5 * n] * 4)
+        assert own.costs["processor_seconds"] == pytest.approx([READ + 0.25 * 5 * n] * 4)
         reading = own.costs["one_by_one"] - 0.25 * 5 * n
         assert own.costs["side_by_side"] - reading == pytest.approx(0.125 * 5 * n)
 
 
-def test_the_pace_of_a_recording_is_what_its_samples_took():
-    assert pace_of(QUESTIONS) == pytest.approx((READ, 0.25))
+def test_a_token_costs_what_it_was_measured_to():
     assert {steps_of(s) for q in QUESTIONS for s in q.samples} == {5}
+    told = suite.told(DEAR)
+    assert told["right_samples"] == pytest.approx((16 + 14 + 0 + 8) / 64)
+    assert told["a_token"] == pytest.approx(
+        {"side_by_side": 0.125, "one_by_one": 0.25, "processor_seconds": 0.25}
+    )
 
 
 def test_a_rule_under_fewer_samples_never_launches_more():

@@ -9,22 +9,28 @@ hindsight. No model runs but to record and to price.
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from rheostat.bench.reason_frontier import beside, cheapest, hull, over
 from rheostat.bench.reason_replay import (
     COSTS,
     FIXED,
     LOTS,
+    ROWS,
     Choice,
     Format,
+    Pace,
     Prices,
     found,
     hindsight_of,
-    pace_of,
     priced,
     replayed,
+    steps_of,
 )
 from rheostat.bench.result import envelope
 from rheostat.bench.solve import decision, rule_settings
@@ -38,10 +44,15 @@ from rheostat.bench.solve_recordings import (
     SEED,
     TASKS,
     recorded_samples,
+    tasks_named,
     untested,
 )
 from rheostat.bench.solve_rules import SHIFTS
+from rheostat.engines.base import Sampling
+from rheostat.engines.sampler import Draw, Held
 from rheostat.engines.torch_load import load_torch
+from rheostat.engines.torch_sampler import TorchSampler
+from rheostat.kernel.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +60,8 @@ if TYPE_CHECKING:
     from rheostat.bench.journal import Journal
     from rheostat.bench.reason_replay import Found
     from rheostat.bench.solve_recordings import Recorded
+    from rheostat.engines.base import Request
+    from rheostat.engines.torch_engine import TorchEngine
 
     Say = Callable[[str], None]
 
@@ -57,6 +70,8 @@ NUMBERS = (4, 8, 16)
 """Most samples of a question under a rule that stops."""
 LIMITS = (0.0, 0.02, 0.05, 0.1)
 """Shares of all questions that a plan may answer wrongly and the base does not."""
+TIMED, REPEATS = 1, 3
+"""Questions of each task on which drawing is timed, and how often."""
 CHOSEN_BY = ("side_by_side", "one_by_one")
 """The costs that plans are chosen by."""
 BASE = Choice(DTYPE, FIXED, 0.0, SAMPLES)
@@ -79,7 +94,7 @@ def bench_reason(say: Say, journal: Journal) -> dict[str, Any]:
         "orders": SHIFTS,
         "chosen_on": {"seed": CALIBRATION_SEED, "questions": len(before[0].questions)},
         "questions": len(formats[0].questions),
-        "formats": {own.dtype: told(own.questions) for own in formats},
+        "formats": {own.dtype: told(own) for own in formats},
         **shown,
         "verdicts": {cost: verdict(shown["plans"], cost) for cost in CHOSEN_BY},
     }
@@ -89,8 +104,7 @@ def formats_of(seed: int, journal: Journal, say: Say) -> list[Format]:
     """Return the questions of a seed in every format, priced."""
     made = []
     for dtype, questions in questions_of(seed, say).items():
-        measured = journal.part(f"prices {dtype}", partial(_prices, dtype, say))
-        prices = Prices.from_json(measured, pace_of(questions))
+        prices = Prices.from_json(journal.part(f"prices {dtype}", partial(measured, dtype, say)))
         made.append(priced(dtype, questions, prices))
     return made
 
@@ -104,21 +118,62 @@ def questions_of(seed: int, say: Say) -> dict[str, list[Recorded]]:
     return made
 
 
-def told(questions: Sequence[Recorded]) -> dict[str, Any]:
-    """Return what a recording holds: right samples, tokens, its predicted and its own seconds."""
-    samples = [sample for question in questions for sample in question.samples]
+def told(own: Format) -> dict[str, Any]:
+    """Return what a recording holds, and the price and the processor seconds of a token."""
+    samples = [sample for question in own.questions for sample in question.samples]
+    steps = sum(steps_of(sample) for sample in samples)
+
+    def a_step(name: str) -> float:
+        whole = own.costs[name][:, 0]  # one order holds all samples
+        return float((whole[:, -1] - whole[:, 0]).sum() / steps)
+
     return {
-        "recorded": pace_of(questions)._asdict(),
-        "right_samples": sum(sum(q.right) for q in questions) / len(samples),
+        "right_samples": sum(sum(q.right) for q in own.questions) / len(samples),
         "new_tokens_per_sample": sum(s.cost.new_tokens for s in samples) / len(samples),
-        "price_over_recorded_seconds": sum(s.cost.price for s in samples)
-        / sum(s.cost.seconds for s in samples),
+        "a_token": {name: a_step(name) for name in COSTS[:3]},
     }
 
 
-def _prices(dtype: str, say: Say) -> dict[str, Any]:
+def measured(dtype: str, say: Say) -> dict[str, Any]:
+    """Return a format's price table, and the processor seconds of drawing side by side.
+
+    Processor seconds, because this suite may run beside other work.
+    """
     engine = load_torch(MODEL, dtype=dtype, threads=1, progress=say)
-    return {"shape": engine.shape.to_json(), "table": engine.prices().to_json()}
+    say(f"drawing in {dtype}")
+    requests = [item for name in CORE for item in tasks_named(name, SEED).items[:TIMED]]
+    runs = [_drawing(engine, requests, i) for i in range(REPEATS + 1)][1:]  # the first warms up
+    pace = Pace(*(float(np.median(column)) for column in zip(*runs, strict=True)))
+    prices = {"shape": engine.shape.to_json(), "table": engine.prices().to_json()}
+    return prices | {"pace": pace._asdict()}
+
+
+def _drawing(engine: TorchEngine, requests: Sequence[Request], seed: int) -> Pace:
+    """Read all prompts for a token each; then draw many samples, and leave out the reading."""
+    once = _drawn(engine, requests, Sampling(temperature=0.7, max_new_tokens=1, seed=seed), 1)
+    many = _drawn(engine, requests, replace(SAMPLING, seed=seed), ROWS)
+    reading = once.seconds / len(requests)
+    return Pace(reading, (many.seconds - len(requests) * reading) / many.steps)
+
+
+class _Drawn(NamedTuple):
+    seconds: float
+    steps: int
+
+
+def _drawn(
+    engine: TorchEngine, requests: Sequence[Request], sampling: Sampling, samples: int
+) -> _Drawn:
+    """Draw samples of every question in turn, a pass of up to `ROWS` rows at a time."""
+    sampler, ledger, calls = TorchSampler(engine, rows=ROWS), Ledger(name="reason"), 0
+    began = time.process_time()
+    for request in requests:
+        for index in range(samples):
+            draw = Draw(question=request.id, index=index, request=request, sampling=sampling)
+            sampler.launch(draw, ledger.reserve(sampler.bound(draw)))
+    while ended := sampler.poll():
+        calls += sum(own.output.cost.calls for own in ended if not isinstance(own, Held))
+    return _Drawn(time.process_time() - began, calls - len(requests))
 
 
 def choices() -> list[Choice]:

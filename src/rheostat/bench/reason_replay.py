@@ -2,8 +2,8 @@
 
 Each format has its own recording of the same questions. A setting is replayed on every question in
 every order, as in the suite `solve`, and what it launches is priced: by the format's measured table
-for samples that run side by side and for one at a time, by the seconds that recording took, in
-FLOP, and in tokens.
+for samples that run side by side and for one at a time, by the processor seconds that drawing was
+measured to take, in FLOP, and in tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROWS = 32
 """Samples that run side by side; a measured table ends there."""
-COSTS = ("side_by_side", "one_by_one", "recorded_seconds", "flops", "tokens")
+COSTS = ("side_by_side", "one_by_one", "processor_seconds", "flops", "tokens")
 FIXED = "majority"
 """The rule that draws a fixed number of samples."""
 LOTS = "random_stop"
@@ -87,7 +87,7 @@ class Found:
 
 
 class Pace(NamedTuple):
-    """Seconds that a recording took, samples side by side."""
+    """Processor seconds of drawing samples side by side, as measured."""
 
     prompt: float
     """Of reading a prompt."""
@@ -104,10 +104,13 @@ class Prices:
     pace: Pace
 
     @staticmethod
-    def from_json(data: Mapping[str, Any], pace: Pace) -> Prices:
-        """Read a shape and a table; the pace is that of a recording."""
-        table = PriceTable.from_json(data["table"])
-        return Prices(shape=ModelShape(**data["shape"]), table=table, pace=pace)
+    def from_json(data: Mapping[str, Any]) -> Prices:
+        """Read plain data with a shape, a table and a pace."""
+        return Prices(
+            shape=ModelShape(**data["shape"]),
+            table=PriceTable.from_json(data["table"]),
+            pace=Pace(**data["pace"]),
+        )
 
     def prompt(self, tokens: int) -> dict[str, float]:
         """Return the costs of reading a prompt, once for all samples."""
@@ -116,7 +119,7 @@ class Prices:
         return {
             "side_by_side": seconds,
             "one_by_one": seconds,
-            "recorded_seconds": self.pace.prompt,
+            "processor_seconds": self.pace.prompt,
             "flops": reading_flops(self.shape, tokens, 0),
             "tokens": float(tokens),
         }
@@ -127,7 +130,7 @@ class Prices:
         return {
             "side_by_side": sum(self._step(ROWS, c) for c in contexts),
             "one_by_one": sum(self._step(1, c) for c in contexts),
-            "recorded_seconds": self.pace.step * len(contexts),
+            "processor_seconds": self.pace.step * len(contexts),
             "flops": sum(reading_flops(self.shape, 1, c) for c in contexts),
             "tokens": float(sample.cost.new_tokens),
         }
@@ -142,16 +145,6 @@ class Prices:
 def steps_of(sample: StoredSample) -> int:
     """Return the passes of a sample beside those that read its question's prompt."""
     return sample.cost.calls - bool(sample.cost.prompt_tokens)
-
-
-def pace_of(questions: Sequence[Recorded]) -> Pace:
-    """Return what recording took: tokens by samples that read no prompt, prompts by the rest."""
-    samples = [sample for question in questions for sample in question.samples]
-    plain = [s for s in samples if not s.cost.prompt_tokens]
-    step = sum(s.cost.seconds for s in plain) / sum(steps_of(s) for s in plain)
-    readers = [s for s in samples if s.cost.prompt_tokens]
-    beside = sum(s.cost.seconds - step * steps_of(s) for s in readers)
-    return Pace(prompt=beside / len(readers), step=step)
 
 
 def priced(dtype: str, questions: Sequence[Recorded], prices: Prices) -> Format:
