@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -111,6 +112,23 @@ def test_a_cluster_is_joined_by_its_address_with_its_token(head, home, inputs, t
         return [(x["id"], x["answer"], x["samples"]) for x in answers_in(folder)]
 
     assert decided(tmp_path / "a") == decided(tmp_path / "b")
+
+
+def test_a_search_is_spread_over_a_cluster_at_an_address(
+    head, home, questions, tmp_path, stages_cache
+):
+    from contract.tiny_engine import LAYERS
+    from engines.tiny_gguf import write_tiny_gguf
+
+    model = write_tiny_gguf(tmp_path / "deep.gguf", layers=LAYERS, seed=2)
+    out = tmp_path / "plan.json"
+    goal = ["--max-loss", "0.6", "--loss", "disagree", "--items", "10", "--threads", "1"]
+    asked = [*PROGRAM, "plan", str(model), "--workload", questions, *goal, "--out", str(out)]
+    env = environment(home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+    options = ["--max-new-tokens", "8", "--ray", head]
+    done = subprocess.run([*asked, *options], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text())["predicted"]["tried"]
 
 
 @pytest.mark.parametrize(
