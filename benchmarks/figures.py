@@ -62,7 +62,7 @@ def reason_figure(data: dict) -> Figure:
     panels = figure.subplots(1, len(REASON_COSTS), sharey=True)
     for axes, (cost, label) in zip(panels, REASON_COSTS.items(), strict=True):
         dots(axes, data["best"][cost], cost, "#6b7280", ".", "together, picked afterwards", ls=":")
-        for look, (name, found) in zip(LOOKS, data["singles"].items(), strict=True):
+        for look, (name, found) in zip(LOOKS, data["singles"].items(), strict=False):
             dots(axes, found, cost, *look, f"{name} alone", ls="-")
         dots(axes, data["lots"], cost, "#CC79A7", "x", "stopping by lot", size=5)
         plans = [p for p in data["plans"] if p["by"] == cost or cost not in CHOSEN_BY]

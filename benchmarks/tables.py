@@ -991,19 +991,18 @@ def reason_table() -> str:
     """What was chosen together, on the published questions."""
     data = result("reason")
     lines = [
-        "| cheapest | accuracy may fall by | the plan | right (95 % interval) | against the base | price side by side | price one at a time | processor seconds | tokens | share of hindsight's saving |",
-        "|" + "---|" * 10,
-        f"| – | – | {setting_of(data['base'])} | {accuracy_of(data['base'])} | – | 1× | 1× | 1× | 1× | – |",
+        "| cheapest by, accuracy may fall by | the plan | right (95 % interval) | against the base | price side by side | price one at a time | processor seconds | tokens |",
+        "|" + "---|" * 8,
+        f"| – | {setting_of(data['base'])} | {accuracy_of(data['base'])} | – | 1× | 1× | 1× | 1× |",
     ]
-    for plan in data["plans"]:
+    for plan, asked in plans_by_choice(data["plans"]):
         low, high = plan["accuracy_difference_interval"]
         ratios = plan["ratios"]
         lines.append(
-            f"| {BY[plan['by']]} | {plan['limit']:g} | {setting_of(plan)} | {accuracy_of(plan)} "
+            f"| {asked} | {setting_of(plan)} | {accuracy_of(plan)} "
             f"| {plan['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) "
             f"| {ratio_of(ratios['side_by_side'])} | {ratio_of(ratios['one_by_one'])} "
-            f"| {ratio_of(ratios['processor_seconds'])} | {ratio_of(ratios['tokens'])} "
-            f"| {plan['share_of_oracle_saving']:.2f} |"
+            f"| {ratio_of(ratios['processor_seconds'])} | {ratio_of(ratios['tokens'])} |"
         )
     chosen = data["chosen_on"]
     note = (
@@ -1018,8 +1017,8 @@ def reason_alone_table() -> str:
     data = result("reason")
     names = [name for name in data["singles"] if name not in ("precision", "samples")]
     lines = [
-        "| cheapest | accuracy may fall by | over `precision` alone | over fixed numbers alone | over the best rule alone | over fixed numbers in its format | over lots in its format |",
-        "|" + "---|" * 7,
+        "| cheapest by | accuracy may fall by | over `precision` alone | over fixed numbers alone | over the best rule alone | over fixed numbers in its format | over lots in its format | share of hindsight's saving |",
+        "|" + "---|" * 8,
     ]
     for plan in data["plans"]:
         over = plan["over_singles"]
@@ -1027,7 +1026,8 @@ def reason_alone_table() -> str:
         lines.append(
             f"| {BY[plan['by']]} | {plan['limit']:g} | {gain_of(over['precision'])} "
             f"| {gain_of(over['samples'])} | {gain_of(over[rule])}: `{rule}` "
-            f"| {gain_of(plan['over_fixed_numbers'])} | {gain_of(plan['over_lots'])} |"
+            f"| {gain_of(plan['over_fixed_numbers'])} | {gain_of(plan['over_lots'])} "
+            f"| {plan['share_of_oracle_saving']:.2f} |"
         )
     for cost, verdict in data["verdicts"].items():
         holds = "on or above" if verdict["holds"] else "not everywhere on or above"
@@ -1035,6 +1035,19 @@ def reason_alone_table() -> str:
             f"\nBy {BY[cost]}, the plans are {holds} each choice alone ({verdict['evidence']})."
         )
     return "\n".join(lines) + "\n" + source(data)
+
+
+def plans_by_choice(plans: list[dict]) -> list[tuple[dict, str]]:
+    """Plans that differ, each with what it was chosen for."""
+    asked: dict[str, dict[str, list[str]]] = {}
+    for plan in plans:
+        costs = asked.setdefault(json.dumps(plan["choice"]), {})
+        costs.setdefault(BY[plan["by"]], []).append(f"{plan['limit']:g}")
+    first = {json.dumps(plan["choice"]): plan for plan in reversed(plans)}
+    return [
+        (first[choice], "; ".join(f"{by}, {' or '.join(limits)}" for by, limits in costs.items()))
+        for choice, costs in asked.items()
+    ]
 
 
 BY = {"side_by_side": "price side by side", "one_by_one": "price one at a time"}
