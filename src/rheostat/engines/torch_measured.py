@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.torch_matrix import FormName
 
-FORMAT = 6
+FORMAT = 7
 """Version of the cached measurements."""
 
 
