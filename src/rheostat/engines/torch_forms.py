@@ -47,16 +47,14 @@ LEVEL_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
 HEAD_ROWS = (1, 2, 4, 8, 16, 32)
 REPEATS = 3
 ROUNDS = 3
-"""Times that all forms are timed until one is good enough alone: a disturbance is no reason for two."""
+"""Times at most that all forms are timed: a disturbance is no reason to hold two."""
 HEAD_REPEATS = 5
 _SIZE = 50.0
 """Length of the vectors that enter the head while it is timed: as those of a language model, they
 point to a token, so that few logits are near the largest one."""
 
 
-def choose(
-    weights: Sequence[torch.Tensor], names: Sequence[FormName] | None = None
-) -> Forms:
+def choose(weights: Sequence[torch.Tensor], names: Sequence[FormName] | None = None) -> Forms:
     """Time the candidates on these weights and return the choice.
 
     Args:

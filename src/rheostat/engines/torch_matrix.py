@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 import torch.nn.functional as F
 
-from rheostat.engines.torch_float_ops import float_ops, float_product, in_panels
 from rheostat.engines.torch_fixed_rows import ROWS, multiplied_in_fixed_rows, padded
+from rheostat.engines.torch_float_ops import float_ops, float_product, in_panels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,8 @@ class Forms:
 
 def candidates(dtype: torch.dtype) -> tuple[FormName, ...]:
     """Return the forms that torch can multiply in this number format on this processor."""
-    own: tuple[FormName, ...] = ("own",) if float_ops().library is not None else ()
+    taken = dtype in (torch.float32, torch.bfloat16) and float_ops().library is not None
+    own: tuple[FormName, ...] = ("own",) if taken else ()
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
         return ("plain", "transposed", *own)
     if dtype != torch.bfloat16:
