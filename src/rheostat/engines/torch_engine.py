@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -336,14 +337,11 @@ class TorchEngine:
             each = zip(feeds, wanted, works, traces, strict=True)
             one = partial(self.passed, choices=choices)
             return torch.cat([one([f], depth, [i], [w], [t]) for f, i, w, t in each])
-        rows, start = [], 0
-        for feed, indices in zip(feeds, wanted, strict=True):
-            rows += [start + i for i in indices]
-            start += len(feed.tokens)
+        *starts, total = accumulate((len(feed.tokens) for feed in feeds), initial=0)
+        rows = [at + i for at, indices in zip(starts, wanted, strict=True) for i in indices]
         held = sum(feed.cache.entries for feed in feeds) // len(feeds)
         passed = self.decoder.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
-        total, share = start, 1 / len(feeds)
         widths, fixed, heads = passed.mlp_widths, self.decoder.fixed, len(rows)
         prices = self._tables.of(way_of(self.decoder, depth, feeds))
         price = prices.mlp_seconds(widths)
@@ -352,12 +350,12 @@ class TorchEngine:
         weight_bytes = self.decoder.weight_bytes(depth, widths, total, heads, choices=choices)
         if fixed:
             others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
-        start = 0
-        for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
+        share = 1 / len(feeds)
+        counted = zip(feeds, starts, wanted, works, traces, strict=True)
+        for feed, at, indices, work, trace in counted:
             n = len(feed.tokens)
             pairs, keys = pairs_seen(feed, feed.cache.entries - n, fixed=fixed)
-            runs = int(passed.mlp_runs[start : start + n].sum())
-            start += n
+            runs = int(passed.mlp_runs[at : at + n].sum())
             work.add(
                 Work(
                     attention_tokens=attentions * n,
