@@ -195,6 +195,11 @@ def check_format(dtype: str, threads: int | None) -> None:
     torch.set_num_threads(threads or cores)
 
 
+def forms_elsewhere(dtype: str) -> Forms:
+    """Return the layouts of a number format on another device than the processor."""
+    return FORMS.get(dtype) or (Forms("cast", "cast") if dtype == "layercast" else Forms())
+
+
 class _Source(NamedTuple):
     loaded: LoadedModel
     dtype: str
@@ -211,7 +216,7 @@ class _Source(NamedTuple):
         levels = load_levels(self.loaded) if self.dtype == "gguf" else {}
         forms = FORMS.get(self.dtype) or (known.forms if known else None)
         if self.device != CPU:
-            forms = forms or Forms()
+            forms = forms or forms_elsewhere(self.dtype)
         forms = forms or self._chosen(levels, progress)
         return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels, device=self.device)
 
