@@ -13,6 +13,7 @@ from rheostat.bench.journal import Journal
 from rheostat.bench.numerics import first_difference, measured_numerics, parted
 from rheostat.bench.prove import Written
 from rheostat.engines.torch_load import FORMS
+from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.weights_cache import load_weights
 
 PROMPTS = ("the cat and the hat", "is it a star", "zq", "on and on")
@@ -23,7 +24,8 @@ def engines(tiny_gguf):
     loaded = load_weights(str(tiny_gguf))
     wide = {"float32": torch.float32, "gguf": torch.float32, "bfloat16": torch.bfloat16}
     return {name: engine_of(loaded, dtype=dtype) for name, dtype in wide.items()} | {
-        name: engine_of(loaded, forms=forms) for name, forms in FORMS.items()
+        "reproducible": engine_of(loaded, forms=FORMS["reproducible"]),
+        "layercast": engine_of(loaded, forms=Forms("cast", "cast")),
     }
 
 

@@ -6,6 +6,8 @@ from math import prod
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rheostat.engines import torch_matrix
+
 
 class OutsideCount(TorchDispatchMode):
     """FLOPs of matrix products, and bytes of the weights, keys and values that they read."""
@@ -16,6 +18,19 @@ class OutsideCount(TorchDispatchMode):
         self.bytes = 0
         self.cached = 0
         """Of them, those of keys and values."""
+        self._own = torch_matrix.float_product
+
+    def __enter__(self):
+        torch_matrix.float_product = self._own_product  # compiled: no operation of torch's
+        return super().__enter__()
+
+    def __exit__(self, *raised):
+        torch_matrix.float_product = self._own
+        return super().__exit__(*raised)
+
+    def _own_product(self, x, weight):
+        self._linear(x, weight)
+        return self._own(x, weight)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))

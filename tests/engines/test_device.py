@@ -14,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rheostat.engines.device import checked_device
+from rheostat.engines.torch_load import forms_elsewhere
 from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_prices import empty_cache
@@ -72,7 +73,9 @@ def test_a_pass_stays_on_its_device(tiny_loaded, feeds, dtype, choices):
 
 
 def test_weights_in_sixteen_bits_are_widened_there(tiny_loaded):
-    model = elsewhere(tiny_loaded, forms=Forms(narrow="cast", wide="cast"))
+    forms = forms_elsewhere("layercast")
+    assert forms.held(torch.float32) == torch.bfloat16
+    model = elsewhere(tiny_loaded, forms=forms)
     cache = empty_cache(model, full(model).layout, capacity=2)
     model.forward([Feed(cache, [7, 8], 0)], full(model), logit_rows=None)
 

@@ -14,7 +14,7 @@ from engines.torch_rig import changed, engine_of, full, llama_of, outputs, read,
 from engines.tree_drafts import knowing
 from rheostat.engines.torch_fixed_rows import ROWS, multiplied_in_fixed_rows
 from rheostat.engines.torch_load import FORMS
-from rheostat.engines.torch_matrix import Matrix
+from rheostat.engines.torch_matrix import Forms, Matrix, cast_candidates
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.kernel.cost import total
@@ -22,6 +22,7 @@ from rheostat.kernel.kv_cache import CachePlan
 from rheostat.kernel.seams import Installed
 from rheostat.methods.cache.sink_window import SinkWindow
 
+CAST = [Forms(form, form) for form in cast_candidates()]
 TEXT = np.random.default_rng(0).integers(4, 300, 60).tolist()
 PROMPTS = ["the cat and the hat and the cat in the hat", "is it a star", "zq"]
 
@@ -38,8 +39,9 @@ def rounded(loaded):
     return made
 
 
-def test_layercast_is_float32_arithmetic_on_rounded_weights(tiny_loaded):
-    cast = llama_of(tiny_loaded, forms=FORMS["layercast"])
+@pytest.mark.parametrize("forms", CAST, ids=str)
+def test_layercast_is_float32_arithmetic_on_rounded_weights(tiny_loaded, forms):
+    cast = llama_of(tiny_loaded, forms=forms)
     wanted = read(llama_of(rounded(tiny_loaded)), TEXT)
     made = read(cast, TEXT, split=[7, 8, 30])
     assert made.dtype == torch.float32
@@ -47,9 +49,10 @@ def test_layercast_is_float32_arithmetic_on_rounded_weights(tiny_loaded):
     assert not torch.allclose(made, read(llama_of(tiny_loaded), TEXT), atol=1e-5)
 
 
-def test_layercast_holds_two_bytes_a_weight():
+@pytest.mark.parametrize("forms", CAST, ids=str)
+def test_layercast_holds_two_bytes_a_weight(forms):
     weight = torch.randn(24, 16)
-    held = Matrix(weight, FORMS["layercast"])
+    held = Matrix(weight, forms)
     tensors = {id(t): t for t in vars(held).values() if isinstance(t, torch.Tensor)}.values()
     assert sum(t.numel() * t.element_size() for t in tensors) == 2 * weight.numel()
 
@@ -88,10 +91,10 @@ def test_a_product_over_fixed_rows_is_the_product(n):
     assert torch.allclose(multiplied_in_fixed_rows(x, weight), x @ weight.T, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["layercast", "reproducible"])
+@pytest.mark.parametrize("forms", [*CAST, FORMS["reproducible"]], ids=str)
 @pytest.mark.parametrize("cache", [None, SinkWindow(sinks=2, window=4, every=8)])
-def test_the_books_balance(tiny_loaded, dtype, cache):
-    engine = engine_of(tiny_loaded, forms=FORMS[dtype])
+def test_the_books_balance(tiny_loaded, forms, cache):
+    engine = engine_of(tiny_loaded, forms=forms)
     plan = None if cache is None else cache.at(0.7, {}, engine.shape)
     with OutsideCount() as outside:
         made = outputs(engine, PROMPTS, installed=Installed(cache=plan), max_new_tokens=20)

@@ -23,7 +23,7 @@ from rheostat.errors import OutputError
 
 SOURCES = tuple(
     Path(__file__).with_name(name)
-    for name in ("fused_ops.c", "level_step.c", "head_scan.c", "team.c")
+    for name in ("fused_ops.c", "float_product.c", "level_step.c", "head_scan.c", "team.c")
 )
 HEADERS = tuple(
     Path(__file__).with_name(name) for name in ("byte_rows.h", "level_product.h", "team.h")

@@ -1,8 +1,10 @@
 """Choose the weight forms of this machine by timing them on the model's own matrices.
 
-The narrow form is the fastest for one row, the wide form the fastest for sixteen; the border is
-put where the wide form begins to win. The whole stack of matrices is multiplied in turn, so that
-no matrix sits in a cache when its turn comes, as in decoding.
+A second form takes as much memory as the first, so one is held for all widths unless that is
+clearly slower at some of them. Where it is, the narrow form is the fastest for one row, the wide
+form the fastest for many; the border is put where the wide form begins to win. The whole stack of
+matrices is multiplied in turn, so that no matrix sits in a cache when its turn comes, as in
+decoding.
 """
 
 from __future__ import annotations
@@ -32,37 +34,64 @@ from rheostat.engines.torch_quick_head import eight_bits_fit
 from rheostat.engines.torch_scan_head import scan_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.engines.torch_levels import Levels
 
 NARROW_ROWS = (1, 2, 4, 8)
-WIDE_ROWS = 16
+WIDE_ROWS = (16, 64)
+ALONE = 1.2
+"""One form is held alone where it takes at most this times the fastest's seconds at every width:
+more than such timings are off on a busy machine, and little for half the memory (ours)."""
 LEVEL_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
 HEAD_ROWS = (1, 2, 4, 8, 16, 32)
+COPY = 1.5
+"""Four-bit matrices are held in bfloat16 as well, which is three times as much again, where that
+is more than this times as fast over many rows (ours)."""
 REPEATS = 3
+ROUNDS = 3
+"""Times at most that all forms are timed: a disturbance is no reason to hold two."""
 HEAD_REPEATS = 5
 _SIZE = 50.0
 """Length of the vectors that enter the head while it is timed: as those of a language model, they
 point to a token, so that few logits are near the largest one."""
 
 
-def choose(weights: Sequence[torch.Tensor]) -> Forms:
+def choose(weights: Sequence[torch.Tensor], names: Sequence[FormName] | None = None) -> Forms:
     """Time the candidates on these weights and return the choice.
 
     Args:
         weights: matrices [out, in] of one number format, enough of them to exceed the caches.
+        names: the candidates; None = all of that format on this processor.
     """
-    dtype = weights[0].dtype
-    names = candidates(dtype)
+    names = names or candidates(weights[0].dtype)
     times: dict[tuple[FormName, int], float] = {}
-    for name in names:
-        held = [laid_out(w, name) for w in weights]
-        for rows in (*NARROW_ROWS, WIDE_ROWS):
-            times[name, rows] = _seconds([partial(_product, h, name) for h in held], weights, rows)
-        del held
+    for _ in range(ROUNDS):
+        for name in names:
+            held = [partial(_product, laid_out(w, name), name) for w in weights]
+            for rows in (*NARROW_ROWS, *WIDE_ROWS):
+                seconds = _seconds(held, weights, rows)
+                times[name, rows] = min(times.get((name, rows), math.inf), seconds)
+            del held
+        forms = chosen(times)
+        if forms.narrow == forms.wide:
+            break
+    return forms
+
+
+def chosen(times: Mapping[tuple[FormName, int], float]) -> Forms:
+    """Return the forms to hold, by the seconds of each form over `NARROW_ROWS` and `WIDE_ROWS`."""
+    names = list(dict.fromkeys(name for name, _ in times))
+    best = {rows: min(times[name, rows] for name in names) for _, rows in times}
+
+    def slower(name: FormName, among: Sequence[int]) -> float:
+        return max(times[name, rows] / best[rows] for rows in among)
+
+    alone = min(names, key=lambda name: slower(name, (*NARROW_ROWS, *WIDE_ROWS)))
+    if slower(alone, (*NARROW_ROWS, *WIDE_ROWS)) <= ALONE:
+        return Forms(alone, alone, NARROW_ROWS[-1])
     narrow = min(names, key=lambda name: times[name, 1])
-    wide = min(names, key=lambda name: times[name, WIDE_ROWS])
+    wide = min(names, key=lambda name: slower(name, WIDE_ROWS))
     border = max((r for r in NARROW_ROWS if times[narrow, r] <= times[wide, r]), default=1)
     return Forms(narrow, wide, border)
 
@@ -127,7 +156,7 @@ def with_levels(matrices: Sequence[Levels], forms: Forms) -> Forms:
     best = replace(forms, level_own=min(ways, key=ways.__getitem__), level_rows=MOST_ROWS)
     own = times(LEVEL_ROWS, level_own=best.level_own)
     most = LEVEL_ROWS[-1]
-    fastest = own[most]
+    fastest = own[most] / COPY
     for name in candidates(torch.bfloat16):
         if name not in ("packed", "packed32"):
             continue

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, final
 import torch
 
 from rheostat.engines.mapped_pages import give_back
-from rheostat.engines.torch_matrix import Matrix
+from rheostat.engines.torch_matrix import CAST, OWN, Matrix
 from rheostat.engines.torch_quick_head import QuickHead
 from rheostat.engines.torch_scan_head import SCAN_BYTES, ScanHead
 
@@ -87,7 +87,10 @@ class Head:
         # beside a quick head one form is enough: it reads wide steps, and rows for sampling
         quick = self._eight or self._half
         forms = self._forms if quick is None else replace(self._forms, narrow=self._forms.wide)
-        whole = Matrix(self._weight.to(self._dtype).float(), forms)
+        if forms.wide in (*OWN, *CAST):  # products in float32, whatever the weights are held in
+            whole = Matrix(self._weight, replace(forms, narrow=forms.wide), self._dtype)
+        else:
+            whole = Matrix(self._weight.to(self._dtype).float(), forms)
         give_back([self._weight])
         return whole
 

@@ -17,7 +17,7 @@ from rheostat.engines.torch_forms import choose, with_head, with_levels
 from rheostat.engines.torch_graphed import Graphed
 from rheostat.engines.torch_graphs import captured_on_cuda
 from rheostat.engines.torch_levels import load_levels
-from rheostat.engines.torch_matrix import Forms, candidates
+from rheostat.engines.torch_matrix import Forms, candidates, cast_candidates
 from rheostat.engines.torch_measured import Known, keep_known, measurements_path, read_known
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices, measured_while_busy
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rheostat.engines.decoder import Decoder
     from rheostat.engines.torch_graphs import Capture
     from rheostat.engines.torch_levels import Levels
+    from rheostat.engines.torch_matrix import FormName
     from rheostat.engines.torch_named import Opener
     from rheostat.engines.torch_ways import Way
     from rheostat.engines.weights_cache import LoadedModel
@@ -47,10 +48,7 @@ DTYPES = {
 """Number formats by the names that users know: `gguf` = the file's own four-bit matrices, and
 float32 between them; `layercast` = weights held in bfloat16, arithmetic in float32;
 `reproducible` = float32, each token's arithmetic the same whatever is computed beside it."""
-FORMS = {
-    "layercast": Forms(narrow="cast", wide="cast"),
-    "reproducible": Forms(narrow="fixed", wide="fixed"),
-}
+FORMS = {"reproducible": Forms(narrow="fixed", wide="fixed")}
 """Layouts that are part of the format; those of the others are chosen by measurement."""
 
 
@@ -197,6 +195,11 @@ def check_format(dtype: str, threads: int | None) -> None:
     torch.set_num_threads(threads or cores)
 
 
+def forms_elsewhere(dtype: str) -> Forms:
+    """Return the layouts of a number format on another device than the processor."""
+    return FORMS.get(dtype) or (Forms("cast", "cast") if dtype == "layercast" else Forms())
+
+
 class _Source(NamedTuple):
     loaded: LoadedModel
     dtype: str
@@ -205,31 +208,34 @@ class _Source(NamedTuple):
     device: torch.device = CPU
 
     def known(self) -> Known | None:
-        usable = {FORMS[self.dtype].narrow} if self.dtype in FORMS else None
-        return read_known(self.measurements, usable or candidates(DTYPES[self.dtype]))
+        usable = {FORMS[self.dtype].narrow} if self.dtype in FORMS else set(self._candidates())
+        return read_known(self.measurements, usable)
 
     def model(self, known: Known | None, progress: Callable[[str], None] | None) -> Llama:
         dtype = DTYPES[self.dtype]
         levels = load_levels(self.loaded) if self.dtype == "gguf" else {}
         forms = FORMS.get(self.dtype) or (known.forms if known else None)
         if self.device != CPU:
-            forms = forms or Forms()
-        forms = forms or _chosen(self.loaded, dtype, levels, progress)
+            forms = forms or forms_elsewhere(self.dtype)
+        forms = forms or self._chosen(levels, progress)
         return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels, device=self.device)
 
+    def _candidates(self) -> tuple[FormName, ...]:
+        return cast_candidates() if self.dtype == "layercast" else candidates(DTYPES[self.dtype])
 
-def _chosen(
-    loaded: LoadedModel,
-    dtype: torch.dtype,
-    levels: Mapping[str, Levels],
-    progress: Callable[[str], None] | None,
-) -> Forms:
-    """Time the weight forms on some layers, more than a processor's caches hold."""
-    if progress is not None:
-        progress("choosing the fastest layout of the weights on this machine")
-    layers = range(min(8, loaded.shape.layers))
-    weights = [w for i in layers for w in fused_weights(loaded, i, dtype).values() if w.ndim == 2]
-    head = head_weight(loaded)
-    forms = with_head(head, dtype, choose([*weights, head.to(dtype)]))
-    held = [matrix for i in layers for matrix in fused_levels(levels, i).values()]
-    return with_levels(held, forms) if held else forms
+    def _chosen(
+        self, levels: Mapping[str, Levels], progress: Callable[[str], None] | None
+    ) -> Forms:
+        """Time the weight forms on some layers, more than a processor's caches hold."""
+        if progress is not None:
+            progress("choosing the fastest layout of the weights on this machine")
+        loaded, dtype = self.loaded, DTYPES[self.dtype]
+        layers = range(min(8, loaded.shape.layers))
+        weights = [
+            w for i in layers for w in fused_weights(loaded, i, dtype).values() if w.ndim == 2
+        ]
+        head = head_weight(loaded)
+        forms = choose([*weights, head.to(dtype)], self._candidates())
+        forms = with_head(head, forms.held(dtype), forms)
+        held = [matrix for i in layers for matrix in fused_levels(levels, i).values()]
+        return with_levels(held, forms) if held else forms

@@ -160,7 +160,7 @@ class Llama:
             stacked = fused_stack(self.shape, self.layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
-        self._head = Head(head_weight(loaded).to(device), dtype, forms)
+        self._head = Head(head_weight(loaded).to(device), forms.held(dtype), forms)
         give_back(loaded.tensors.values())
         self._bytes: dict[int, tuple[float, float]] = {}
         self._kinds = sorted(set(architecture.kinds))
@@ -290,9 +290,8 @@ class Llama:
     @torch.inference_mode()
     def embedded(self, tokens: Sequence[int] | torch.Tensor) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
-        held = torch.bfloat16 if self.forms.narrow == "cast" else self.dtype
         ids = torch.as_tensor(tokens, device=self.device)
-        x = F.embedding(ids, self._embedding).to(held).to(self.dtype)
+        x = F.embedding(ids, self._embedding).to(self.forms.held(self.dtype)).to(self.dtype)
         scale = self.architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 

@@ -84,25 +84,27 @@ class ScanHead:
             *(c_long,) * 5,
         )
         self._scan.restype = None
-        packed, errors, norms = [], [], []
-        for at in range(0, len(weight), _BLOCK):
-            true = weight[at : at + _BLOCK].to(dtype).float()
+        vocabulary, width = weight.shape
+        cell = _LANES * (2 + GROUP)
+        self._packed = torch.empty(vocabulary // _LANES, width // GROUP, cell, dtype=torch.uint8)
+        self._error, self._norm = torch.empty(2, vocabulary)
+        for at in range(0, vocabulary, _BLOCK):
+            rows = slice(at, min(at + _BLOCK, vocabulary))
+            true = weight[rows].to(dtype).float()
             held = GroupedHead.of(true)
-            packed.append(held.packed())
-            errors.append(MARGIN * torch.linalg.vector_norm(true - held.values(), dim=1))
-            norms.append(MARGIN * torch.linalg.vector_norm(true, dim=1))
-            give_back([weight[at : at + _BLOCK]])
-        self._packed = torch.cat(packed)
-        self._error, self._norm = torch.cat(errors), torch.cat(norms)
+            self._packed[rows.start // _LANES : rows.stop // _LANES] = held.packed()
+            self._error[rows] = MARGIN * torch.linalg.vector_norm(true - held.values(), dim=1)
+            self._norm[rows] = MARGIN * torch.linalg.vector_norm(true, dim=1)
+            give_back([weight[rows]])
         self._damaged = not bool(self._norm.isfinite().all())
         self._bounds = _Bounds(
             self._error.data_ptr(),
             self._norm.data_ptr(),
             float(self._error.max()),
             float(self._norm.max()),
-            FLOAT32 * weight.shape[1],
+            FLOAT32 * width,
         )
-        self._vocabulary, self._groups = len(weight), weight.shape[1] // GROUP
+        self._vocabulary, self._groups = vocabulary, width // GROUP
         self._near = torch.empty(0)
         """Memory for logits, kept because the system takes long to give it anew."""
 

@@ -1,0 +1,161 @@
+/* A product in float32 with weights of 32 or of 16 bits (bfloat16), in one layout for any rows.
+ *
+ * The matrix lies in panels of PANEL rows, its columns behind each other: PANEL floats for each, or
+ * PANEL pairs of two neighbouring columns, the first in the low half. What is missing of the last
+ * panel is zero. Every number is summed over the columns in their order, so a row's product is the
+ * same number whatever its neighbours are.
+ *
+ * Memory gives a panel once: a part of it that stays in a cache is multiplied by TILE rows at a
+ * time, while the part behind it is asked for.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "team.h"
+
+#if defined(__clang__)
+#pragma clang fp reassociate(off)
+#elif defined(__GNUC__)
+#pragma GCC optimize("no-associative-math")
+#endif
+
+/* as many sums as there are registers for */
+#if defined(__AVX512F__)
+enum { LANES = 16, TILE = 8 };
+#elif defined(__AVX__)
+enum { LANES = 8, TILE = 2 };
+#else
+enum { LANES = 4, TILE = 2 };
+#endif
+enum { PANEL = 48, VECTORS = PANEL / LANES, STEP = 4 * PANEL, LINE = 64 };
+enum { CHUNK = 512, BLOCK = 128, AHEAD = 4096 };
+
+#define INLINE static inline __attribute__((always_inline))
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* out [n, width] = x [n, in] times the transposed matrix. */
+typedef struct {
+  const char *matrix;
+  const float *x;
+  float *out;
+  long n, in, width;
+  int half;
+} Product;
+
+/* Steps of a panel, those of its first columns or later ones, and what is asked for meanwhile. */
+typedef struct {
+  const char *at, *ahead;
+  long steps, stride; /* of `ahead`, for each step */
+  int first, half;
+} Steps;
+
+/* out [rows, PANEL] = or += x [rows, ...] times the steps. */
+INLINE void tile(Steps w, const float *x, long in, float *out, long width, int rows) {
+  Vector total[TILE][VECTORS];
+  for (int r = 0; r < rows; r++)
+    for (int v = 0; v < VECTORS; v++)
+      total[r][v] = w.first ? (Vector){0} : *(const Vector *)(out + r * width + v * LANES);
+  for (long k = 0; k < w.steps; k++, w.at += STEP, w.ahead += w.stride) {
+    for (int line = 0; line < STEP; line += LINE) __builtin_prefetch(w.ahead + line, 0, 2);
+    if (w.half) {
+      const Bits *pairs = (const Bits *)w.at;
+      Vector first[VECTORS], second[VECTORS];
+      for (int v = 0; v < VECTORS; v++) first[v] = (Vector)(pairs[v] << 16);
+      for (int v = 0; v < VECTORS; v++) second[v] = (Vector)(pairs[v] & 0xFFFF0000u);
+      for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < VECTORS; v++) total[r][v] += first[v] * x[r * in + 2 * k];
+        for (int v = 0; v < VECTORS; v++) total[r][v] += second[v] * x[r * in + 2 * k + 1];
+      }
+    } else {
+      const Vector *weights = (const Vector *)w.at;
+      for (int r = 0; r < rows; r++)
+        for (int v = 0; v < VECTORS; v++) total[r][v] += weights[v] * x[r * in + k];
+    }
+  }
+  for (int r = 0; r < rows; r++)
+    for (int v = 0; v < VECTORS; v++) *(Vector *)(out + r * width + v * LANES) = total[r][v];
+}
+
+/* The same for at most TILE rows. */
+INLINE void few(Steps w, const float *x, long in, float *out, long width, long rows) {
+  switch (rows) {
+#define ROWS(R)                         \
+  case R:                               \
+    tile(w, x, in, out, width, R);      \
+    break;
+    ROWS(1)
+#if defined(__AVX512F__)
+    ROWS(2)
+    ROWS(3)
+    ROWS(4)
+    ROWS(5)
+    ROWS(6)
+    ROWS(7)
+#endif
+    ROWS(TILE)
+  }
+}
+
+/* Rows by tiles; what lies behind the steps is asked for in equal parts by all of them. */
+INLINE void tiles(Steps w, const float *x, long n, long in, float *out, long width) {
+  long count = (n + TILE - 1) / TILE;
+  w.ahead = w.at + (count > 1 ? w.steps * STEP : AHEAD);
+  w.stride = STEP / count;
+  for (long r = 0; r < n; r += TILE, w.ahead += w.stride * w.steps)
+    few(w, x + r * in, in, out + r * width, width, n - r < TILE ? n - r : TILE);
+}
+
+/* The last panel's rows are fewer: they are made aside, and what is there of them is kept. */
+INLINE void ragged(Steps w, const float *x, long n, long in, float *out, long width, long there) {
+  float aside[TILE * PANEL];
+  for (long r = 0; r < n; r += TILE) {
+    long rows = n - r < TILE ? n - r : TILE;
+    tiles(w, x + r * in, rows, in, aside, PANEL);
+    for (long i = 0; i < rows; i++)
+      memcpy(out + (r + i) * width, aside + i * PANEL, there * sizeof(float));
+  }
+}
+
+/* BLOCK rows at most, by the panels of one member of the team. */
+INLINE void block(const Product *p, Share panels, long from, long n, int half) {
+  long steps = half ? p->in / 2 : p->in, columns = half ? 2 : 1;
+  long chunks = n > TILE ? (steps + CHUNK - 1) / CHUNK : 1;
+  const float *x = p->x + from * p->in;
+  float *out = p->out + from * p->width;
+  for (long at = panels.from; at < panels.to; at++) {
+    const char *panel = p->matrix + at * steps * STEP;
+    long there = p->width - at * PANEL;
+    Steps whole = {.at = panel, .steps = steps, .first = 1, .half = half};
+    if (there < PANEL) {
+      ragged(whole, x, n, p->in, out + at * PANEL, p->width, there);
+      continue;
+    }
+    for (long c = 0; c < chunks; c++) {
+      Share own = share_of(steps, c, chunks);
+      Steps w = {.at = panel + own.from * STEP, .steps = own.to - own.from, .first = !c,
+                 .half = half};
+      tiles(w, x + own.from * columns, n, p->in, out + at * PANEL, p->width);
+    }
+  }
+}
+
+static void product_part(void *shared, long rank, long size) {
+  const Product *p = shared;
+  Share panels = share_of((p->width + PANEL - 1) / PANEL, rank, size);
+  for (long r = 0; r < p->n; r += BLOCK) {
+    long now = p->n - r < BLOCK ? p->n - r : BLOCK;
+    if (p->half)
+      block(p, panels, r, now, 1);
+    else
+      block(p, panels, r, now, 0);
+  }
+}
+
+/* n of any size; `half` = the weights have 16 bits, and `in` is even. */
+void float_product(const void *matrix, const float *x, float *out, long n, long in, long width,
+                   long half, long threads) {
+  Product p = {.matrix = matrix, .x = x, .out = out, .n = n, .in = in, .width = width,
+               .half = half != 0};
+  team_run(product_part, &p, threads);
+}
