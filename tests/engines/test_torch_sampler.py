@@ -47,6 +47,11 @@ def test_a_sample_is_the_same_alone_and_in_any_company(engine, together, rows):
     assert alone.items() <= together.items()
 
 
+def test_samples_that_share_a_prompt_are_those_with_a_copy_of_it(engine, together, monkeypatch):
+    monkeypatch.setattr(engine.decoder, "reads_parts", not engine.decoder.reads_parts)
+    assert words(drawn_together(TorchSampler(engine), DRAWS)) == together
+
+
 def test_samples_of_a_question_differ_and_a_seed_changes_them(engine, together):
     own = [together["q0", i][0] for i in range(7)]
     assert len(set(own)) > 1

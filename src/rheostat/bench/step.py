@@ -38,7 +38,11 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "four-bit products": ("_weight_int4pack_mm_for_cpu", "level_product"),
     "eight-bit head": ("_weight_int8pack_mm", "head_scan"),
     "other products": ("mm", "addmm", "bmm", "linear", "_linear_pointwise", "float_product"),
-    "attention": ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product"),
+    "attention": (
+        "attend_rows",
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product",
+    ),
     "copies and casts": ("copy_", "_to_copy", "to", "cat", "contiguous", "clone"),
 }
 """Parts of a step by the ends of operations' names; everything else is `small operations`."""

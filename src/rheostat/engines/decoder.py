@@ -62,6 +62,10 @@ class Decoder(Protocol):
         """Whether the new tokens of a row may be a tree."""
 
     @property
+    def reads_parts(self) -> bool:
+        """Whether a step is as fast on caches that lie in parts as on others."""
+
+    @property
     def score_scale(self) -> float:
         """Factor of attention scores."""
 

@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,10 +24,18 @@ from rheostat.errors import OutputError
 
 SOURCES = tuple(
     Path(__file__).with_name(name)
-    for name in ("fused_ops.c", "float_product.c", "level_step.c", "head_scan.c", "team.c")
+    for name in (
+        "fused_ops.c",
+        "attend_rows.c",
+        "float_product.c",
+        "level_step.c",
+        "head_scan.c",
+        "team.c",
+    )
 )
 HEADERS = tuple(
-    Path(__file__).with_name(name) for name in ("byte_rows.h", "level_product.h", "team.h")
+    Path(__file__).with_name(name)
+    for name in ("attention.h", "byte_rows.h", "formats.h", "level_product.h", "team.h")
 )
 OPTIONS = ("-O3", "-ffast-math", "-fno-reciprocal-math", "-fPIC", "-pthread")
 TUNED = ("-march=native", "-mcpu=native", "")
@@ -73,8 +82,12 @@ def _compiled(compiler: list[str], path: Path) -> str:
                 made = [partial.with_suffix(f".{source.stem}.o") for source in SOURCES]
                 options = [*OPTIONS, *filter(None, [tuned])]
                 try:
-                    for source, to in zip(SOURCES, made, strict=True):
-                        _run([*compiler, *options, "-c", "-o", str(to), str(source)])
+                    each = (
+                        [*compiler, *options, "-c", "-o", str(to), str(source)]
+                        for source, to in zip(SOURCES, made, strict=True)
+                    )
+                    with ThreadPoolExecutor() as pool:
+                        list(pool.map(_run, each))
                     _run(
                         [
                             *compiler,

@@ -7,30 +7,8 @@
  * held: S of the stream, norms and cache, P of what goes into and comes out of a product.
  */
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
 
-typedef uint16_t bf16;
-typedef float f32;
-
-static inline float load_f32(f32 v) { return v; }
-static inline f32 store_f32(float v) { return v; }
-
-static inline float load_bf16(bf16 v) {
-  uint32_t bits = (uint32_t)v << 16;
-  float out;
-  memcpy(&out, &bits, 4);
-  return out;
-}
-
-/* Rounds to the nearest, ties to even; a NaN stays one. */
-static inline bf16 store_bf16(float v) {
-  uint32_t bits;
-  memcpy(&bits, &v, 4);
-  uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-  uint32_t nan = (bits >> 16) | 0x40;
-  return (bf16)((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
-}
+#include "formats.h"
 
 #define PAIR(S, P, NAME)                                                                          \
   /* total = stream + update (none when null), normed = total / rms(total) * weight; [n, width] */ \

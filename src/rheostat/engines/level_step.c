@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "attention.h"
 #include "level_product.h"
 
 void add_norm_f32_f32(const float *, const float *, const float *, float *, float *, long, long,
@@ -75,110 +76,30 @@ static void round_for(const Step *step, Member *m, const float *x, long in) {
   round_rows(x, &m->rounded, step->n);
 }
 
-enum { SIDE = 4, PAIR = 2, PIECE = 64 };
-static const float HIDDEN = -1e30f; /* relaxed arithmetic knows no infinity */
-#define INLINE static inline __attribute__((always_inline))
-
-/* Scores [many, room] of queries [many, size] against `count` keys. */
-INLINE void score(const float *queries, const float *keys, float *scores, long many, long count,
-                  long room, long stride, long size) {
-  float scale = 1.0f / sqrtf((float)size);
-  for (long t = 0; t < count; t++, keys += stride) {
-    float sum[SIDE] = {0}; /* held in registers */
-    for (long i = 0; i < size; i++)
-      for (long q = 0; q < many; q++) sum[q] += queries[q * size + i] * keys[i];
-    for (long q = 0; q < many; q++) scores[q * room + t] = sum[q] * scale;
-  }
-}
-
-/* Scores to weights, in place; returns their sum. */
-static float weights(float *scores, const float *mask, long count) {
-  float largest = HIDDEN, total = 0;
-  for (long t = 0; mask && t < count; t++) scores[t] = mask[t] < -1e20f ? HIDDEN : scores[t];
-  for (long t = 0; t < count; t++) largest = scores[t] > largest ? scores[t] : largest;
-  for (long t = 0; t < count; t++) {
-    float shown = scores[t] > 0.5f * HIDDEN ? 1.0f : 0.0f;
-    scores[t] = shown * expf(fmaxf(scores[t] - largest, -87.0f));
-    total += scores[t];
-  }
-  return total;
-}
-
-/* Mean values of `many` queries, a piece of `width` numbers; out [many] as wide as they lie. */
-INLINE void mean(const float *scores, const float *values, const float *totals, float *const *out,
-                 long many, long count, long room, long stride, long width) {
-  float sum[PAIR][PIECE] = {{0}}; /* held in registers */
-  for (long t = 0; t < count; t++, values += stride)
-    for (long q = 0; q < many; q++)
-      for (long i = 0; i < width; i++) sum[q][i] += scores[q * room + t] * values[i];
-  for (long q = 0; q < many; q++)
-    for (long i = 0; i < width; i++) out[q][i] = sum[q][i] / totals[q];
-}
-
-/* Queries [many, size] of one key-value head, SIDE of them at most: a key is read once for all. */
-INLINE void attend(const float *queries, const float *keys, const float *const *mask,
-                   float *scores, float *const *out, long many, long count, long room, long stride,
-                   long values, long size) {
-  float totals[SIDE];
-  if (many == SIDE)
-    score(queries, keys, scores, SIDE, count, room, stride, size);
-  else if (many == 3)
-    score(queries, keys, scores, 3, count, room, stride, size);
-  else if (many == 2)
-    score(queries, keys, scores, 2, count, room, stride, size);
-  else
-    score(queries, keys, scores, 1, count, room, stride, size);
-  for (long q = 0; q < many; q++) totals[q] = weights(scores + q * room, mask[q], count);
-  for (long q = 0; q < many; q += PAIR)
-    for (long at = 0; at < size; at += PIECE) {
-      float *to[PAIR] = {out[q] + at, q + 1 < many ? out[q + 1] + at : 0};
-      const float *from = keys + values + at, *weight = scores + q * room;
-      long width = size - at < PIECE ? size - at : PIECE, now = many - q < PAIR ? 1 : PAIR;
-      if (width == PIECE && now == PAIR)
-        mean(weight, from, totals + q, to, PAIR, count, room, stride, PIECE);
-      else if (width == PIECE)
-        mean(weight, from, totals + q, to, 1, count, room, stride, PIECE);
-      else
-        mean(weight, from, totals + q, to, now, count, room, stride, width);
-    }
-}
-
-/* Asks for keys and values of some heads ahead of their use: in the order in which they lie. */
-static void fetch(const float *held, long count, long stride, long values, Share floats) {
-  for (long t = 0; t < count; t++, held += stride)
-    for (long i = floats.from; i < floats.to; i += 16) {
-      __builtin_prefetch(held + i, 0, 2);
-      __builtin_prefetch(held + values + i, 0, 2);
-    }
-}
-
 /* Attention of a row's new tokens, the member's share of heads; into inner [n, heads * size]. */
-static void attend_row(const Step *step, const Member *m, const Row *row, const float *keys) {
+static void attend_row(const Step *step, const Member *m, const Row *row, long slot) {
   const Shape *s = step->shape;
-  long n = row->end - row->start, heads = s->kv * s->group, stride = 2 * s->kv * s->size;
-  long count = row->held + n, values = s->kv * s->size, size = s->size;
+  long n = row->end - row->start, heads = s->kv * s->group, size = s->size;
+  const Stretch whole = {(char *)row->cache, row->capacity, row->held + n};
   const float *queries = step->queries + row->start * heads * size;
   Share part = share_of(heads, m->rank, m->size);
   if (part.from == part.to) return;
-  Share read = {part.from / s->group * size, ((part.to - 1) / s->group + 1) * size};
-  fetch(keys, count, stride, values, read);
+  long first = part.from / s->group, last = (part.to - 1) / s->group;
+  const Held read = {&whole, 1, whole.count, slot, s->kv, first, size};
+  fetch(&read, last + 1 - first, F32);
   for (long at = part.from * n, many; at < part.to * n; at += many) {
     long kv = at / n / s->group, end = (kv + 1) * s->group * n; /* where the next head's begin */
     end = end < part.to * n ? end : part.to * n;
     many = end - at < SIDE ? end - at : SIDE;
-    const float *mask[SIDE], *held = keys + kv * size;
-    float *out[SIDE];
+    const Held held = {&whole, 1, whole.count, slot, s->kv, kv, size};
+    const float *mask[SIDE];
+    char *out[SIDE];
     for (long q = 0; q < many; q++) {
       long head = (at + q) / n, r = (at + q) % n;
-      mask[q] = row->mask ? row->mask + r * count : 0;
-      out[q] = step->inner + ((row->start + r) * heads + head) * size;
+      mask[q] = row->mask ? row->mask + r * whole.count : 0;
+      out[q] = (char *)(step->inner + ((row->start + r) * heads + head) * size);
     }
-    if (size == 64)
-      attend(queries + at * size, held, mask, m->scores, out, many, count, step->longest, stride,
-             values, 64);
-    else
-      attend(queries + at * size, held, mask, m->scores, out, many, count, step->longest, stride,
-             values, size);
+    attend(queries + at * size, &held, mask, m->scores, out, many, step->longest, F32, F32);
   }
 }
 
@@ -199,7 +120,7 @@ static void attention(const Step *step, Member *m, const Layer *layer, long slot
   }
   team_wait(m->size);
   for (const Row *row = step->rows; row < step->rows + step->row_count; row++)
-    attend_row(step, m, row, row->cache + slot * row->capacity * stride);
+    attend_row(step, m, row, slot);
   team_wait(m->size);
   round_for(step, m, step->inner, heads * s->size);
   multiply(step, m, layer->out, step->update, s->width, 0, s->width);

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from rheostat.kernel.model_cost import ModelShape
 
 
-class _Shared(NamedTuple):
+class Part(NamedTuple):
+    """The first tokens of a buffer [slots, capacity, 2, kv_heads, head_size]."""
+
     buffer: torch.Tensor
     length: int
 
     def read(self, slot: int) -> torch.Tensor:
+        """Return a slot's tokens, [length, 2, kv_heads, head_size]."""
         return self.buffer[slot, : self.length]
 
 
@@ -68,7 +71,7 @@ class RowCache:
         self._slots = slots
         self._dtype = dtype
         self._device = device
-        self._prefix: tuple[_Shared | CodedPart, ...] = ()
+        self._prefix: tuple[Part | CodedPart, ...] = ()
         self._own = self._empty(max(capacity, 1))
         self._own_length = 0
         self._lent: torch.Tensor | None = None
@@ -155,6 +158,16 @@ class RowCache:
         """
         return None if self._prefix or self.borders else self._own
 
+    def parts(self) -> list[Part] | None:
+        """Return what holds every token, in their order; the last part is the row's own.
+
+        None for a row whose entries may be fewer than its tokens, or are held in another form.
+        """
+        shared = [part for part in self._prefix if isinstance(part, Part)]
+        if self.borders or len(shared) < len(self._prefix):
+            return None
+        return [*shared, Part(self._own, self._own_length)]
+
     @property
     def capacity(self) -> int:
         """Tokens that fit into the row's own buffer."""
@@ -202,11 +215,11 @@ class RowCache:
         parts = list(self._prefix)
         while surplus > 0:
             last = parts.pop()
-            assert isinstance(last, _Shared)  # what is coded lies before the last border
+            assert isinstance(last, Part)  # what is coded lies before the last border
             kept = max(last.length - surplus, 0)
             surplus -= last.length - kept
             if kept:
-                parts.append(_Shared(last.buffer, kept))
+                parts.append(Part(last.buffer, kept))
         self._prefix = tuple(parts)
 
     @torch.inference_mode()
@@ -233,7 +246,7 @@ class RowCache:
         """
         self.move_out()
         if self._own_length:
-            self._prefix = (*self._prefix, _Shared(self._own, self._own_length))
+            self._prefix = (*self._prefix, Part(self._own, self._own_length))
             self._own = self._empty(capacity)
             self._own_length = 0
         twin = self._twin(capacity)
@@ -260,7 +273,7 @@ class RowCache:
 
     def plain(self, slot: int) -> torch.Tensor:
         """Return a slot's tokens behind those, [n, 2, kv_heads, head_size]."""
-        parts = [part.read(slot) for part in self._prefix if isinstance(part, _Shared)]
+        parts = [part.read(slot) for part in self._prefix if isinstance(part, Part)]
         return torch.cat([*parts, self._own[slot, : self._own_length]])
 
     @torch.inference_mode()
@@ -295,15 +308,15 @@ class RowCache:
     def copied(self, *, room: int) -> RowCache:
         """Return a second cache of the same tokens in one buffer of its own, with room for more.
 
-        Steps of a row that is short beside its model are faster than on a shared part (`fork`).
+        For passes that would bring a shared part (`fork`) and the row's own together each time.
         No cache decision may be at work on it.
         """
         assert self.borders is None
         twin = self._twin(self.length + max(room, 1))
         start = 0
-        for part in (*self._prefix, _Shared(self._own, self._own_length)):
+        for part in (*self._prefix, Part(self._own, self._own_length)):
             end = start + part.length
-            assert isinstance(part, _Shared)
+            assert isinstance(part, Part)
             twin._own[:, start:end] = part.buffer[:, : part.length]
             start = end
         twin._own_length = start

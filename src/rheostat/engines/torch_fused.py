@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.fused_build import fused_library
+from rheostat.engines.torch_attend_rows import AttendRows, attention_agrees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,7 @@ class FusedOps:
             _function(library, f"{name}_{pair}", arguments)
             for name, arguments in _ARGUMENTS.items()
         )
+        self.attend = AttendRows(library, pair, stream, product)
 
     def add_norm(
         self, x: torch.Tensor, update: torch.Tensor | None, weight: torch.Tensor, eps: float
@@ -108,14 +110,12 @@ class FusedOps:
         )
         return queries
 
-    def gather(self, attended: torch.Tensor, n: int) -> torch.Tensor:
-        """Return attended [1, kv_heads, group * n, head_size] as [n, heads * head_size]."""
+    def gather(self, attended: torch.Tensor, out: torch.Tensor) -> None:
+        """Put attended [1, kv_heads, group * n, head_size] into out [n, heads * head_size]."""
         attended = attended.contiguous()
-        size = attended.shape[-1]
+        n, size = len(out), attended.shape[-1]
         heads = attended.numel() // (n * size)
-        out = torch.empty(n, heads * size, dtype=self.product)
         self._gather(attended.data_ptr(), out.data_ptr(), n, heads, size)
-        return out
 
     def gate(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return silu of the first half of hidden [n, 2 * inner], times its second half."""
@@ -146,7 +146,7 @@ def fused_ops(stream: torch.dtype, product: torch.dtype) -> Fused:
     if built.library is None:
         return Fused(None, built.reason)
     ops = FusedOps(built.library, stream, product)
-    if not _agrees(ops):
+    if not (_agrees(ops) and attention_agrees(ops.attend)):
         return Fused(None, "the compiled operations do not agree with torch's")
     return Fused(ops)
 
@@ -177,6 +177,8 @@ def _agrees(ops: FusedOps) -> bool:
     asked = turned[:, : kv * group].view(n, kv, group, size).permute(1, 2, 0, 3)
     hidden = drawn(n, 2 * width, dtype=ops.product)
     hidden[0, :4] = torch.tensor([-120.0, 120.0, 0.0, -30.0])
+    put = torch.empty(n, width, dtype=ops.product)
+    ops.gather(queries, put)
     gate, up = hidden.float().chunk(2, dim=1)
     gathered = queries.view(kv * group, n, size).transpose(0, 1).reshape(n, width)
     pairs = [
@@ -184,7 +186,7 @@ def _agrees(ops: FusedOps) -> bool:
         (own.normed, normed),
         (queries.view(kv, group, n, size), asked),
         (room, held),
-        (ops.gather(queries, n), gathered),
+        (put, gathered),
         (ops.gate(hidden), F.silu(gate) * up),
     ]
     return all(_near(found, wanted) for found, wanted in pairs)

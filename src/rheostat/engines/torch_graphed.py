@@ -33,6 +33,7 @@ class Graphed:
 
     packs = True
     branches = True
+    reads_parts = False
     fixed = False
 
     def __init__(self, llama: Llama, capture: Capture) -> None:

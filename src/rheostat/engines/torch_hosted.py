@@ -55,6 +55,7 @@ class Hosted:
 
     fixed = False
     packs = False
+    reads_parts = False
 
     def __init__(self, module: Any, name: str) -> None:
         """Try what the module can do; it is put into evaluation mode and otherwise left alone.

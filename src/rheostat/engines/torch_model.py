@@ -160,6 +160,7 @@ class Llama:
             stacked = fused_stack(self.shape, self.layers, self._eps, dtype, forms)
         self._stack, self.fused_reason = stacked
         """The layers with compiled operations; else why there are none."""
+        self.reads_parts = self._stack is not None and self._stack.reads_parts
         self._head = Head(head_weight(loaded).to(device), forms.held(dtype), forms)
         give_back(loaded.tensors.values())
         self._bytes: dict[int, tuple[float, float]] = {}
@@ -207,7 +208,7 @@ class Llama:
         rows, turns = views[0].rows, views[0].turns
         x = self.embedded(tokens) if resume is None else resume.stream
         first = resume.layer if resume else 0
-        if self._stack and self._stack.takes(len(tokens)) and not (depth.policy or observer):
+        if self._stack and self._stack.takes(rows) and not (depth.policy or observer):
             layout = depth.layout.within(first, len(self.layers))
             x = self._stack.run(x, rows, turns, layout=layout, slots=depth.layout)
             widths = [len(tokens)] * sum(layout.mlp)
@@ -276,8 +277,8 @@ class Llama:
             The stream that leaves the part, [n, width].
         """
         views = self._views(feeds)
-        if self._stack and self._stack.takes(len(x)):
-            rows, turns = views[0].rows, views[0].turns
+        rows, turns = views[0].rows, views[0].turns
+        if self._stack and self._stack.takes(rows):
             return self._stack.run(x, rows, turns, layout=layout, slots=slots)
         for index, layer in enumerate(self.layers):
             if layout.attention[index]:
@@ -357,13 +358,7 @@ class Llama:
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
         return torch.mul(x, square**-0.5).mul_(weight)
 
-    def _attention(
-        self,
-        layer: Layer,
-        x: torch.Tensor,
-        view: View,
-        slot: int,
-    ) -> torch.Tensor:
+    def _attention(self, layer: Layer, x: torch.Tensor, view: View, slot: int) -> torch.Tensor:
         shape, rows = self.shape, view.rows
         normed, q_size = self.normed(x, layer.attention_norm), shape.heads * shape.head_size
         qkv = projected(layer, normed, view.turns, shape=shape, eps=self._eps)

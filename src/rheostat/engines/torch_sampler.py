@@ -1,9 +1,9 @@
 """Samples drawn side by side on the `torch` engine: prompts are read once, rows are refilled.
 
-A question's prompt is read by the first sample that needs it; the others begin from a copy of its
-keys and values. Ended rows make room for waiting samples between two steps. A pass is filled up
-with idle rows to widths at which this machine gives every row the same numbers whatever stands
-beside it: in float32 a sample's text depends on (question, index, seed) alone (ours).
+A question's prompt is read by the first sample that needs it; the others share its keys and values,
+or begin from a copy of them. Ended rows make room for waiting samples between two steps. A pass is
+filled up with idle rows to widths at which this machine gives every row the same numbers whatever
+stands beside it: in float32 a sample's text depends on (question, index, seed) alone (ours).
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ class _Prompt:
     cache: RowCache
     logits: torch.Tensor
     """After its last token, [1, vocabulary]."""
+    bytes: int
+    """Of its keys and values, which samples may share."""
+
+    def begun(self, *, room: int, shared: bool) -> RowCache:
+        """Return a cache of the same tokens with room for more; they are shared, or copied."""
+        return self.cache.fork(capacity=room) if shared else self.cache.copied(room=room)
 
 
 @dataclass
@@ -242,7 +248,8 @@ class TorchSampler:
             start = time.perf_counter()
             prompt = self._prompts.get(sample.draw.question) or self._read(sample)
             self._reading.discard(sample.draw.question)
-            sample.row.cache = prompt.cache.copied(room=sample.row.max_new)
+            shared = self.engine.decoder.reads_parts
+            sample.row.cache = prompt.begun(room=sample.row.max_new, shared=shared)
             self._live.append(sample)
             self._take([sample], prompt.logits)
             sample.row.seconds += time.perf_counter() - start
@@ -257,7 +264,7 @@ class TorchSampler:
             last = at + CHUNK >= len(row.prompt)
             wanted = [len(feed.tokens) - 1] if last else []
             logits = self.engine.passed([feed], self.depth, [wanted], [row.work], [row.trace])
-        prompt = _Prompt(cache, logits)
+        prompt = _Prompt(cache, logits, cache.bytes)
         self._prompts[sample.draw.question] = prompt
         self._forget_prompts()
         return prompt
@@ -265,10 +272,10 @@ class TorchSampler:
     def _forget_prompts(self) -> None:
         """Forget the oldest prompts that no waiting sample relies on when they take much memory."""
         needed = {sample.draw.question for sample in self._waiting}
-        held = sum(prompt.cache.bytes for prompt in self._prompts.values())
+        held = sum(prompt.bytes for prompt in self._prompts.values())
         for question in [*self._prompts][:-1]:
             if held > HELD_BYTES and question not in needed:
-                held -= self._prompts.pop(question).cache.bytes
+                held -= self._prompts.pop(question).bytes
 
     def _step(self) -> None:
         start = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import torch
 import torch.nn.functional as F
 
+from rheostat.engines.torch_attend_rows import OneToken
 from rheostat.engines.torch_fused import FUSED_ROWS, Fused, fused_ops
 from rheostat.engines.torch_level_step import LevelStep
 from rheostat.engines.torch_levels import LevelMatrix
@@ -19,6 +20,7 @@ from rheostat.engines.torch_masks import mask_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rheostat.engines.torch_attend_rows import RowsAttention
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_fused import FusedOps
     from rheostat.engines.torch_matrix import Forms
@@ -41,6 +43,17 @@ class PackedRow(NamedTuple):
     """Tokens between those that the cache counts and the first new one."""
     places: Sequence[int] = ()
     """Of the new tokens in their text, where they may be rebuilt."""
+
+    def one_token(self) -> OneToken | None:
+        """Return the row as a call for many rows takes it; None where it is attended by itself.
+
+        It is taken where one token sees all that came before, held as it was written.
+        """
+        parts = self.cache.parts() if self.end - self.start == 1 and self.mask is None else None
+        if parts is None:
+            return None
+        *shared, own = parts
+        return OneToken([*shared, own._replace(length=own.length + self.ahead)], self.start)
 
     def note(self, slot: int, stream: torch.Tensor) -> None:
         """Keep what one attention reads of the row, [n, width], where that is wanted."""
@@ -103,6 +116,15 @@ def packed_rows(
     return rows
 
 
+class Attended(NamedTuple):
+    """The rows of a pass by the way in which they are attended."""
+
+    together: RowsAttention | None
+    """Those of one token, in one call a layer."""
+    alone: Sequence[PackedRow]
+    """The others, in calls of their own."""
+
+
 class View(NamedTuple):
     """What one kind of attention sees of a pass."""
 
@@ -126,7 +148,7 @@ class FusedStack:
         """Keep what is shared with the model.
 
         Args:
-            level_rows: up to so many tokens all layers are run in one call.
+            level_rows: up to so many tokens all layers are run in one call, FUSED_ROWS at most.
         """
         self._shape = shape
         self._layers = layers
@@ -135,9 +157,14 @@ class FusedStack:
         self._level_rows = level_rows
         self._step = LevelStep(shape, layers, eps) if level_rows else None
 
-    def takes(self, tokens: int) -> bool:
-        """Return whether a pass over so many tokens is small enough."""
-        return tokens <= FUSED_ROWS
+    @property
+    def reads_parts(self) -> bool:
+        """Whether a step is as fast on caches that lie in parts as on others."""
+        return self._step is None
+
+    def takes(self, rows: Sequence[PackedRow]) -> bool:
+        """Return whether a pass over these rows is small enough, or brings one token each."""
+        return rows[-1].end <= max(FUSED_ROWS, len(rows))
 
     def way(self, *, decided: bool, compacted: bool) -> Way:
         """Return how a short pass runs: here without policies, in one call over whole caches."""
@@ -166,26 +193,40 @@ class FusedStack:
         if self._step and len(x) <= self._level_rows and self._step.takes(rows):
             return self._step.run(x, rows, turns, layout=layout, slots=slots)
         update: torch.Tensor | None = None
+        attended = self._parted(rows)
         slot = 0
         for index, layer in enumerate(self._layers):
             if layout.attention[index]:
                 x, normed = self._ops.add_norm(x, update, layer.attention_norm, self._eps)
-                for row in rows:
+                for row in attended.alone:
                     row.note(slot, x)
-                update = layer.out(self._attended(layer.qkv(normed), rows, turns, slot))
+                update = layer.out(self._attended(layer.qkv(normed), attended, turns, slot))
             slot += slots.attention[index]
             if layout.mlp[index]:
                 x, normed = self._ops.add_norm(x, update, layer.mlp_norm, self._eps)
                 update = layer.down(self._ops.gate(layer.gate_up(normed)))
         return x if update is None else (x + update).to(x.dtype)
 
+    def _parted(self, rows: Sequence[PackedRow]) -> Attended:
+        shape = self._shape
+        found = [(row, row.one_token()) for row in rows]
+        together = [one for _, one in found if one]
+        group = shape.heads // shape.kv_heads
+        alone = [row for row, one in found if one is None]
+        if not together:
+            return Attended(None, alone)
+        attend = self._ops.attend.of(together, kv_heads=shape.kv_heads, group=group)
+        return Attended(attend, alone)
+
     def _attended(
-        self, qkv: torch.Tensor, rows: Sequence[PackedRow], turns: torch.Tensor, slot: int
+        self, qkv: torch.Tensor, rows: Attended, turns: torch.Tensor, slot: int
     ) -> torch.Tensor:
         shape, ops = self._shape, self._ops
         group = shape.heads // shape.kv_heads
-        outs = []
-        for row in rows:
+        out = torch.empty(len(qkv), shape.heads * shape.head_size, dtype=ops.product)
+        if rows.together:
+            rows.together(qkv, turns, slot, out)
+        for row in rows.alone:
             n = row.end - row.start
             room = row.cache.room(slot, n, row.ahead)
             own = slice(row.start, row.end)
@@ -195,8 +236,8 @@ class FusedStack:
             keys, values = held.permute(1, 2, 0, 3)[:, None]
             mask = row.mask_of(slot, queries)
             attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-            outs.append(ops.gather(attended, n))
-        return outs[0] if len(outs) == 1 else torch.cat(outs)
+            ops.gather(attended, out[own])
+        return out
 
 
 class Stacked(NamedTuple):
@@ -218,4 +259,5 @@ def fused_stack(
     fused: Fused = fused_ops(dtype, torch.bfloat16 if four_bits == {True} and not own else dtype)
     if fused.ops is None:
         return Stacked(None, fused.reason)
-    return Stacked(FusedStack(shape, layers, eps, fused.ops, forms.level_rows if own else 0))
+    most = min(forms.level_rows, FUSED_ROWS) if own else 0
+    return Stacked(FusedStack(shape, layers, eps, fused.ops, most))
