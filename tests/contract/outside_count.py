@@ -7,6 +7,7 @@ from math import prod
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rheostat.engines import torch_matrix
+from rheostat.engines.torch_attend_rows import RowsAttention
 
 
 class OutsideCount(TorchDispatchMode):
@@ -19,14 +20,27 @@ class OutsideCount(TorchDispatchMode):
         self.cached = 0
         """Of them, those of keys and values."""
         self._own = torch_matrix.float_product
+        self._attend = RowsAttention.__call__
 
     def __enter__(self):
-        torch_matrix.float_product = self._own_product  # compiled: no operation of torch's
+        # compiled: no operations of torch's
+        torch_matrix.float_product = self._own_product
+        RowsAttention.__call__ = lambda attention, *given: self._own_attention(attention, *given)
         return super().__enter__()
 
     def __exit__(self, *raised):
-        torch_matrix.float_product = self._own
+        torch_matrix.float_product, RowsAttention.__call__ = self._own, self._attend
         return super().__exit__(*raised)
+
+    def _own_attention(self, attention, *given):
+        shape, stretches = attention._shape, attention._stretches
+        for row in attention._rows:
+            keys = 1 + sum(stretches[row.first + i].count for i in range(row.many))
+            self.flops += 4 * shape.kv * shape.group * shape.size * keys
+            read = 2 * shape.kv * shape.size * keys * attention._attend.stream.itemsize
+            self.bytes += read
+            self.cached += read
+        return self._attend(attention, *given)
 
     def _own_product(self, x, weight):
         self._linear(x, weight)

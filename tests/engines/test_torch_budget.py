@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.outside_count import OutsideCount
 from engines.torch_rig import (
     PRICES,
-    OutsideCount,
     ToyDrafter,
     engine_of,
     outputs,

@@ -12,10 +12,10 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 
 import torch
 
+from contract.outside_count import OutsideCount
 from engines.tiny_gguf import write_tiny_gguf
 from engines.torch_rig import (
     PRICES,
-    OutsideCount,
     ToyDrafter,
     engine_of,
     outputs,

@@ -13,8 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.outside_count import OutsideCount
 from engines.tiny_gguf import ROPE_THETA
-from engines.torch_rig import OutsideCount, ToyPolicy, changed, full, llama_of, read, with_policy
+from engines.torch_rig import ToyPolicy, changed, full, llama_of, read, with_policy
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_model import Feed, Resume
 from rheostat.engines.torch_prices import empty_cache

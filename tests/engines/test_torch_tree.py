@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from contract.outside_count import OutsideCount
 from engines.test_torch_generate import PROMPTS, texts_law
 from engines.torch_rig import (
-    OutsideCount,
     ToyDrafter,
     ToyPolicy,
     engine_of,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import prod
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.tokenizer import Tokenizer
@@ -125,26 +123,3 @@ class ToyPolicy:
 
 def with_policy(model, keeps, **fields):
     return Depth(Layout.full(model.shape.layers), ToyPolicy(keeps, **fields))
-
-
-class OutsideCount(TorchDispatchMode):
-    """FLOPs of matrix products, and bytes of weights, keys and values that they read."""
-
-    def __init__(self):
-        super().__init__()
-        self.flops = self.bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if name in {"linear", "mm", "_linear_pointwise"}:
-            x, weight = args[:2]
-            self.flops += 2 * x.shape[0] * weight.numel()
-            self.bytes += weight.numel() * x.element_size()
-        elif name == "scaled_dot_product_attention":
-            query, keys, values = args[:3]
-            assert keys.shape == values.shape
-            self.flops += 4 * prod(query.shape) * keys.shape[-2]
-            self.bytes += 2 * keys.numel() * keys.element_size()
-        elif name in {"bmm", "addmm", "baddbmm", "matmul", "einsum"} or "attention" in name:
-            raise AssertionError(f"`{name}` is not counted")
-        return func(*args, **(kwargs or {}))
