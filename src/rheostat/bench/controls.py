@@ -8,6 +8,7 @@ stopping by lot; the cuts of the seam `stop` against fixed and random lengths.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -83,17 +84,18 @@ def judges() -> dict[str, Judge]:
 
 
 def _deepprune(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
-    rows = {}
-    for name, judge in judges().items():
-        for dial in DIALS:
-            say(f"pruning at {dial:g}: {name}")
-            policy = decision("deepprune", dial)
-
-            def rule(ended: Sequence[Ended], name: str) -> Drawn:
-                return acted(policy, Known(ended=ended, judge=judge), name=name)  # noqa: B023
-
-            rows[f"{name}, {dial:g}"] = rule
+    say("pruning")
+    rows = {
+        f"{name}, {dial:g}": _pruning(dial, judge)
+        for name, judge in judges().items()
+        for dial in DIALS
+    }
     return _held_against(rows, "own judge, 0.5", questions)
+
+
+def _pruning(dial: float, judge: Judge) -> Rule:
+    policy = decision("deepprune", dial)
+    return lambda ended, name: acted(policy, Known(ended=ended, judge=judge), name=name)
 
 
 def _asked(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
@@ -135,17 +137,26 @@ def _of_probe(
 
 
 def _hedged(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
-    greedy = {question.id: question.ended[0] for question in greedy_samples(CORE, say)}
-    rows = {}
-    for dial in (0.0, *DIALS[:3]):
-        policy = decision("hedged", dial)
+    greedy = {question.id: question for question in greedy_samples(CORE, say)}
+    rows = {f"own pool, {dial:g}": _hedging(dial, greedy) for dial in (0.0, *DIALS[:3])}
+    both = [judged_with(question, greedy[question.id]) for question in questions]
+    return _held_against(rows, "own pool, 0", both)
 
-        def rule(ended: Sequence[Ended], name: str) -> Drawn:
-            first = greedy[name.rpartition(", from ")[0]]
-            return acted(policy, Known(ended=ended, greedy=first), name=name)  # noqa: B023
 
-        rows[f"own pool, {dial:g}"] = rule
-    return _held_against(rows, "own pool, 0", questions)
+def _hedging(dial: float, greedy: Mapping[str, Recorded]) -> Rule:
+    policy = decision("hedged", dial)
+
+    def rule(ended: Sequence[Ended], name: str) -> Drawn:
+        first = greedy[name.rpartition(", from ")[0]].ended[0]
+        return acted(policy, Known(ended=ended, greedy=first), name=name)
+
+    return rule
+
+
+def judged_with(question: Recorded, other: Recorded) -> Recorded:
+    """Return a question that knows whether the answers of its other samples are right, too."""
+    answers = (sample.answer for sample in other.ended)
+    return replace(question, besides=tuple(zip(answers, other.right, strict=True)))
 
 
 def _held_against(
