@@ -53,13 +53,12 @@ MIXED = [
 
 def test_every_row_of_pruning_has_its_own_dial_and_judge():
     rows = controls._deepprune(MIXED, lambda _: None)["rows"]
-    dials = [f"{dial:g}" for dial in controls.DIALS]
-    tokens = [rows[f"lots, {dial}"]["tokens_per_question"] for dial in dials]
-    assert len(set(tokens)) == len(dials)
+    by_lot = [rows[f"lots, {dial:g}"] for dial in controls.PRUNED_DIALS["lots"]]
+    tokens = [row["tokens_per_question"] for row in by_lot]
+    assert len(set(tokens)) == len(tokens) == 4
     assert tokens == sorted(tokens, reverse=True)
-    for dial in dials[:-1]:  # at dial 1 everybody joins, whatever the judge says
-        assert rows[f"knows, {dial}"]["agreement"] == 1
-        assert rows[f"lots, {dial}"]["agreement"] < 1
+    assert rows["knows, 0.5"]["agreement"] == 1 > by_lot[1]["agreement"]
+    assert len(rows) == sum(map(len, controls.PRUNED_DIALS.values()))
 
 
 def test_every_row_of_hedging_has_its_own_dial(monkeypatch):

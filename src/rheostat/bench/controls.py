@@ -43,7 +43,14 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Sequence[Ended], str], Drawn]
 
-DIALS = (0.25, 0.5, 0.75, 1.0)
+HEDGED_DIALS = (0.0, 0.25, 0.5, 0.75)
+PRUNED_DIALS = {
+    "own judge": (0.5, 0.6, 0.75, 0.8, 1.0),
+    "lots": (0.25, 0.5, 0.75, 1.0),
+    "knows": (0.5,),
+}
+"""Where each judge makes a difference: the own one never says more than 0.45 or less than 0.13, one
+that knows says 0 or 1."""
 ASKED_DIALS = (0.1, 0.3, 0.5, 0.7, 0.9)
 PROBED_SHARE = 2
 """One of so many questions is probed."""
@@ -88,7 +95,7 @@ def _deepprune(questions: Sequence[Recorded], say: Callable[[str], None]) -> dic
     rows = {
         f"{name}, {dial:g}": _pruning(dial, judge)
         for name, judge in judges().items()
-        for dial in DIALS
+        for dial in PRUNED_DIALS[name]
     }
     return _held_against(rows, "own judge, 0.5", questions)
 
@@ -138,7 +145,7 @@ def _of_probe(
 
 def _hedged(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
     greedy = {question.id: question for question in greedy_samples(CORE, say)}
-    rows = {f"own pool, {dial:g}": _hedging(dial, greedy) for dial in (0.0, *DIALS[:3])}
+    rows = {f"own pool, {dial:g}": _hedging(dial, greedy) for dial in HEDGED_DIALS}
     both = [judged_with(question, greedy[question.id]) for question in questions]
     return _held_against(rows, "own pool, 0", both)
 
