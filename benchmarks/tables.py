@@ -321,7 +321,20 @@ def solve_table() -> str:
     ]
     lines += [solve_row(name, rule) for name, rule in data["its_hub"].get("rules", {}).items()]
     lines.append(solve_row("hindsight", data["oracle"]))
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n\n" + cheapest_line(data["cheapest"]) + source(data)
+
+
+def cheapest_line(found: dict) -> str:
+    """The cheapest rule that is as often right as all samples where it was chosen, and here."""
+    low, high = found["accuracy_difference_interval"]
+    before = found["chosen_on"]
+    return (
+        f"Of {before['rules']} rules and dials, `{found['name']}` at {found['dial']:g} is the cheapest that is right as "
+        f"often as all samples on {before['questions']} questions of the calibration seed ({before['tokens_ratio']:.2f}× "
+        f"of the tokens, {before['accuracy_difference']:+.3f} right). Here it takes {found['tokens_ratio']:.2f}× and is "
+        f"right in {found['accuracy']:.3f}, {found['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) over all "
+        "samples.\n\n"
+    )
 
 
 def solve_row(name: str, found: dict) -> str:
