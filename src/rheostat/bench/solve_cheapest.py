@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Sequence[Ended], str], Drawn]
 
-FINE = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+FINE = (0.3, 0.35, 0.4, 0.45)
 """Dials to choose from, besides those of the table."""
 
 
