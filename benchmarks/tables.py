@@ -321,11 +321,17 @@ def solve_table() -> str:
     ]
     lines += [solve_row(name, rule) for name, rule in data["its_hub"].get("rules", {}).items()]
     lines.append(solve_row("hindsight", data["oracle"]))
-    return "\n".join(lines) + "\n\n" + cheapest_line(data["cheapest"]) + source(data)
+    return "\n".join(lines) + "\n\n" + cheapest_line(data) + source(data)
 
 
-def cheapest_line(found: dict) -> str:
-    """The cheapest rule that is as often right as all samples where it was chosen, and here."""
+def cheapest_line(data: dict) -> str:
+    """The cheapest rule that is as often right as all samples where it was chosen; and what is cheap here."""
+    found, most = data["cheapest"], 0.45
+    cheap = [
+        f"`{rule['name']}` at {rule['dial']:g} ({rule['tokens_ratio']:.2f}×, {gained(rule, 'accuracy_difference')})"
+        for rule in data["rules"]
+        if rule["tokens_ratio"] <= most and rule["accuracy_difference_interval"][1] >= 0
+    ]
     low, high = found["accuracy_difference_interval"]
     before = found["chosen_on"]
     return (
@@ -333,7 +339,8 @@ def cheapest_line(found: dict) -> str:
         f"often as all samples on {before['questions']} questions of the calibration seed ({before['tokens_ratio']:.2f}× "
         f"of the tokens, {before['accuracy_difference']:+.3f} right). Here it takes {found['tokens_ratio']:.2f}× and is "
         f"right in {found['accuracy']:.3f}, {found['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) over all "
-        "samples.\n\n"
+        f"samples. Of the dials measured here, those of {most:g}× at most whose share of right answers does not differ for "
+        f"sure from that of all samples: {', '.join(cheap) or 'none'}.\n\n"
     )
 
 
