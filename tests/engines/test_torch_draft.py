@@ -241,7 +241,7 @@ def test_the_layers_below_an_exit_read_every_token_once(engine):
 @pytest.mark.parametrize("name", ["exit 1", "exit 3", "exit 5", "no layer 3"])
 def test_the_price_of_a_step_is_what_the_controller_was_told(engine, name):
     """One row: the ledger's price of drafting and verifying is that of `drafting_seconds`."""
-    told, ordinary = drafting_seconds(engine, Depth(FULL), 1), step_seconds(PRICES, FULL)
+    told, ordinary = drafting_seconds(engine, Installed(), 1), step_seconds(PRICES, FULL)
     installed = eager(FORWARDS[name])
     (one,) = outputs(engine, ["zzzz"], installed=installed, max_new_tokens=9)
     (none,) = outputs(engine, ["zzzz"], max_new_tokens=1)
@@ -253,7 +253,7 @@ def test_the_price_of_a_step_is_what_the_controller_was_told(engine, name):
 
 def test_what_another_model_reads_is_in_the_price_that_the_controller_was_told(engine):
     forward = Forward(model="itself")
-    told = drafting_seconds(engine, Depth(FULL), 1)
+    told = drafting_seconds(engine, Installed(), 1)
     (one,) = outputs(engine, ["zzzz"], installed=eager(forward), max_new_tokens=5)
     (none,) = outputs(engine, ["zzzz"], max_new_tokens=1)
     assert one.trace.steps == 1

@@ -16,9 +16,11 @@ from rheostat.engines.torch_prices import (
     TimedPass,
     measured_prices,
 )
-from rheostat.kernel.seams import Depth, Layout
+from rheostat.kernel.seams import Layout
 
 ATTENTION, MLP, HEAD, FIXED = 2e-4, 3e-4, 1e-2, 1e-4
+DECIDED, COMPACTED = 1e-4, 5e-5
+"""What a part takes more under such a decision."""
 
 
 class Clock:
@@ -35,6 +37,8 @@ class Clock:
         n = len(feed.tokens)
         seconds = FIXED + ATTENTION * sum(depth.layout.attention) + MLP * sum(depth.layout.mlp)
         seconds += HEAD * (1 + n / 64) if logit_rows is None else 0.0
+        seconds += DECIDED * sum(depth.layout.mlp) if depth.policy else 0.0
+        seconds += COMPACTED * sum(depth.layout.attention) if feed.cache.borders else 0.0
         self.now += seconds + self._disturbed(next(self.calls))
         feed.cache.pad(n)
 
@@ -89,9 +93,19 @@ def test_a_machine_that_never_settles_is_measured_for_a_bounded_time(clocked, tu
     assert clock.passes == MOST_REPEATS * turn
 
 
+def test_the_parts_of_other_ways_are_those_of_their_passes(clocked):
+    plain, decided, compacted = (
+        measured_prices(clocked(), way=way) for way in ("plain", "decided", "compacted")
+    )
+    assert decided.mlp[0] == pytest.approx(MLP + DECIDED)
+    assert compacted.attention[0][0] == pytest.approx(ATTENTION + COMPACTED)
+    assert decided.attention[0] == pytest.approx(plain.attention[0])
+    assert compacted.mlp == pytest.approx(plain.mlp)
+
+
 def test_a_timed_pass_leaves_its_cache_as_it_was(tiny_model):
     layers = tiny_model.shape.layers
-    timed = TimedPass(tiny_model, Depth(Layout.full(layers)), 8, (1, 4))
+    timed = TimedPass(tiny_model, Layout.full(layers), 8, tokens=(1, 4))
     timed.again()
     first = list(timed.seconds)
     timed.again()

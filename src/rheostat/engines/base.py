@@ -240,8 +240,12 @@ class Engine(Protocol):
     def encode(self, request: Request, *, raw: bool = False) -> list[int]:
         """Return the prompt's token ids; raise `WorkloadError` when empty or over the context."""
 
-    def prices(self) -> PriceTable:
-        """Return this machine's price table for this model, measured when none is cached."""
+    def prices(self, installed: Installed | None = None) -> PriceTable:
+        """Return this machine's price table for this model, measured when none is cached.
+
+        Args:
+            installed: the decisions that passes run under; some make each of their parts dearer.
+        """
 
     def under(self, installed: Installed) -> Engine:
         """Return the engine that does the work of a plan: this one, or one that it decides on."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from rheostat.engines.torch_model import Feed, Observer, Passed, Resume
+    from rheostat.engines.torch_ways import Way
     from rheostat.kernel.model_cost import ModelShape
     from rheostat.kernel.seams import Depth
 
@@ -75,6 +76,14 @@ class Decoder(Protocol):
         resume: Resume | None = None,
     ) -> Passed:
         """Read the feeds' tokens, extend their caches, return logits of some of the rows."""
+
+    def way(self, *, decided: bool, compacted: bool) -> Way:
+        """Return how the layers of a short pass run.
+
+        Args:
+            decided: whether a policy decides about MLPs.
+            compacted: whether rows let entries go.
+        """
 
     def weight_bytes(
         self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool

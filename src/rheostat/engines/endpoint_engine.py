@@ -81,7 +81,7 @@ class EndpointEngine:
             raise WorkloadError(f"the request `{request.id}` has an empty prompt")
         return []
 
-    def prices(self) -> PriceTable:
+    def prices(self, installed: Installed | None = None) -> PriceTable:
         """Raise `ModelError`: passes of another machine have no price here."""
         self._refuse("the price of its passes")
 

@@ -92,7 +92,7 @@ class ScriptedEngine:
             )
         return list(ids)
 
-    def prices(self) -> PriceTable:
+    def prices(self, installed: Installed | None = None) -> PriceTable:
         """Return the spec's table."""
         return self._prices
 

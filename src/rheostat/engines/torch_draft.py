@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from rheostat.engines.torch_draft_forward import Draft, Drawing, OtherModel, OwnPart
+from rheostat.engines.torch_draft_prices import prices_of_drafts
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_parts import PartBooks, check_numbers
 from rheostat.kernel.policies.sampling import draw
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_row import Row
     from rheostat.kernel.model_cost import Work
     from rheostat.kernel.policies.sampling import Floats
-    from rheostat.kernel.seams import Depth, Forward, ModelDrafter
+    from rheostat.kernel.seams import Forward, Installed, ModelDrafter
 
 
 @final
@@ -37,19 +38,20 @@ class ModelDrafts:
     def __init__(
         self,
         engine: TorchEngine,
-        depth: Depth,
+        installed: Installed,
         drafter: ModelDrafter,
         sampling: Sampling,
         chunk: int,
     ) -> None:
         """Open what drafts; raise `MethodError` when something of it does not fit the model."""
         self._engine = engine
-        self._depth = depth
+        self._depth = depth = engine.depth(installed)
+        prices = prices_of_drafts(engine, installed)
         self._drafter = drafter
         self._sampling = sampling
-        self._books = PartBooks(engine.llama, engine.prices())
+        self._books = PartBooks(engine.llama, prices)
         self._forwards: Mapping[Forward, OwnPart | OtherModel] = {
-            forward: OwnPart(engine, depth, forward)
+            forward: OwnPart(engine, depth, forward, prices)
             if forward.layout is not None
             else OtherModel(engine.drafting_model(forward.model), forward.model, chunk=chunk)
             for forward, _ in drafter.forwards

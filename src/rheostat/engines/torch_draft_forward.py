@@ -99,10 +99,12 @@ def own_plan(depth: Depth, layout: Layout) -> OwnPlan:
 class OwnPart:
     """Drafts with some of the plan's sub-layers."""
 
-    def __init__(self, engine: TorchEngine, depth: Depth, forward: Forward) -> None:
+    def __init__(
+        self, engine: TorchEngine, depth: Depth, forward: Forward, prices: PriceTable
+    ) -> None:
         """Load the acceptance head, if the forward has one."""
         assert forward.layout is not None
-        self._llama, self._prices = engine.llama, engine.prices()
+        self._llama, self._prices = engine.llama, prices
         self._books = PartBooks(engine.llama, self._prices)
         self._slots = depth.layout
         self._plan = own_plan(depth, forward.layout)

@@ -7,6 +7,7 @@ layers that a draft has run read b alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rheostat.engines.torch_acceptance import loaded_head
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.engines.torch_engine import TorchEngine
-    from rheostat.kernel.seams import Depth, DraftingSeconds, Forward
+    from rheostat.kernel.model_cost import PriceTable
+    from rheostat.kernel.seams import DraftingSeconds, Forward, Installed
 
 
-def drafting_seconds(engine: TorchEngine, depth: Depth, rows: int) -> DraftingSeconds:
+def drafting_seconds(engine: TorchEngine, installed: Installed, rows: int) -> DraftingSeconds:
     """Return what a step costs whose draft takes forward passes, for one of so many rows."""
-    prices = engine.prices()
+    depth, prices = engine.depth(installed), prices_of_drafts(engine, installed)
+    whole = engine.prices(installed)
 
     def head(n: int) -> float:
         return prices.fixed + interpolated(prices.tokens, prices.head, n)
@@ -39,14 +42,14 @@ def drafting_seconds(engine: TorchEngine, depth: Depth, rows: int) -> DraftingSe
         if forward.head:
             weights = loaded_head(forward.head).weights
             drafting += head_seconds(prices, weights, engine.llama, rows)
-        verifying = head(rows * (k + 1)) + part_seconds(prices, rows * (k + 1), context, above)
+        verifying = head(rows * (k + 1)) + part_seconds(whole, rows * (k + 1), context, above)
         return k * drafting + verifying + part_seconds(prices, rows, context, plan.below)
 
     def other(forward: Forward, k: int, unread: int, context: int) -> float:
         model = engine.drafting_model(forward.model)
         passes = [_whole(model, rows * unread, context), *[_whole(model, rows, context)] * (k - 1)]
         n = rows * (k + 1)
-        return sum(passes) + head(n) + part_seconds(prices, n, context, depth.layout)
+        return sum(passes) + head(n) + part_seconds(whole, n, context, depth.layout)
 
     def seconds(forward: Forward, k: int, unread: int, context: int) -> float:
         if forward.layout is not None:
@@ -57,10 +60,17 @@ def drafting_seconds(engine: TorchEngine, depth: Depth, rows: int) -> DraftingSe
 
 
 def most_drafting(
-    engine: TorchEngine, depth: Depth, forwards: Sequence[tuple[Forward, int]], chunk: int
+    engine: TorchEngine,
+    installed: Installed,
+    forwards: Sequence[tuple[Forward, int]],
+    chunk: int,
 ) -> MostDrafting:
     """Bound the passes of a row's drafts and their price, whatever is drafted and accepted."""
-    prices, shape = engine.prices(), engine.shape
+    depth, prices, shape = (
+        engine.depth(installed),
+        prices_of_drafts(engine, installed),
+        engine.shape,
+    )
     own = [own_plan(depth, f.layout).whole for f, _ in forwards if f.layout is not None]
     others = [engine.drafting_model(f.model) for f, _ in forwards if f.layout is None]
     reading = [most_parts(m.prices(), m.shape, Layout.full(m.shape.layers)) for m in others]
@@ -72,10 +82,15 @@ def most_drafting(
     return MostDrafting(
         cap=max(cap for _, cap in forwards),
         chunk=chunk,
-        verifying=most_parts(prices, shape, depth.layout),
+        verifying=most_parts(engine.prices(installed), shape, depth.layout),
         one=max([*one, *(most(1) for most in reading)]),
         reading=tuple(reading),
     )
+
+
+def prices_of_drafts(engine: TorchEngine, installed: Installed) -> PriceTable:
+    """Return the table of passes that draft with the own layers, where no policy decides."""
+    return engine.prices(replace(installed, depth=None))
 
 
 def _one_mlp(layers: int) -> Layout:

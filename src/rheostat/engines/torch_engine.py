@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -21,6 +22,7 @@ from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
+from rheostat.engines.torch_ways import Tables, way_of, way_under
 from rheostat.engines.torch_work import predicted_work
 from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.cost import Cost
@@ -54,14 +56,15 @@ class TorchEngine:
         loaded: Named,
         model: Decoder,
         tokenizer: Tokenizer,
-        prices: PriceTable,
+        prices: PriceTable | Tables,
         *,
         dtype: str | None = None,
         opener: Opener | None = None,
     ) -> None:
         """Put the parts together; `torch_load.load_torch` makes them.
 
-        `opener` loads a model that drafts for this one, by its path.
+        One price table holds for every way in which passes run. `opener` loads a model that
+        drafts for this one, by its path.
         """
         self.model = loaded.name
         self.digest = loaded.digest
@@ -73,7 +76,7 @@ class TorchEngine:
         self.tokenizer = tokenizer
         self.eos = loaded.eos_ids
         self.special = loaded.special_ids
-        self._prices = prices
+        self._tables = prices if isinstance(prices, Tables) else Tables(prices)
         self._base = Depth(Layout.full(loaded.shape.layers))
         self._opener = opener
         self._drafting: dict[str, TorchEngine] = {}
@@ -93,9 +96,9 @@ class TorchEngine:
         """Whether the model's name is enough to load its weights once more in another format."""
         return self._opener is not None
 
-    def prices(self) -> PriceTable:
+    def prices(self, installed: Installed | None = None) -> PriceTable:
         """Return the price table measured for this machine, model, format and thread count."""
-        return self._prices
+        return self._tables.of(way_under(self.decoder, installed))
 
     def pass_work(
         self, n: int, *, context: int, layout: Layout, head_rows: int, mlp_share: float = 1.0
@@ -236,8 +239,7 @@ class TorchEngine:
 
     def reading_cost(self, tokens: int, installed: Installed) -> Cost:
         """Return what it costs to read so many tokens as the beginning of a prompt."""
-        own = self.under(installed)
-        return reading_cost(own, installed.depth or self._base, tokens, CHUNK)
+        return reading_cost(self.under(installed), installed, tokens, CHUNK)
 
     def constrained(self, sampling: Sampling, choice: TokenChoice | None) -> Constrained | None:
         """Return what takes tokens under the constraint that is asked for."""
@@ -271,7 +273,7 @@ class TorchEngine:
         """
         if (own := self.under(installed)) is not self:
             return own.score(prompt, continuation, installed=replace(installed, model=None))
-        depth = installed.depth or self._base
+        depth = self.depth(installed)
         tokens = [*prompt, *continuation][:-1]
         _check_length(len(prompt), len(tokens), self.shape.context)
         if not continuation:
@@ -298,10 +300,15 @@ class TorchEngine:
             trace=trace,
         )
 
+    def depth(self, installed: Installed) -> Depth:
+        """Return the plan's decision about sub-layers; all of them where there is none."""
+        return installed.depth or self._base
+
     def compaction(self, installed: Installed) -> Compaction:
         """Return what carries out the plan's cache decision."""
         plan = installed.cache or CachePlan()
-        return Compaction(self.decoder, self._prices, plan.eviction, plan.coder, plan.checkpoints)
+        prices = self.prices(installed)
+        return Compaction(self.decoder, prices, plan.eviction, plan.coder, plan.checkpoints)
 
     def cost(self, work: Work, *, prompt_tokens: int, new_tokens: int) -> Cost:
         """Return the cost of counted work."""
@@ -330,27 +337,25 @@ class TorchEngine:
             each = zip(feeds, wanted, works, traces, strict=True)
             one = partial(self.passed, choices=choices)
             return torch.cat([one([f], depth, [i], [w], [t]) for f, i, w, t in each])
-        rows, start = [], 0
-        for feed, indices in zip(feeds, wanted, strict=True):
-            rows += [start + i for i in indices]
-            start += len(feed.tokens)
+        *starts, total = accumulate((len(feed.tokens) for feed in feeds), initial=0)
+        rows = [at + i for at, indices in zip(starts, wanted, strict=True) for i in indices]
         held = sum(feed.cache.entries for feed in feeds) // len(feeds)
         passed = self.decoder.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
-        total, share = start, 1 / len(feeds)
         widths, fixed, heads = passed.mlp_widths, self.decoder.fixed, len(rows)
-        price = self._prices.mlp_seconds(widths)
-        price += self._prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
+        prices = self._tables.of(way_of(self.decoder, depth, feeds))
+        price = prices.mlp_seconds(widths)
+        price += prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
         again = others = passed.head_again * self.shape.width
         weight_bytes = self.decoder.weight_bytes(depth, widths, total, heads, choices=choices)
         if fixed:
             others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
-        start = 0
-        for feed, indices, work, trace in zip(feeds, wanted, works, traces, strict=True):
+        share = 1 / len(feeds)
+        counted = zip(feeds, starts, wanted, works, traces, strict=True)
+        for feed, at, indices, work, trace in counted:
             n = len(feed.tokens)
             pairs, keys = pairs_seen(feed, feed.cache.entries - n, fixed=fixed)
-            runs = int(passed.mlp_runs[start : start + n].sum())
-            start += n
+            runs = int(passed.mlp_runs[at : at + n].sum())
             work.add(
                 Work(
                     attention_tokens=attentions * n,

@@ -22,7 +22,7 @@ from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
 from rheostat.kernel.policies.token_tree import clipped, first_branch
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
-from rheostat.kernel.seams import Depth, DraftStart, Installed, Layout
+from rheostat.kernel.seams import DraftStart, Installed
 from rheostat.kernel.trace import Trace
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Run:
     ) -> None:
         self.engine = engine
         self.sampling = sampling
-        self.depth = installed.depth or Depth(Layout.full(engine.shape.layers))
-        self.decided = installed.cache
+        self.installed = installed
+        self.depth = engine.depth(installed)
         self.compaction = engine.compaction(installed)
         self.drafter = installed.draft
         self.limits = engine.constrained(sampling, installed.token)
@@ -72,9 +72,10 @@ class Run:
         self.models: ModelDrafts | None = None
         drafting = None
         if installed.models is not None:
-            self.models = ModelDrafts(engine, self.depth, installed.models, sampling, CHUNK)
-            drafting = most_drafting(engine, self.depth, installed.models.forwards, CHUNK)
-        prices, shape, layout = engine.prices(), engine.shape, self.depth.layout
+            self.models = ModelDrafts(engine, installed, installed.models, sampling, CHUNK)
+            drafting = most_drafting(engine, installed, installed.models.forwards, CHUNK)
+        self.prices = prices = engine.prices(installed)
+        shape, layout = engine.shape, self.depth.layout
         self.budget = Budget(
             ledger=ledger,
             chunk=CHUNK,
@@ -156,12 +157,12 @@ class Run:
         if self.drafter is None or row.stop_reason:
             return
         engine, start = self.engine, time.perf_counter()
-        drafting = drafting_seconds(engine, self.depth, rows) if self.models else None
+        drafting = drafting_seconds(engine, self.installed, rows) if self.models else None
         row.drafting = self.drafter.start(
             DraftStart(
                 prompt=row.prompt,
                 special=engine.special,
-                step_seconds=step_seconds(engine.prices(), self.depth.layout, rows=rows),
+                step_seconds=step_seconds(self.prices, self.depth.layout, rows=rows),
                 drafting_seconds=drafting,
             )
         )
@@ -343,7 +344,7 @@ class Run:
             row.reservation.settle(cost)
         row.trace.cache_bytes = row.cache.bytes
         if kept := row.trace.reused:
-            row.trace.saved = reading_cost(self.engine, self.depth, kept, CHUNK).price
+            row.trace.saved = reading_cost(self.engine, self.installed, kept, CHUNK).price
         return row.output(cost)
 
 

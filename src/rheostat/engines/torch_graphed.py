@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_graphs import Capture
     from rheostat.engines.torch_model import Observer, Resume
     from rheostat.engines.torch_static_step import Wanted
+    from rheostat.engines.torch_ways import Way
     from rheostat.kernel.seams import Depth, Layout
 
 BLOCK = 256
@@ -81,6 +82,10 @@ class Graphed:
         if not (choices or len(rows)):
             given = torch.empty(0, self.shape.vocabulary, dtype=self.dtype, device=self.device)
         return Passed(given, runs, (n,) * mlps, entries=step.capacity)
+
+    def way(self, *, decided: bool, compacted: bool) -> Way:
+        """Either leaves the captured step."""
+        return "decided" if decided else "compacted" if compacted else "plain"
 
     def _step(self, feeds: Sequence[Feed], layout: Layout) -> StaticStep:
         """Return a step whose buffers hold the rows; what outgrows them is captured again."""

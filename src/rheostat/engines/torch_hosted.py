@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_model import Observer, Resume
+    from rheostat.engines.torch_ways import Way
 
 OFFERS = frozenset({"draft", "stop", "token"})
 TRIED = 6
@@ -156,6 +157,10 @@ class Hosted:
     def _chosen(self) -> Forms:
         forms = self._matrices.chosen(Forms())
         return forms if self._head is None else self._head.chosen(forms)
+
+    def way(self, *, decided: bool, compacted: bool) -> Way:
+        """Every pass is the module's."""
+        return "plain"
 
     def weight_bytes(
         self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_offload import Offloaded
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.kv_cache import CachePlan
-    from rheostat.kernel.seams import Depth, Layout
+    from rheostat.kernel.seams import Installed, Layout
 
 
 ROOM = 64
@@ -85,14 +85,14 @@ class Conversation:
         if self.resting is not None and self.layout == layout:
             self.cache = brought_back(self.resting, run.engine, layout)
         self.resting = None
-        if (self.layout, self.decided) != (layout, run.decided):
+        if (self.layout, self.decided) != (layout, run.installed.cache):
             self.cache = None
         most = 0 if self.cache is None else min(self.cache.length, len(self.ids), len(prompt) - 1)
         same = next((i for i in range(most) if self.ids[i] != prompt[i]), most)
         if self.cache is None or same < self.cache.settled:
             room, same = len(prompt) + ROOM, 0
             self.cache = compaction.cache(layout, prompt=len(prompt), capacity=room)
-            self.layout, self.decided = layout, run.decided
+            self.layout, self.decided = layout, run.installed.cache
         self.cache.truncate(same)
         compaction.go_on(self.cache, prompt=len(prompt))
         self.ids = list(prompt[:same])
@@ -113,13 +113,14 @@ class Conversation:
             self.ids = [*prompt, *output.token_ids]
 
 
-def reading_cost(engine: TorchEngine, depth: Depth, tokens: int, chunk: int) -> Cost:
+def reading_cost(engine: TorchEngine, installed: Installed, tokens: int, chunk: int) -> Cost:
     """Return what it costs to read so many tokens as the beginning of a prompt.
 
     Where a depth method decides while running, every sub-layer is counted.
     """
+    depth = engine.depth(installed)
     attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
-    work, prices = Work(), engine.prices()
+    work, prices = Work(), engine.prices(installed)
     for at in range(0, tokens, chunk):
         n = min(chunk, tokens - at)
         held = at + n

@@ -21,6 +21,7 @@ from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_measured import Known, keep_known, measurements_path, read_known
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices, measured_while_busy
+from rheostat.engines.torch_ways import Tables
 from rheostat.engines.torch_weights import fused_levels, fused_weights, head_weight
 from rheostat.errors import UserError
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_graphs import Capture
     from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_named import Opener
+    from rheostat.engines.torch_ways import Way
     from rheostat.engines.weights_cache import LoadedModel
+    from rheostat.kernel.model_cost import PriceTable
 
 DTYPES = {
     "float32": torch.float32,
@@ -144,12 +147,28 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
             progress=progress,
             remeasure=True,
         )
-    if known:
-        prices = known.prices
-    else:
-        prices = measured_prices(decoder, progress=progress)
-        keep_known(source.measurements, Known(model.forms, prices), progress)
-    return TorchEngine(loaded, decoder, tokenizer, prices, dtype=dtype, opener=opener)
+    if known is None:
+        known = Known(model.forms, measured_prices(decoder, progress=progress))
+        keep_known(source.measurements, known, progress)
+    tables = known_tables(decoder, known, source.measurements, progress)
+    return TorchEngine(loaded, decoder, tokenizer, tables, dtype=dtype, opener=opener)
+
+
+def known_tables(
+    decoder: Decoder, known: Known, path: Path, progress: Callable[[str], None] | None
+) -> Tables:
+    """Return the price tables of a model; those that are measured later are kept as well."""
+    ways = dict(known.ways)
+
+    def measure(way: Way) -> PriceTable:
+        table = ways.get(way)
+        if table and not measured_while_busy(decoder, table, way=way, progress=progress):
+            return table
+        ways[way] = table = measured_prices(decoder, way=way, progress=progress)
+        keep_known(path, known._replace(ways=ways), progress)
+        return table
+
+    return Tables(known.prices, measure)
 
 
 def load_llama(

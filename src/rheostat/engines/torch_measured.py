@@ -18,12 +18,13 @@ from rheostat.errors import OutputError
 from rheostat.kernel.model_cost import PriceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from rheostat.engines.torch_matrix import FormName
+    from rheostat.engines.torch_ways import Way
 
-FORMAT = 6
+FORMAT = 7
 """Version of the cached measurements."""
 
 
@@ -32,6 +33,8 @@ class Known(NamedTuple):
 
     forms: Forms
     prices: PriceTable
+    ways: Mapping[Way, PriceTable] = {}
+    """Those of the other ways in which layers run that were asked for."""
 
 
 def measurements_path(digest: str, dtype: str, device: torch.device = CPU) -> Path:
@@ -46,7 +49,11 @@ def measurements_path(digest: str, dtype: str, device: torch.device = CPU) -> Pa
 
 def keep_known(path: Path, known: Known, progress: Callable[[str], None] | None) -> None:
     """Write measurements; where the disk is full the model runs all the same, and that is said."""
-    measured = {"forms": known.forms.to_json(), "prices": known.prices.to_json()}
+    measured = {
+        "forms": known.forms.to_json(),
+        "prices": known.prices.to_json(),
+        "ways": {way: table.to_json() for way, table in known.ways.items()},
+    }
     try:
         with whole_file(path) as partial:
             partial.write_text(json.dumps(measured), encoding="utf-8")
@@ -59,11 +66,16 @@ def read_known(path: Path, forms: Collection[FormName]) -> Known | None:
     """Return cached measurements in these forms; None when there are none or they are damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        known = Known(Forms.from_json(data["forms"]), PriceTable.from_json(data["prices"]))
-        table = known.prices
-        whole = all(len(row) == len(table.tokens) for row in (*table.attention, table.mlp))
-        seconds = table.seconds(2, 2, attention=1, mlp=1, head_rows=1)
-    except (OSError, ValueError, LookupError, TypeError):
+        ways = {way: PriceTable.from_json(table) for way, table in data["ways"].items()}
+        known = Known(Forms.from_json(data["forms"]), PriceTable.from_json(data["prices"]), ways)
+        whole = all(map(_whole, (known.prices, *ways.values())))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     usable = {known.forms.narrow, known.forms.wide} <= set(forms)
-    return known if usable and whole and 0 < seconds < math.inf else None
+    return known if usable and whole else None
+
+
+def _whole(table: PriceTable) -> bool:
+    seconds = table.seconds(2, 2, attention=1, mlp=1, head_rows=1)
+    rows = (*table.attention, table.mlp)
+    return all(len(row) == len(table.tokens) for row in rows) and 0 < seconds < math.inf

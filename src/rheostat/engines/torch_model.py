@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_cache import RowCache
     from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_matrix import Forms
+    from rheostat.engines.torch_ways import Way
     from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.seams import Bools, Depth, Ints, Layout
 
@@ -300,6 +301,10 @@ class Llama:
         """Return the logits of a stream that left the last layer, or the choices alone."""
         logits, again = self._headed(x, choices=choices)
         return Passed(logits, np.zeros(0, dtype=np.int64), (), again)
+
+    def way(self, *, decided: bool, compacted: bool) -> Way:
+        """Return how the layers of a short pass run."""
+        return self._stack.way(decided=decided, compacted=compacted) if self._stack else "plain"
 
     def weight_bytes(
         self, depth: Depth, widths: Sequence[int], rows: int, logits: int, *, choices: bool

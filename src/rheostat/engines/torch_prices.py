@@ -11,12 +11,14 @@ measured again, when a step turns out to be much faster (ours).
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from rheostat.engines.device import settle
-from rheostat.engines.torch_cache import RowCache
+from rheostat.engines.torch_cache import Borders, RowCache
 from rheostat.engines.torch_model import Feed
+from rheostat.engines.torch_queries import Queries
 from rheostat.kernel.model_cost import PriceTable, interpolated
 from rheostat.kernel.seams import Depth, Layout
 
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from rheostat.engines.decoder import Decoder
+    from rheostat.engines.torch_ways import Way
     from rheostat.kernel.model_cost import ModelShape
-    from rheostat.kernel.seams import StepSeconds
+    from rheostat.kernel.seams import Bools, Floats, Ints, StepSeconds
 
 TOKENS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 CONTEXTS = (32, 512, 1536)
@@ -42,26 +45,31 @@ MOST_TOKENS = 1 << 20
 """No pass reads more new tokens."""
 
 
-def measured_prices(model: Decoder, *, progress: Callable[[str], None] | None = None) -> PriceTable:
+def measured_prices(
+    model: Decoder, *, way: Way = "plain", progress: Callable[[str], None] | None = None
+) -> PriceTable:
     """Time the parts of a pass and return the table; takes some seconds.
 
     The kinds of pass take turns, so that a disturbance does not fall on one of them alone, and
     turns go on until one brings nothing new.
+
+    Args:
+        way: in which the layers run.
     """
     if progress is not None:
-        progress("measuring what a forward pass costs on this machine")
+        under = {"decided": ", where MLPs are decided", "compacted": ", where entries are let go"}
+        progress(f"measuring what a forward pass costs on this machine{under.get(way, '')}")
     layers = model.shape.layers
     full, off = (True,) * layers, (False,) * layers
     contexts = [c for c in CONTEXTS if c + TOKENS[-1] <= model.shape.context] or [1]
-    none, every = Depth(Layout(off, off)), Depth(Layout.full(layers))
+    none, every = Layout(off, off), Layout.full(layers)
     if "depth.parts" not in model.offers:
         return _undivided(model, contexts)
-    bare = TimedPass(model, none, contexts[0], TOKENS, head=False)
-    head = TimedPass(model, none, contexts[0], TOKENS)
-    attending = [
-        TimedPass(model, Depth(Layout(full, off)), c, TOKENS, head=False) for c in contexts
-    ]
-    stack = TimedPass(model, every, contexts[0], TOKENS, head=False)
+    timed = partial(TimedPass, model, tokens=TOKENS, way=way)
+    bare = timed(none, contexts[0], head=False)
+    head = timed(none, contexts[0])
+    attending = [timed(Layout(full, off), c, head=False) for c in contexts]
+    stack = timed(every, contexts[0], head=False)
     _turns((bare, head, *attending, stack))
     return PriceTable(
         tokens=TOKENS,
@@ -74,7 +82,11 @@ def measured_prices(model: Decoder, *, progress: Callable[[str], None] | None = 
 
 
 def measured_while_busy(
-    model: Decoder, prices: PriceTable, *, progress: Callable[[str], None] | None = None
+    model: Decoder,
+    prices: PriceTable,
+    *,
+    way: Way = "plain",
+    progress: Callable[[str], None] | None = None,
 ) -> bool:
     """Return whether an ordinary step is now much faster than the table says; times a few steps.
 
@@ -85,7 +97,7 @@ def measured_while_busy(
     told = prices.seconds(1, context, attention=layers, mlp=layers, head_rows=1)
     if told < SHORTEST:
         return False
-    (now,) = pass_seconds(model, Depth(Layout.full(layers)), context, tokens=(1,))
+    (now,) = pass_seconds(model, Layout.full(layers), context, tokens=(1,), way=way)
     busy = told > BUSY * now
     if busy and progress is not None:
         progress("this machine was busy when it was measured")
@@ -95,7 +107,7 @@ def measured_while_busy(
 def _undivided(model: Decoder, contexts: Sequence[int]) -> PriceTable:
     """Return the prices of a model that is run as a whole: all of them are its attentions'."""
     layers = model.shape.layers
-    whole = [TimedPass(model, Depth(Layout.full(layers)), c, TOKENS) for c in contexts]
+    whole = [TimedPass(model, Layout.full(layers), c, tokens=TOKENS) for c in contexts]
     _turns(whole)
     nothing = [0.0] * len(TOKENS)
     return PriceTable(
@@ -117,10 +129,15 @@ def _turns(kinds: Sequence[TimedPass]) -> None:
 
 
 def pass_seconds(
-    model: Decoder, depth: Depth, context: int, *, tokens: Sequence[int] = TOKENS
+    model: Decoder,
+    layout: Layout,
+    context: int,
+    *,
+    tokens: Sequence[int] = TOKENS,
+    way: Way = "plain",
 ) -> list[float]:
     """Return the seconds of a pass over each n of `tokens` after `context` cached tokens."""
-    timed = TimedPass(model, depth, context, tokens)
+    timed = TimedPass(model, layout, context, tokens=tokens, way=way)
     for _ in range(REPEATS):
         timed.again()
     return timed.seconds
@@ -129,23 +146,32 @@ def pass_seconds(
 class TimedPass:
     """A kind of pass over n new tokens, and the fastest time seen for every n."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what is timed
         self,
         model: Decoder,
-        depth: Depth,
+        layout: Layout,
         context: int,
-        tokens: Sequence[int],
         *,
+        tokens: Sequence[int],
         head: bool = True,
+        way: Way = "plain",
     ) -> None:
         """Fill a cache with `context` tokens.
 
         Args:
             head: whether every token's choice is computed, or none.
+            way: `decided` = every MLP is asked for and watched, and runs; `compacted` = as a row
+                whose entries will be let go, its queries kept.
         """
-        self._model, self._depth, self._context = model, depth, context
+        self._model, self._context = model, context
+        self._depth = Depth(layout, _Watching() if way == "decided" else None)
         self._tokens, self._logit_rows = tokens, None if head else ()
-        self._cache = empty_cache(model, depth.layout, capacity=context + max(tokens))
+        room = context + max(tokens)
+        self._cache = empty_cache(model, layout, capacity=room)
+        if way == "compacted":
+            self._cache.borders = Borders(first=room + 1, every=1)
+            slots = sum(layout.attention)
+            self._cache.queries = Queries(model.shape, slots, room=room, dtype=model.dtype)
         self._cache.pad(context)
         middle = model.shape.vocabulary // 2  # behind the control tokens
         self._read = [middle + i for i in range(min(max(tokens), middle))]
@@ -164,6 +190,24 @@ class TimedPass:
             self.seconds[i] = min(self.seconds[i], seconds)
             self._cache.truncate(self._context)
         return gain
+
+
+@final
+class _Watching:
+    """A policy that looks at every MLP and lets all of them run."""
+
+    def begin(self, generated: Ints) -> None:
+        """Know nothing."""
+
+    def runs(self, layer: int, state: object) -> None:
+        """Let all tokens run."""
+
+    def watches(self, layer: int) -> bool:
+        """Watch every layer."""
+        return True
+
+    def observe(self, layer: int, ran: Bools | None, cosine: Floats, state: object) -> None:
+        """Learn nothing."""
 
 
 def empty_cache(model: Decoder, layout: Layout, *, capacity: int) -> RowCache:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_fused import FusedOps
     from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.torch_model import Feed
+    from rheostat.engines.torch_ways import Way
     from rheostat.engines.torch_weights import Layer
     from rheostat.kernel.model_cost import ModelShape
     from rheostat.kernel.seams import Layout
@@ -137,6 +138,12 @@ class FusedStack:
     def takes(self, tokens: int) -> bool:
         """Return whether a pass over so many tokens is small enough."""
         return tokens <= FUSED_ROWS
+
+    def way(self, *, decided: bool, compacted: bool) -> Way:
+        """Return how a short pass runs: here without policies, in one call over whole caches."""
+        if decided:
+            return "decided"
+        return "compacted" if compacted and self._step else "plain"
 
     def run(
         self,

@@ -105,7 +105,7 @@ class _StepPrice:
     def __init__(self, engine: Engine, decision: Installed) -> None:
         depth = decision.depth
         layout = depth.layout if depth else Layout.full(engine.shape.layers)
-        self._prices = engine.under(decision).prices()
+        self._prices = engine.under(decision).prices(decision)
         self._attention, self._mlp = sum(layout.attention), sum(layout.mlp)
 
     def __call__(self, n: int, context: int) -> float:

@@ -106,7 +106,7 @@ class _Row:
         full = Layout.full(engine.shape.layers)
         self._layout = decision.depth.layout if decision.depth else full
         self._attention, self._mlp = sum(self._layout.attention), sum(self._layout.mlp)
-        self._prices = engine.prices()
+        self._prices = engine.prices(decision)
         self._seconds: Callable[[int, int, float], float] = cache(self._pass_seconds)
         self._work: Callable[[int, int, int], tuple[int, int]] = cache(self._pass_work)
 

@@ -8,7 +8,7 @@ import torch
 
 from rheostat.engines.torch_load import load_llama
 from rheostat.engines.torch_prices import TOKENS, pass_seconds
-from rheostat.kernel.seams import Depth, Layout
+from rheostat.kernel.seams import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,5 +59,4 @@ def cost_curves(engine: TorchEngine, progress: Callable[[str], None]) -> list[di
 
 
 def _seconds(model: Decoder, context: int, tokens: tuple[int, ...]) -> list[float]:
-    full = Depth(Layout.full(model.shape.layers))
-    return pass_seconds(model, full, context, tokens=tokens)
+    return pass_seconds(model, Layout.full(model.shape.layers), context, tokens=tokens)
