@@ -55,3 +55,12 @@ def test_wrong_answers_that_agree_promise_nothing_though_right_ones_agree(orders
     stuck = model.chance_of_any(seen([False] * 4, "wwww"))
     torn = model.chance_of_any(seen([False] * 4, "1234"))
     assert stuck < 0.25 < torn
+
+
+def test_a_few_solved_questions_among_many_hopeless_ones_are_told_apart():
+    rng = np.random.default_rng(1)
+    easy = [seen((rng.random(16) < 0.5).tolist(), features=(0.0, 3.0)) for _ in range(12)]
+    hard = [seen([False] * 16, features=(0.1, 4.0)) for _ in range(12)]
+    model = fitted(easy[:1], examples([*easy, *hard], 4))
+    chances = [model.chance(seen([], features=one.features)) for one in (easy[0], hard[0])]
+    assert chances[0] > 0.3 > 0.05 > chances[1]

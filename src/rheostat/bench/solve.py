@@ -23,7 +23,7 @@ from rheostat.bench.solve_budget import (
     run_under,
     taught,
 )
-from rheostat.bench.solve_cheapest import AtDial, cheapest
+from rheostat.bench.solve_cheapest import FINE, AtDial, cheapest
 from rheostat.bench.solve_frugal import GAIN, beside, chosen, curve_on_halves, frugal_curve
 from rheostat.bench.solve_recordings import (
     CALIBRATION_SEED,
@@ -163,7 +163,7 @@ def _cheapest(
 ) -> dict[str, Any]:
     """Choose the cheapest rule that is as often right as all samples on the questions learnt."""
     say("choosing the cheapest rule")
-    rules = {AtDial(n, dial): _rule(decision(n, dial)) for n, dial, _ in _settings()}
+    rules = {AtDial(n, dial): _rule(decision(n, dial)) for n, dial, _ in _settings(FINE)}
     return cheapest(rules, [q for q in learnt if q.task in CORE], questions)
 
 
@@ -366,13 +366,13 @@ def bounds(questions: Sequence[Recorded], split: Spent, whole: Spent) -> dict[st
     }
 
 
-def _settings() -> list[tuple[str, float, float]]:
+def _settings(more: Sequence[float] = ()) -> list[tuple[str, float, float]]:
     """Return (name, dial, usual dial) of every rule that a recording can serve."""
     found = []
     for name, method in catalog.methods().items():
         card = method.card
         if card.seam == "sample" and card.needs <= OFFERS and not card.reads:
-            dials = {card.usual, *(ERRORS if card.by_confidence else DIALS)}
+            dials = {card.usual, *(ERRORS if card.by_confidence else DIALS), *more}
             found += [(name, dial, card.usual) for dial in sorted(dials)]
     return found
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Sequence[Ended], str], Drawn]
 
+FINE = (0.3, 0.35, 0.4, 0.45)
+"""Dials to choose from, besides those of the table."""
+
 
 class AtDial(NamedTuple):
     """A rule at a dial."""

@@ -33,10 +33,10 @@ RIDGE = 16.0
 """Weight of the ridge on a standardised feature, in samples."""
 PSEUDO = 6.0
 """Samples that a predicted share is worth: the likeliest on recordings of arithmetic."""
-STEPS = 12
+STEPS = 60
 """Newton steps at most."""
-ENOUGH = 1e-9
-"""The largest change of a weight after which there is none."""
+ENOUGH = 1e-7
+"""The largest change of a weight that is not worth a step."""
 
 
 def described(features: Sequence[float], seen: Sequence[Ended | Lost]) -> list[float]:
@@ -146,19 +146,26 @@ def fitted(questions: Sequence[QuestionView], learnt: Examples | None = None) ->
 
 
 def _logistic(x: Floats, y: Floats) -> Floats:
+    """Return the weights of the highest penalised likelihood, by Newton steps that help."""
     rate = (y.sum() + 0.5) / (len(y) + 2.0)
-    weights = np.zeros(x.shape[1])
-    weights[-1] = start = math.log(rate / (1 - rate))
-    ridge = np.diag([*[RIDGE] * (len(weights) - 1), 0.5])
+    start = np.zeros(x.shape[1])
+    start[-1] = math.log(rate / (1 - rate))
+    ridge = np.array([*[RIDGE] * (len(start) - 1), 0.5])
+
+    def gain(weights: Floats) -> float:
+        odds = x @ weights
+        return float(y @ odds - np.logaddexp(0.0, odds).sum() - ridge @ (weights - start) ** 2 / 2)
+
+    weights, best = start, gain(start)
     for _ in range(STEPS):
         chance = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        away = weights.copy()
-        away[-1] -= start
-        slope = x.T @ (y - chance) - ridge @ away
-        curve = (x * (chance * (1 - chance))[:, None]).T @ x + ridge
+        slope = x.T @ (y - chance) - ridge * (weights - start)
+        curve = (x * (chance * (1 - chance))[:, None]).T @ x + np.diag(ridge)
         step = np.linalg.solve(curve, slope)
-        largest = float(np.abs(step).max())
-        weights = weights + step * min(1.0, 2.0 / (1e-12 + largest))
-        if largest < ENOUGH:
+        while np.abs(step).max() > ENOUGH and gain(weights + step) < best:
+            step = step / 2
+        if np.abs(step).max() <= ENOUGH:
             break
+        weights = weights + step
+        best = gain(weights)
     return weights
