@@ -392,7 +392,7 @@ def budget_table() -> str:
         if found["ratio_to_round_robin"]
         else f"`{name}` ends before it, at {found['curve'][-1]['solved'] / data['round_robin_without_limit']['solved']:.1%}"
         for name, found in data["allocations"].items()
-        if name in ("by_value", "by_value, learnt")
+        if name in ("round_robin", "by_value", "by_value, learnt")
     ]
     note = (
         f"\nNo policy that knows how many questions of each kind have how many right samples, and sees of a question "
