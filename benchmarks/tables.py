@@ -321,7 +321,27 @@ def solve_table() -> str:
     ]
     lines += [solve_row(name, rule) for name, rule in data["its_hub"].get("rules", {}).items()]
     lines.append(solve_row("hindsight", data["oracle"]))
-    return "\n".join(lines) + "\n" + source(data)
+    return "\n".join(lines) + "\n\n" + cheapest_line(data) + source(data)
+
+
+def cheapest_line(data: dict) -> str:
+    """The cheapest rule that is as often right as all samples where it was chosen; and what is cheap here."""
+    found, most = data["cheapest"], 0.45
+    cheap = [
+        f"`{rule['name']}` at {rule['dial']:g} ({rule['tokens_ratio']:.2f}×, {gained(rule, 'accuracy_difference')})"
+        for rule in data["rules"]
+        if rule["tokens_ratio"] <= most and rule["accuracy_difference_interval"][1] >= 0
+    ]
+    low, high = found["accuracy_difference_interval"]
+    before = found["chosen_on"]
+    return (
+        f"Of {before['rules']} rules and dials, `{found['name']}` at {found['dial']:g} is the cheapest that is right as "
+        f"often as all samples on {before['questions']} questions of the calibration seed ({before['tokens_ratio']:.2f}× "
+        f"of the tokens, {before['accuracy_difference']:+.3f} right). Here it takes {found['tokens_ratio']:.2f}× and is "
+        f"right in {found['accuracy']:.3f}, {found['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) over all "
+        f"samples. Of the dials measured here, those of {most:g}× at most whose share of right answers does not differ for "
+        f"sure from that of all samples: {', '.join(cheap) or 'none'}.\n\n"
+    )
 
 
 def solve_row(name: str, found: dict) -> str:
@@ -372,7 +392,7 @@ def budget_table() -> str:
         if found["ratio_to_round_robin"]
         else f"`{name}` ends before it, at {found['curve'][-1]['solved'] / data['round_robin_without_limit']['solved']:.1%}"
         for name, found in data["allocations"].items()
-        if name in ("by_value", "by_value, learnt")
+        if name in ("round_robin", "by_value", "by_value, learnt")
     ]
     note = (
         f"\nNo policy that knows how many questions of each kind have how many right samples, and sees of a question "
@@ -436,7 +456,29 @@ def controls_table() -> str:
                 f"| `{method}`, {name} | {row['tokens_ratio']:.2f}× | {row['accuracy']:.3f} "
                 f"| {part['majority']['accuracy']:.3f} | {gains} |"
             )
-    return "\n".join(lines) + "\n" + source(data)
+    probe = data["self_evaluation"]["probe"]
+    said = [
+        controls_line(data, "deepprune", "own judge", "with its own judge"),
+        controls_line(data, "deepprune", "knows", "with a judge that knows"),
+        controls_line(data, "self_evaluation", "own probes", "with what it reads counted"),
+        controls_line(data, "hedged", "own pool", "with its greedy sample"),
+    ]
+    note = (
+        " ".join(said)
+        + f" Asked whether a fresh try would be better, the model tells right samples from wrong ones with an AUROC of "
+        f"{probe['auroc']:.2f}. Rows that take more tokens than all samples are held against all samples.\n"
+    )
+    return "\n".join(lines) + "\n\n" + note + source(data)
+
+
+def controls_line(data: dict, method: str, start: str, way: str) -> str:
+    """In how many rows a method is more, and in how many less often right than fixed numbers of samples."""
+    rows = [
+        row["against_fixed"] for name, row in data[method]["rows"].items() if name.startswith(start)
+    ]
+    better = sum(row["right_interval"][0] > 0 for row in rows)
+    worse = sum(row["right_interval"][1] < 0 for row in rows)
+    return f"`{method}` {way} is right more often than fixed numbers of samples in {better} and less often in {worse} of {len(rows)} rows."
 
 
 def cuts_table() -> str:
@@ -455,7 +497,15 @@ def cuts_table() -> str:
             for other in ("whole", "fixed_length", "random_length")
         )
         lines.append(f"| `{name}` | {row['tokens_ratio']:.2f}× | {row['right']:.3f} | {gains} |")
-    return "\n".join(lines) + "\n" + source(data)
+    said = []
+    for name in ("first_solution", "trimr"):
+        if all(row["tokens_ratio"] == 1 for label, row in rows.items() if label.startswith(name)):
+            said.append(f"`{name}` found nothing to cut.")
+        elif data["verdicts"][name]["beats_controls"]:
+            said.append(f"`{name}` beats both controls at dial 1.")
+        else:
+            said.append(f"`{name}` does not beat both controls at dial 1.")
+    return "\n".join(lines) + "\n\n" + " ".join(said) + "\n" + source(data)
 
 
 def verify_table() -> str:
@@ -468,8 +518,23 @@ def verify_table() -> str:
     for cell in data["simulated"]:
         label = f"right {cell['accuracy']:.0%}, at {cell['price']:g} of a sample's tokens"
         lines.append(verify_row(label, cell["best"]))
-    lines += [verify_row("the model itself, in words", row) for row in data["own"]["splits"]]
-    return "\n".join(lines) + "\n" + source(data)
+    own = data["own"]
+    lines += [verify_row("the model itself, in words", row) for row in own["splits"]]
+    worse = sum(row["right"]["over_votes_interval"][1] < 0 for row in own["splits"])
+    pays = ", ".join(
+        f"{least:.0%} right at {float(price):g} of a sample's tokens"
+        for price, least in data["least_accuracy_that_pays"].items()
+        if least is not None
+    )
+    once = all(cell["best"]["verifications"] == 1 for cell in data["simulated"])
+    note = (
+        f"The least accurate verifiers that pay for sure: {pays}. "
+        + ("One verification of a sample was best everywhere. " if once else "")
+        + f"The model's own verdicts are right in {own['accuracy']:.0%}; "
+        f"{worse} of {len(own['splits'])} splits with them are right less often than votes of as many new tokens, though "
+        f"the {own['prompt_tokens_of_a_verification']:.0f} tokens that a verification reads are not counted.\n"
+    )
+    return "\n".join(lines) + "\n\n" + note + source(data)
 
 
 def verify_row(label: str, row: dict) -> str:

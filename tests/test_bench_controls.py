@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the envelope of results names the versions of torch")
 
+from rheostat.bench import controls
 from rheostat.bench.judge import auroc, waiting_pairs
 from rheostat.bench.solve import decision
 from rheostat.bench.solve_rules import majority
@@ -34,6 +35,48 @@ def test_pruning_with_a_judge_that_knows_keeps_the_majority_and_saves(answers):
     assert pruned.tokens == 16 * 16 + 4 * kinds
     whole = acted(decision("deepprune", 0.0), Known(ended=ended, judge=knows))
     assert whole.tokens == 16 * 20
+
+
+def spoken(name, answers, lengths):
+    """A question whose samples differ in what the judges of the suite see of them."""
+    made = question(name, answers, lengths=lengths)
+    ended = tuple(replace(s, text="so it is " * 9, logprobs=(-s.index / 7,)) for s in made.ended)
+    return replace(made, ended=ended)
+
+
+MIXED = [
+    spoken("one", "1213121312131213", [20] * 16),
+    spoken("two", "1111222233334444", [24] * 16),
+    spoken("few", "2211111111111111", [12, *[30] * 15]),
+]
+
+
+def test_every_row_of_pruning_has_its_own_dial_and_judge():
+    rows = controls._deepprune(MIXED, lambda _: None)["rows"]
+    by_lot = [rows[f"lots, {dial:g}"] for dial in controls.PRUNED_DIALS["lots"]]
+    tokens = [row["tokens_per_question"] for row in by_lot]
+    assert len(set(tokens)) == len(tokens) == 4
+    assert tokens == sorted(tokens, reverse=True)
+    assert rows["knows, 0.5"]["agreement"] == 1 > by_lot[1]["agreement"]
+    assert len(rows) == sum(map(len, controls.PRUNED_DIALS.values()))
+
+
+def test_every_row_of_hedging_has_its_own_dial(monkeypatch):
+    best = [replace(q, ended=(replace(q.ended[0], answer="7"),), right=(True,)) for q in MIXED]
+    monkeypatch.setattr(controls, "greedy_samples", lambda *_: best)
+    rows = controls._hedged(MIXED, lambda _: None)["rows"]
+    drawn = [row["samples_per_question"] for row in rows.values()]
+    assert drawn == [16, 12, 8, 4]
+
+
+def test_an_answer_that_only_the_greedy_sample_gave_can_be_right():
+    greedy = replace(SURE, ended=(replace(SURE.ended[0], answer="9"),), right=(True,))
+    both = controls.judged_with(SURE, greedy)
+    assert not SURE.right_answer("9")
+    assert both.right_answer("9")
+    assert both.right_answer("1")
+    assert not both.right_answer("2")
+    assert not both.right_answer(None)
 
 
 def test_probes_are_paid_for_and_end_the_drawing():

@@ -11,6 +11,7 @@ from rheostat.bench import solve as suite
 from rheostat.bench.its_hub_peer import its_hub_rules
 from rheostat.bench.solve_bounds import choices, least_in_vain, least_tokens, most_solved
 from rheostat.bench.solve_budget import Known, Likely, best_split, equal_split, run_under
+from rheostat.bench.solve_cheapest import AtDial, cheapest
 from rheostat.bench.solve_recordings import SAMPLES, Recorded
 from rheostat.bench.solve_rules import (
     against_fixed,
@@ -209,3 +210,19 @@ def test_the_peers_package_runs_on_recorded_samples_and_its_cancelled_work_count
     raced = rules["its-hub beta"](question("fast", "2111122222222222", lengths=lengths).ended, "")
     assert (raced.answer, raced.samples) == ("1", 16)  # four fast ones, the others cut off
     assert raced.tokens == 16 * 3
+
+
+def test_the_cheapest_rule_is_chosen_where_it_is_as_often_right_and_judged_elsewhere():
+    rules = {AtDial("votes", float(n)): first_votes(n) for n in (1, 2, 3, 8, 16)}
+    late = [question("late", "2111111111111111"), question("later", "2121111111111111")]
+    found = cheapest(rules, late[:1], late)
+    assert (found["name"], found["dial"]) == ("votes", 3.0)
+    assert found["chosen_on"]["accuracy"] == found["chosen_on"]["accuracy_difference"] + 1 == 1
+    assert found["chosen_on"]["questions"] == 1
+    assert found["tokens_ratio"] == pytest.approx(3 / 16)
+    assert found["accuracy"] < 1
+
+
+def test_no_rule_is_chosen_where_none_is_as_often_right():
+    found = cheapest({AtDial("votes", 1.0): first_votes(1)}, [QUESTIONS[1]], QUESTIONS)
+    assert found["name"] is None

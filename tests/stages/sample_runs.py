@@ -134,7 +134,7 @@ if __name__ == "__main__":
     if what == "record":
         recorded(ending(model, after=int(after), end=killed), tasks, Path(out))
     elif what == "prune":
-        pruning = Clusters(threshold=0.5, length=2, most=3)
+        pruning = Clusters(threshold=0.5, length=2, most=1)
         solved(ending(model, pruning, after=int(after), end=killed), tasks, out, tokens=10_000)
     else:
         made = ending(model, Lead(burst=2), after=int(after), end=killed)

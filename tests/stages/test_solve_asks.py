@@ -21,7 +21,7 @@ from stages.sample_runs import NAMES, ending, loaded, recorded, samples_in, solv
 from stages.test_solve import ENOUGH, TIGHT, decided, spent
 
 LENGTH = 2
-PRUNES = Clusters(threshold=0.5, length=LENGTH, most=3)
+PRUNES = Clusters(threshold=0.5, length=LENGTH, most=1)
 SUFFIX = " and it is"
 HEADS = ("the cat", "a hat", "in the star", "is it on", "and there")
 

@@ -8,6 +8,7 @@ stopping by lot; the cuts of the seam `stop` against fixed and random lengths.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,14 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Sequence[Ended], str], Drawn]
 
-DIALS = (0.25, 0.5, 0.75, 1.0)
+HEDGED_DIALS = (0.0, 0.25, 0.5, 0.75)
+PRUNED_DIALS = {
+    "own judge": (0.5, 0.6, 0.75, 0.8, 1.0),
+    "lots": (0.25, 0.5, 0.75, 1.0),
+    "knows": (0.5,),
+}
+"""Where each judge makes a difference: the own one never says more than 0.45 or less than 0.13, one
+that knows says 0 or 1."""
 ASKED_DIALS = (0.1, 0.3, 0.5, 0.7, 0.9)
 PROBED_SHARE = 2
 """One of so many questions is probed."""
@@ -83,17 +91,18 @@ def judges() -> dict[str, Judge]:
 
 
 def _deepprune(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
-    rows = {}
-    for name, judge in judges().items():
-        for dial in DIALS:
-            say(f"pruning at {dial:g}: {name}")
-            policy = decision("deepprune", dial)
-
-            def rule(ended: Sequence[Ended], name: str) -> Drawn:
-                return acted(policy, Known(ended=ended, judge=judge), name=name)  # noqa: B023
-
-            rows[f"{name}, {dial:g}"] = rule
+    say("pruning")
+    rows = {
+        f"{name}, {dial:g}": _pruning(dial, judge)
+        for name, judge in judges().items()
+        for dial in PRUNED_DIALS[name]
+    }
     return _held_against(rows, "own judge, 0.5", questions)
+
+
+def _pruning(dial: float, judge: Judge) -> Rule:
+    policy = decision("deepprune", dial)
+    return lambda ended, name: acted(policy, Known(ended=ended, judge=judge), name=name)
 
 
 def _asked(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
@@ -135,17 +144,26 @@ def _of_probe(
 
 
 def _hedged(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[str, Any]:
-    greedy = {question.id: question.ended[0] for question in greedy_samples(CORE, say)}
-    rows = {}
-    for dial in (0.0, *DIALS[:3]):
-        policy = decision("hedged", dial)
+    greedy = {question.id: question for question in greedy_samples(CORE, say)}
+    rows = {f"own pool, {dial:g}": _hedging(dial, greedy) for dial in HEDGED_DIALS}
+    both = [judged_with(question, greedy[question.id]) for question in questions]
+    return _held_against(rows, "own pool, 0", both)
 
-        def rule(ended: Sequence[Ended], name: str) -> Drawn:
-            first = greedy[name.rpartition(", from ")[0]]
-            return acted(policy, Known(ended=ended, greedy=first), name=name)  # noqa: B023
 
-        rows[f"own pool, {dial:g}"] = rule
-    return _held_against(rows, "own pool, 0", questions)
+def _hedging(dial: float, greedy: Mapping[str, Recorded]) -> Rule:
+    policy = decision("hedged", dial)
+
+    def rule(ended: Sequence[Ended], name: str) -> Drawn:
+        first = greedy[name.rpartition(", from ")[0]].ended[0]
+        return acted(policy, Known(ended=ended, greedy=first), name=name)
+
+    return rule
+
+
+def judged_with(question: Recorded, other: Recorded) -> Recorded:
+    """Return a question that knows whether the answers of its other samples are right, too."""
+    answers = (sample.answer for sample in other.ended)
+    return replace(question, besides=tuple(zip(answers, other.right, strict=True)))
 
 
 def _held_against(

@@ -3,7 +3,8 @@
 Pairs of samples of one question that wait at a length, at least one of them unfinished; fitted on
 the recordings of the calibration seed, tested on those of the test seed. AUROC is the chance that a
 pair of equal answers is thought more alike than one of different answers. The words that two texts
-share, by themselves, are the baseline. `workloads/likeness.py` ships the weights found here.
+share, by themselves, are the baseline. `workloads/likeness.py` ships weights found
+by it; `shipped` says whether they are those of this run.
 """
 
 from __future__ import annotations

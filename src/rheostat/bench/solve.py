@@ -23,6 +23,7 @@ from rheostat.bench.solve_budget import (
     run_under,
     taught,
 )
+from rheostat.bench.solve_cheapest import FINE, AtDial, cheapest
 from rheostat.bench.solve_frugal import GAIN, beside, chosen, curve_on_halves, frugal_curve
 from rheostat.bench.solve_recordings import (
     CALIBRATION_SEED,
@@ -107,6 +108,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "orders": SHIFTS,
         "core": list(CORE),
         **rules,
+        "cheapest": journal.part("cheapest", partial(_cheapest, core, learnt, say)),
         "everything": journal.part("everything", partial(_whole, questions, say)),
         "budget": budgets(questions, learnt, journal, say),
         "verdicts": {
@@ -154,6 +156,15 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
         "rules": rows,
         "its_hub": _its_hub(questions, whole, oracle, say),
     }
+
+
+def _cheapest(
+    questions: Sequence[Recorded], learnt: Sequence[Recorded], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Choose the cheapest rule that is as often right as all samples on the questions learnt."""
+    say("choosing the cheapest rule")
+    rules = {AtDial(n, dial): _rule(decision(n, dial)) for n, dial, _ in rule_settings(FINE)}
+    return cheapest(rules, [q for q in learnt if q.task in CORE], questions)
 
 
 def prefill_law(say: Callable[[str], None]) -> PrefillEquivalents:
@@ -355,13 +366,13 @@ def bounds(questions: Sequence[Recorded], split: Spent, whole: Spent) -> dict[st
     }
 
 
-def rule_settings() -> list[tuple[str, float, float]]:
+def rule_settings(more: Sequence[float] = ()) -> list[tuple[str, float, float]]:
     """Return (name, dial, usual dial) of every rule that a recording can serve."""
     found = []
     for name, method in catalog.methods().items():
         card = method.card
         if card.seam == "sample" and card.needs <= OFFERS and not card.reads:
-            dials = {card.usual, *(ERRORS if card.by_confidence else DIALS)}
+            dials = {card.usual, *(ERRORS if card.by_confidence else DIALS), *more}
             found += [(name, dial, card.usual) for dial in sorted(dials)]
     return found
 

@@ -26,6 +26,7 @@ from rheostat.kernel.policies.success_model import examples
 from rheostat.kernel.policies.task_features import text_features
 from rheostat.kernel.samples import SampleStart
 from rheostat.stages.solve_driver import Driver, Limits
+from rheostat.stages.solve_learnt import ORDERS
 from rheostat.stages.solve_question import Question
 from rheostat.workloads.answers import AnswerKind
 from rheostat.workloads.parts import text_hash
@@ -228,7 +229,7 @@ def taught(questions: Sequence[Recorded]) -> Examples:
         )
         for question in questions
     ]
-    return examples(views)
+    return examples(views, ORDERS)
 
 
 def equal_split(questions: Sequence[Recorded], each: int) -> Spent:

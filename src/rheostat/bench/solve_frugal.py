@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.policies.success_model import Examples
     from rheostat.kernel.samples import SamplePolicy
 
-FRUGAL = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 32.0)
+FRUGAL = (0.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 12.0)
 """Solutions for 1,000 tokens in vain that a frugal run asks of a question."""
 GAIN = 0.05
 """Of solved questions over the equal split, that a run must reach."""

@@ -62,6 +62,8 @@ class Recorded:
     """As a policy is told of them."""
     right: tuple[bool, ...]
     samples: tuple[StoredSample, ...]
+    besides: tuple[tuple[str | None, bool], ...] = ()
+    """Answers that other samples gave, and whether they are right."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -70,8 +72,8 @@ class Recorded:
 
     def right_answer(self, answer: str | None) -> bool:
         """Return whether an answer that a sample gave is right."""
-        pairs = zip(self.ended, self.right, strict=True)
-        return any(right for ended, right in pairs if ended.answer == answer is not None)
+        own = zip((sample.answer for sample in self.ended), self.right, strict=True)
+        return any(right for given, right in (*own, *self.besides) if given == answer is not None)
 
 
 def recorded_questions(say: Callable[[str], None], *, seed: int = SEED) -> list[Recorded]:

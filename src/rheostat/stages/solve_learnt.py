@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rheostat.kernel.policies.success_model import Examples
     from rheostat.workloads.tasks import Tasks
 
+ORDERS = 4
+"""Orders in which the samples of a recording are looked at."""
+
 
 def learnt_from(folder: Path) -> Examples:
     """Return the samples of a store as examples of what is right.
@@ -46,7 +49,8 @@ def learnt_from(folder: Path) -> Examples:
         store.close()
     tasks = tasks_of(str(folder), items)
     views = [_view(tasks, item, by_question.get(item.id, ())) for item in items]
-    found = examples([view for view in views if view.seen])
+    orders = ORDERS if header.get("kind") == "recording" else 1
+    found = examples([view for view in views if view.seen], orders)
     if not len(found.right):
         raise UserError(
             f"nothing can be learnt from `{folder}`: it does not say which samples are right",

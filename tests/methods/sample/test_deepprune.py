@@ -51,6 +51,15 @@ def test_a_judge_that_is_right_makes_the_order_of_samples_irrelevant():
         assert run(mixed).finish.answer == run(samples).finish.answer
 
 
+@pytest.mark.parametrize("samples", SAMPLES[:6])
+def test_samples_that_ended_before_the_length_take_no_cluster_from_others(samples):
+    mixed = [replace(s, tokens=5) if s.index < 6 else s for s in samples]
+    pruned = run(mixed, most=3)
+    assert pruned.finish.answer == winner(mixed).finish.answer
+    gone = {i for a in pruned.actions if isinstance(a, Cancel) for i in a.indices}
+    assert {s.answer for s in mixed if s.index not in gone} == {s.answer for s in mixed}
+
+
 def test_the_number_of_clusters_is_capped():
     samples = draws((0.2,) * 5, 12, seed=1, tokens=30)
     gone = [a for a in run(samples, most=1).actions if isinstance(a, Cancel)]

@@ -4,8 +4,9 @@ With a verifier, a question is worth the most solutions per token that any numbe
 is expected to bring: its index, with the prompt of a question that nobody has asked yet spread over
 its first samples. Chances are learnt from all questions of the run, and from recorded samples of
 others where there are some (`success_model.py`). Questions
-are closed as beyond help as long as the solutions that are expected to be lost by it stay within a
-stated share of all that are expected: calibrated on the run itself, in expectation under the model.
+are closed as beyond help as long as the solutions that are lost by it stay within a stated share of
+all that are expected, with a chance of 19 in 20 under the model: the expected number of them and
+1.645 of its standard deviations, as questions are right or wrong by themselves.
 A frugal run also leaves questions alone from which too few solutions are expected for the tokens
 that are spent on them in vain if no sample of theirs is right, and closes them when nothing else is
 left: what is left of the budget stays unspent. Without a verifier, a sample is worth
@@ -15,6 +16,7 @@ under a uniform prior: the value of information, looked up to some samples ahead
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, final
@@ -23,9 +25,8 @@ import numpy as np
 
 from rheostat.kernel.allocation import Epoch, Grant
 from rheostat.kernel.policies.stop_rules import beta_majority
-from rheostat.kernel.policies.success_model import Examples, SuccessModel, fitted
+from rheostat.kernel.policies.success_model import Examples, SuccessModel, fitted, is_right
 from rheostat.kernel.policies.votes import Seen, leads
-from rheostat.kernel.samples import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,9 @@ AHEAD = 8
 LEAST_HOPELESS = 1e-6
 """Chance that a question has no solution, however sure the model is."""
 KNOWN = 20
-"""Right samples that are known before a frugal run leaves any question alone."""
+"""Questions with a right sample that are known before a frugal run leaves any alone."""
+DEVIATIONS = 1.645
+"""Standard deviations over the expectation that 19 of 20 runs stay under."""
 LEAST = 2
 """Samples of a question before it may be closed, unless others of the run tell enough."""
 
@@ -56,7 +59,8 @@ class ByValue:
     """Grants the samples of the highest value per token, while the budget has room."""
 
     lost: float = 0.02
-    """Share of the expected solutions that closing questions may cost; 0 closes none."""
+    """Share of the expected solutions that closing questions may cost at most, with a chance of 19
+    in 20 under the model; 0 closes none."""
     frugal: float = 0.0
     """Solutions that a question must promise for 1,000 tokens in vain; 0 leaves none alone."""
     learnt: Examples | None = field(default=None, compare=False)
@@ -76,17 +80,17 @@ class ByValue:
         closed = self._closed(model, questions, finished)
         new = new_tokens((*questions, *finished))
         kept = [_Worth(q, 1, index(model, q, new)) for q in questions if q.id not in closed]
-        if self.frugal > 0 and self._rights((*questions, *finished)) >= KNOWN:
+        if self.frugal > 0 and self._solved((*questions, *finished)) >= KNOWN:
             least = self.frugal / 1000
             kept = [w for w in kept if index(model, w.question, new, in_vain=True) >= least]
         if not kept:
             closed = tuple(q.id for q in questions)
         return Epoch(_granted(kept, left, width), closed)
 
-    def _rights(self, questions: Sequence[QuestionView]) -> int:
-        """Return how many right samples are known, those of other questions included."""
-        before = 0 if self.learnt is None else int(self.learnt.right.sum())
-        return before + sum(_right(s) for q in questions for s in q.seen)
+    def _solved(self, questions: Sequence[QuestionView]) -> int:
+        """Return how many solved questions are known, those learnt from included."""
+        before = 0 if self.learnt is None else self.learnt.solved
+        return before + sum(any(is_right(s) for s in q.seen) for q in questions)
 
     def _closed(
         self,
@@ -95,22 +99,20 @@ class ByValue:
         finished: Sequence[QuestionView],
     ) -> tuple[str, ...]:
         """Return the questions of the least chance whose loss is allowed, in the tasks' order."""
-        solved = sum(any(_right(s) for s in q.seen) for q in finished)
-        gone = [q for q in finished if not any(_right(s) for s in q.seen)]
+        solved = sum(any(is_right(s) for s in q.seen) for q in finished)
+        gone = [q for q in finished if not any(is_right(s) for s in q.seen)]
         chances = {q.id: model.chance_of_any(q) for q in (*questions, *gone)}
         may_lose = self.lost * (solved + sum(chances.values()))
-        may_lose -= sum(chances[q.id] for q in gone)
+        lost = sum(chances[q.id] for q in gone)
+        variance = sum(chances[q.id] * (1 - chances[q.id]) for q in gone)
         closed = set()
         for question in sorted(questions, key=lambda q: chances[q.id]):
-            may_lose -= chances[question.id]
-            if may_lose < 0 or len(question.seen) < LEAST:
+            chance = chances[question.id]
+            lost, variance = lost + chance, variance + chance * (1 - chance)
+            if lost + DEVIATIONS * math.sqrt(variance) > may_lose or len(question.seen) < LEAST:
                 break
             closed.add(question.id)
         return tuple(q.id for q in questions if q.id in closed)
-
-
-def _right(sample: object) -> bool:
-    return isinstance(sample, Ended) and sample.verified is True
 
 
 def new_tokens(questions: Sequence[QuestionView]) -> float:

@@ -62,7 +62,8 @@ class Clusters:
     length: int
     """New tokens at which samples are compared."""
     most: int
-    """Clusters after which a new sample joins the likeliest one whatever its probability."""
+    """Clusters after which a new sample joins the likeliest one whatever its probability; samples
+    that ended before the length do not count, as nothing is saved by ending them."""
 
     def start(self, start: SampleStart) -> _State:
         """Return the state before anything is drawn."""
@@ -121,7 +122,7 @@ class Clusters:
             return Step(state, ())
         likeness = {other: _in_range(state.judged[other]) for other in state.sizes}
         best = max(likeness, key=lambda other: (likeness[other], -other))
-        full = len(state.sizes) >= self.most
+        full = sum(isinstance(state.reached.ready[i], Paused) for i in state.sizes) >= self.most
         joins = full or likeness[best] >= (self.threshold or 0.0)
         cluster = best if joins else index
         sizes = {**state.sizes, cluster: state.sizes.get(cluster, 0) + 1}

@@ -1,10 +1,11 @@
 """How likely is it that a question's next sample is right? Learnt while the questions are solved.
 
-A logistic regression, fitted anew in every epoch on all prefixes of all questions of the run: what
-was known after k samples, and whether sample k + 1 passed the verifier. It sees the task's own
-features and those of its first samples. A ridge draws it to the mean rate of success, so that with
-few samples all questions look alike. Samples of other questions, recorded earlier, can be learnt
-from as well. Deterministic; ours.
+A logistic regression, fitted anew in every epoch on the prefixes of all questions of the run: what
+was known after k samples of which none was right, and whether sample k + 1 passed the verifier. It
+sees the task's own features and those of its first samples. A ridge draws it to the mean rate of
+success, so that with few samples all questions look alike. Samples of other questions, recorded
+earlier, can be learnt from as well: their prefixes without a right sample, too, as after one the
+answers that agree are right, and before it they are wrong. Deterministic; ours.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ RIDGE = 16.0
 """Weight of the ridge on a standardised feature, in samples."""
 PSEUDO = 6.0
 """Samples that a predicted share is worth: the likeliest on recordings of arithmetic."""
-STEPS = 12
-"""Newton steps."""
+STEPS = 60
+"""Newton steps at most."""
+ENOUGH = 1e-7
+"""The largest change of a weight that is not worth a step."""
 
 
 def described(features: Sequence[float], seen: Sequence[Ended | Lost]) -> list[float]:
@@ -91,6 +94,8 @@ class Examples(NamedTuple):
     """[samples, features], as `described`."""
     right: Floats
     """1 or 0, [samples]."""
+    solved: int = 0
+    """Questions with a right sample."""
 
     @property
     def digest(self) -> str:
@@ -98,21 +103,38 @@ class Examples(NamedTuple):
         return hashlib.sha256(self.known.tobytes() + self.right.tobytes()).hexdigest()
 
 
-def examples(questions: Sequence[QuestionView]) -> Examples:
-    """Return every prefix of every question, in launch order."""
-    rows, right = [], []
+def examples(questions: Sequence[QuestionView], orders: int = 1) -> Examples:
+    """Return the prefixes of every question up to its first right sample.
+
+    Args:
+        questions: with their samples in launch order; after a right one none would be drawn.
+        orders: cyclic orders of a question's samples that are looked at. More than one are for
+            samples that were drawn whatever came before: a recording, not a run that stopped.
+    """
+    rows, right, solved = [], [], 0
     for question in questions:
-        for k, sample in enumerate(question.seen):
-            rows.append(described(question.features, question.seen[:k]))
-            right.append(isinstance(sample, Ended) and sample.verified is True)
+        seen = question.seen
+        solved += any(is_right(sample) for sample in seen)
+        for at in range(0, len(seen), max(1, len(seen) // orders)):
+            turned = seen[at:] + seen[:at]
+            for k, sample in enumerate(turned):
+                rows.append(described(question.features, turned[:k]))
+                right.append(is_right(sample))
+                if right[-1]:
+                    break
     width = len(described(questions[0].features, ())) if questions else 0
     known = np.array(rows, dtype=float).reshape(len(rows), width)
-    return Examples(known, np.array(right, dtype=float))
+    return Examples(known, np.array(right, dtype=float), solved)
+
+
+def is_right(sample: Ended | Lost) -> bool:
+    """Return whether a sample passed the verifier."""
+    return isinstance(sample, Ended) and sample.verified is True
 
 
 def fitted(questions: Sequence[QuestionView], learnt: Examples | None = None) -> SuccessModel:
     """Fit the model on the samples of a run so far, and on what was learnt before it."""
-    known, right = examples(questions)
+    known, right, _ = examples(questions)
     if learnt is not None and len(learnt.right):
         known = np.vstack([known, learnt.known])
         right = np.concatenate([right, learnt.right])
@@ -124,16 +146,26 @@ def fitted(questions: Sequence[QuestionView], learnt: Examples | None = None) ->
 
 
 def _logistic(x: Floats, y: Floats) -> Floats:
+    """Return the weights of the highest penalised likelihood, by Newton steps that help."""
     rate = (y.sum() + 0.5) / (len(y) + 2.0)
-    weights = np.zeros(x.shape[1])
-    weights[-1] = start = math.log(rate / (1 - rate))
-    ridge = np.diag([*[RIDGE] * (len(weights) - 1), 0.5])
+    start = np.zeros(x.shape[1])
+    start[-1] = math.log(rate / (1 - rate))
+    ridge = np.array([*[RIDGE] * (len(start) - 1), 0.5])
+
+    def gain(weights: Floats) -> float:
+        odds = x @ weights
+        return float(y @ odds - np.logaddexp(0.0, odds).sum() - ridge @ (weights - start) ** 2 / 2)
+
+    weights, best = start, gain(start)
     for _ in range(STEPS):
         chance = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        away = weights.copy()
-        away[-1] -= start
-        slope = x.T @ (y - chance) - ridge @ away
-        curve = (x * (chance * (1 - chance))[:, None]).T @ x + ridge
+        slope = x.T @ (y - chance) - ridge * (weights - start)
+        curve = (x * (chance * (1 - chance))[:, None]).T @ x + np.diag(ridge)
         step = np.linalg.solve(curve, slope)
-        weights = weights + step * min(1.0, 2.0 / (1e-12 + float(np.abs(step).max())))
+        while np.abs(step).max() > ENOUGH and gain(weights + step) < best:
+            step = step / 2
+        if np.abs(step).max() <= ENOUGH:
+            break
+        weights = weights + step
+        best = gain(weights)
     return weights
