@@ -64,12 +64,13 @@ def wide(tmp_path_factory, stages_cache):
     from contract.tiny_engine import LAYERS
     from engines.tiny_gguf import write_tiny_gguf
     from rheostat.engines.torch_load import load_torch
+    from rheostat.engines.torch_ways import Tables
 
     path = write_tiny_gguf(tmp_path_factory.mktemp("wide") / "deep.gguf", layers=LAYERS, seed=2)
     engine = load_torch(str(path), threads=1)
     other = load_torch(str(path), dtype="bfloat16", threads=1)
     for one, seconds in ((engine, 1.0), (other, 0.5)):
-        one._prices = prices_of(seconds)
+        one._tables = Tables(prices_of(seconds))
     engine._opener = lambda name, *, dtype: other
     cached_profile(engine) or make_profile(engine)
     return engine
