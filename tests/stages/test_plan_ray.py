@@ -14,6 +14,7 @@ from rheostat.stages import ahead
 from rheostat.stages.durable_files import json_lines
 from rheostat.stages.losses import Evaluate
 from rheostat.stages.plan import make_plan
+from stages.conftest import write_lines
 
 ray = pytest.importorskip("ray", reason="needs the `ray` extra")
 
@@ -43,6 +44,14 @@ def losses(path):
     return {o["key"]: o["data"] for o in json_lines(path)[1:] if " on items " in o["about"]}
 
 
+def begun(path, alone):
+    """A journal that knows the other search's prices, which are measured by a clock."""
+    head, *lines = json_lines(alone[0])
+    prices = [line for line in lines if line["about"].startswith("what passes cost")]
+    write_lines(path, [head, *prices])
+    return path
+
+
 def decided(plan):
     """What does not depend on the clock."""
     data = json.loads(json.dumps(plan.to_json()))
@@ -54,7 +63,7 @@ def decided(plan):
 def test_workers_measure_the_same_losses_and_the_plan_is_the_same(
     cluster, model, questions, alone, tmp_path, monkeypatch
 ):
-    path = tmp_path / "j"
+    path = begun(tmp_path / "j", alone)
     spread = make_plan(model, questions, journal=path, ray="auto", **GOAL)
     assert losses(path).items() >= losses(alone[0]).items() != set()
     assert decided(spread) == decided(alone[1])
@@ -80,9 +89,10 @@ def test_what_a_dying_worker_was_at_is_measured_again(
             return super().measure(settings, among)
 
     monkeypatch.setattr(ahead, "Worker", Dying)
-    spread = make_plan(model, questions, journal=tmp_path / "j", ray="auto", **GOAL)
+    path = begun(tmp_path / "j", alone)
+    spread = make_plan(model, questions, journal=path, ray="auto", **GOAL)
     assert (tmp_path / "died").exists()
-    assert losses(tmp_path / "j").items() >= losses(alone[0]).items()
+    assert losses(path).items() >= losses(alone[0]).items()
     assert decided(spread) == decided(alone[1])
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -151,6 +152,22 @@ def test_a_finished_search_measures_nothing_again(tiny, questions, profiled, tmp
     monkeypatch.setattr(type(tiny), "generate", refuse)
     monkeypatch.setattr(type(tiny), "score", lambda *_, **__: refuse())
     assert make_plan(tiny, questions, journal=path, **GOAL).predicted == first.predicted
+
+
+def test_a_search_goes_on_at_the_prices_that_it_began_with(
+    tiny, questions, profiled, tmp_path, monkeypatch
+):
+    path = tmp_path / "j.jsonl"
+    first = make_plan(tiny, questions, journal=path, **GOAL)
+    prices = type(tiny).prices
+
+    def later(engine, installed=None):
+        table = prices(engine, installed)
+        return replace(table, mlp=tuple(9 * s for s in table.mlp))
+
+    monkeypatch.setattr(type(tiny), "prices", later)
+    assert decided(make_plan(tiny, questions, journal=path, **GOAL)) == decided(first)
+    assert make_plan(tiny, questions, **GOAL).predicted != first.predicted
 
 
 def test_the_order_of_a_files_lines_does_not_matter(tiny, questions, profiled, tmp_path):

@@ -167,10 +167,10 @@ class FusedStack:
         return rows[-1].end <= max(FUSED_ROWS, len(rows))
 
     def way(self, *, decided: bool, compacted: bool) -> Way:
-        """Return how a short pass runs: here without policies, in one call over whole caches."""
+        """Return how a short pass runs: here without policies, compiled over whole caches."""
         if decided:
             return "decided"
-        return "compacted" if compacted and self._step else "plain"
+        return "compacted" if compacted else "plain"
 
     def run(
         self,

@@ -3,8 +3,8 @@
 The path comes from the search alone: for every lossy setting the cheapest way to run it, by the
 loss on the search's items. Only then are the certification data opened, in an order that depends
 on their texts alone. Settings are tested one after another, each at the level that its place and
-those certified before it give; the cheapest that passed is the plan. Data are opened a few items at
-a time: a bet on a setting may end as soon as it is won, or can no longer be.
+those certified before it give; the cheapest that passed is the plan. Data are opened a batch at a
+time: a bet on a setting may end as soon as it is won, or can no longer be.
 """
 
 from __future__ import annotations
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from rheostat.workloads.load import Workload
 
     Say = Callable[[str], None]
-
-STEP = 3 * BATCH
-"""Items that are opened at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +178,7 @@ def certify(material: Material, goal: Goal, found: Found, say: Say) -> Verdict:
 
 @final
 class _Opened:
-    """The certification data, opened and answered by the base a few items at a time."""
+    """The certification data, opened and answered by the base a batch at a time."""
 
     def __init__(self, material: Material, goal: Goal, data: Workload, say: Say) -> None:
         self._material, self._goal, self._data, self._say = material, goal, data, say
@@ -190,7 +187,7 @@ class _Opened:
     @property
     def count(self) -> int:
         """How many items were looked at."""
-        return min(len(self._evaluate) * STEP, len(self._data.items))
+        return min(len(self._evaluate) * BATCH, len(self._data.items))
 
     def test(self, point: Point, claim: Claim, level: float) -> Tested:
         """Measure a setting until the claim is shown or out of reach, or the data end."""
@@ -198,7 +195,7 @@ class _Opened:
         decision = install(_plan(engine, point), engine.shape, engine.card.offers)
         size = len(self._data.items) if claim.bound.early else None
         values: list[float] = []
-        for part in range(math.ceil(len(self._data.items) / STEP)):
+        for part in range(math.ceil(len(self._data.items) / BATCH)):
             values += self._losses(part, point, decision)
             if size is not None and (
                 claim.p_value(values, items=size) <= level
@@ -221,8 +218,8 @@ class _Opened:
     def _of(self, part: int) -> Evaluate:
         """Return what measures settings on one part of the items."""
         while part >= len(self._evaluate):
-            at = len(self._evaluate) * STEP
-            items = self._data.items[at : at + STEP]
+            at = len(self._evaluate) * BATCH
+            items = self._data.items[at : at + BATCH]
             self._evaluate.append(self._evaluator(replace(self._data, items=items)))
         return self._evaluate[part]
 

@@ -11,6 +11,7 @@ from rheostat.stages.ahead import Job, spread
 from rheostat.stages.goal import NEUTRAL, WORTH
 from rheostat.stages.joint import Joint, held
 from rheostat.stages.losses import evaluator
+from rheostat.stages.pricing import measured_prices
 from rheostat.stages.profile import cached_profile, make_profile
 from rheostat.stages.race import OVER
 from rheostat.stages.references import References, referred
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rheostat.stages.goal import Goal
     from rheostat.stages.joint import Outcome
     from rheostat.stages.losses import Sample
+    from rheostat.stages.pricing import Prices
     from rheostat.stages.search import Point
     from rheostat.workloads.load import Workload
 
@@ -57,18 +59,20 @@ def search_dials(  # noqa: PLR0913  # what is searched, for what, on what, and w
     *,
     formats: Sequence[str] = (),
     cluster: Cluster | None = None,
+    prices: Prices = measured_prices,
 ) -> Found:
     """Search the dials that may reach the goal together, and choose a point.
 
     Args:
         formats: number formats that may be chosen beside the base's.
         cluster: where losses are measured; None = in this process.
+        prices: what passes cost.
     """
     lossy = goal.aim != "lossless"
     known = journal or SearchJournal()
     profile = _profile(engine, say) if lossy else {}
     space = space_of(engine, profile, lossy=lossy, formats=formats)
-    joint = Joint(engine, samples, space, known, say)
+    joint = Joint(engine, samples, space, known, say, prices=prices)
     base = joint.base(NEUTRAL[goal.loss], len(samples))
     drafts = joint.drafts(base)
     lossless = min([base, *drafts], key=lambda p: p.price_ratio)

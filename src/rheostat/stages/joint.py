@@ -20,7 +20,7 @@ from rheostat.kernel.policies.racing import rounds
 from rheostat.stages.drafting import Drafting
 from rheostat.stages.goal import NEUTRAL, RANGES, WORTH
 from rheostat.stages.intervals import standard_error
-from rheostat.stages.pricing import Pricing
+from rheostat.stages.pricing import Pricing, measured_prices
 from rheostat.stages.race import FIRST, OVER, Entrant, Race
 from rheostat.stages.search import Point, setting_name, settings_key, shares
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rheostat.stages.drafting import Drafted
     from rheostat.stages.goal import Goal
     from rheostat.stages.losses import Evaluate, Sample
+    from rheostat.stages.pricing import Prices
     from rheostat.stages.search_journal import SearchJournal
     from rheostat.stages.space import Space
 
@@ -65,17 +66,19 @@ class Outcome:
 class Joint:
     """A joint search for one engine on one set of answers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what is searched, on what, at which prices, and where it is kept
         self,
         engine: Engine,
         samples: Sequence[Sample],
         space: Space,
         journal: SearchJournal,
         say: Callable[[str], None],
+        *,
+        prices: Prices = measured_prices,
     ) -> None:
         """Price the base and the draft sources over it."""
         self.space = space
-        self.pricing = Pricing(engine, samples[:PRICED])
+        self.pricing = Pricing(engine, samples[:PRICED], prices)
         say(f"pricing {len(space.drafts)} draft sources on the base's answers")
         self.drafting = Drafting(self.pricing, space.drafts)
         self._journal = journal

@@ -6,8 +6,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, final
 
 from rheostat.engines.load import load_engine
+from rheostat.engines.machine import machine
 from rheostat.engines.ray_cluster import check
 from rheostat.errors import PlanError
+from rheostat.kernel.model_cost import PriceTable
+from rheostat.kernel.seams import Installed
 from rheostat.methods.model.precision import checked_formats
 from rheostat.stages.ahead import Cluster
 from rheostat.stages.losses import base_samples, check_references
@@ -107,6 +110,18 @@ class Material:
             self.journal.begin(_head(self._model, self.sampling))
         return self._model
 
+    def prices(self, engine: Engine, decision: Installed) -> PriceTable:
+        """Return the price table of a decision, measured once a search on a machine."""
+        decided = decision.depth is not None and decision.depth.policy is not None
+        compacted = decision.cache is not None
+        under = [decided * ", MLPs decided", compacted * ", entries let go"]
+        data = self.journal.part(
+            ["prices", machine().name, self._options[1], engine.dtype, decided, compacted],
+            lambda: engine.prices(decision).to_json(),
+            about=f"what passes cost in {engine.dtype}{''.join(under)}",
+        )
+        return PriceTable.from_json(data)
+
     def samples(self, part: Part, say: Say) -> list[Sample]:
         """Return the base's answers to the items of a part."""
         if part not in self._samples:
@@ -119,8 +134,9 @@ class Material:
         own = self._timed is self.parts["test"]
         samples = self.samples("test", say) if own else self._answered(self._timed, say)
         methods = [setting.to_json() for setting in plan.methods]
+        prices = self.prices(engine, Installed())
         data = self.journal.part(
-            ["side by side", engine.prices().to_json(), methods, self._timed.digest],
+            ["side by side", prices.to_json(), methods, self._timed.digest],
             lambda: side_by_side(engine, plan, samples, self.sampling, say).to_json(),
             about=f"base and plan side by side on {len(samples)} items",
         )

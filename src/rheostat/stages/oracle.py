@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from rheostat.kernel.seams import Installed
     from rheostat.stages.goal import Goal
     from rheostat.stages.losses import Sample
+    from rheostat.stages.pricing import Prices
     from rheostat.stages.search import Point
 
 
-def in_hindsight(
+def in_hindsight(  # noqa: PLR0913  # a plan, what it was chosen from, and at which prices
     engine: Engine,
     samples: Sequence[Sample],
     goal: Goal,
     chosen: Point,
     points: Sequence[Point],
+    prices: Prices,
 ) -> dict[str, Any]:
     """Return the oracle's part of a plan: `texts` and `drafts`, each None where nothing is chosen.
 
@@ -44,9 +46,10 @@ def in_hindsight(
         goal: what the plan is asked for.
         chosen: the plan's point.
         points: everything that the search measured, the base among it.
+        prices: what passes cost.
     """
     texts = per_text(points, goal.limit, chosen) if goal.aim == "max_loss" else None
-    return {"texts": texts, "drafts": per_step(engine, samples, chosen)}
+    return {"texts": texts, "drafts": per_step(engine, samples, chosen, prices)}
 
 
 def per_text(points: Sequence[Point], limit: float, chosen: Point) -> dict[str, Any] | None:
@@ -76,14 +79,16 @@ def _losses(point: Point, items: int) -> tuple[float, ...]:
     return point.losses[:1] * items if _is_lossless(point) else point.losses
 
 
-def per_step(engine: Engine, samples: Sequence[Sample], chosen: Point) -> dict[str, Any] | None:
+def per_step(
+    engine: Engine, samples: Sequence[Sample], chosen: Point, prices: Prices
+) -> dict[str, Any] | None:
     """Return what perfect lengths of the plan's drafts would cost; None where it drafts nothing."""
     plan = Plan(model=engine.model, methods=chosen.settings)
     decision = install(plan, engine.shape, engine.card.offers)
     if not isinstance(decision.draft, Controlled) or not decision.draft.sources:
         return None
     sources = {f"source {i + 1}": one for i, (one, _) in enumerate(decision.draft.sources)}
-    step = _StepPrice(engine, decision)
+    step = _StepPrice(engine, decision, prices)
     priced = [
         ways_priced(
             decision.draft,
@@ -102,10 +107,10 @@ def per_step(engine: Engine, samples: Sequence[Sample], chosen: Point) -> dict[s
 class _StepPrice:
     """The price of a step under the plan's layout."""
 
-    def __init__(self, engine: Engine, decision: Installed) -> None:
+    def __init__(self, engine: Engine, decision: Installed, prices: Prices) -> None:
         depth = decision.depth
         layout = depth.layout if depth else Layout.full(engine.shape.layers)
-        self._prices = engine.under(decision).prices(decision)
+        self._prices = prices(engine.under(decision), decision)
         self._attention, self._mlp = sum(layout.attention), sum(layout.mlp)
 
     def __call__(self, n: int, context: int) -> float:

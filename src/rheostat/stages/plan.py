@@ -130,6 +130,7 @@ def planned(material: Material, goal: Goal, say: Say) -> Plan:
         material.journal,
         formats=material.precisions,
         cluster=material.cluster,
+        prices=material.prices,
     )
     spent = {"search": material.journal.seconds}
     if goal.confidence is not None:
@@ -215,6 +216,7 @@ def _described(  # noqa: PLR0913  # a plan, what it was chosen from, and by what
             goal,
             chosen,
             found.points,
+            material.prices,
         ),
     }
     measured = {

@@ -26,12 +26,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.engines.base import Engine
+    from rheostat.kernel.model_cost import PriceTable
     from rheostat.kernel.plan import Setting
     from rheostat.kernel.policies.replay import StepPrice
     from rheostat.kernel.seams import Installed
     from rheostat.stages.losses import Sample
 
     Floats = NDArray[np.float64]
+    Prices = Callable[[Engine, Installed], PriceTable]
+    """The table that a decision's passes are priced with."""
+
+
+def measured_prices(engine: Engine, decision: Installed) -> PriceTable:
+    """Return the engine's own table, measured when it is first asked for."""
+    return engine.prices(decision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +62,13 @@ class Priced:
 class Pricing:
     """Prices settings of one engine on the same answers."""
 
-    def __init__(self, engine: Engine, samples: Sequence[Sample]) -> None:
+    def __init__(
+        self, engine: Engine, samples: Sequence[Sample], prices: Prices = measured_prices
+    ) -> None:
         """Price the base."""
         self.engine = engine
         self.samples = samples
+        self._prices = prices
         self.base = self.priced(())
 
     def ratio(self, priced: Priced) -> float:
@@ -76,7 +87,7 @@ class Pricing:
             mlp_share: share of the layout's MLPs that a dynamic decision lets run.
         """
         decision = self.installed(settings)
-        row = _Row(self.engine, decision, mlp_share)
+        row = self._row(decision, mlp_share)
         costs = np.array([row.cost(sample) for sample in self.samples])
         return Priced(price=costs[:, 0], flops=costs[:, 1], bytes=costs[:, 2])
 
@@ -86,7 +97,7 @@ class Pricing:
         drafts = decision.draft
         if not isinstance(drafts, Controlled) or not drafts.sources:
             return None
-        row = _Row(self.engine, decision, mlp_share)
+        row = self._row(decision, mlp_share)
         total = 0.0
         for sample in self.samples:
             step = row.steps(sample)
@@ -94,19 +105,25 @@ class Pricing:
             total += oracle_price(drafts.sources, row.start(sample), sample.written, step)
         return total / float(self.base.price.sum())
 
+    def _row(self, decision: Installed, mlp_share: float) -> _Row:
+        engine = self.engine.under(decision)
+        return _Row(engine, decision, mlp_share, self._prices(engine, decision))
+
 
 @final
 class _Row:
     """The cost of one row under a decision."""
 
-    def __init__(self, engine: Engine, decision: Installed, mlp_share: float) -> None:
-        self._engine = engine = engine.under(decision)
+    def __init__(
+        self, engine: Engine, decision: Installed, mlp_share: float, prices: PriceTable
+    ) -> None:
+        self._engine = engine
         self._decision = decision
         self._share = mlp_share
         full = Layout.full(engine.shape.layers)
         self._layout = decision.depth.layout if decision.depth else full
         self._attention, self._mlp = sum(self._layout.attention), sum(self._layout.mlp)
-        self._prices = engine.prices(decision)
+        self._prices = prices
         self._seconds: Callable[[int, int, float], float] = cache(self._pass_seconds)
         self._work: Callable[[int, int, int], tuple[int, int]] = cache(self._pass_work)
 
