@@ -86,10 +86,11 @@ INLINE void attend_one(const Job *job, const Row *row, long from, long to, char 
   memcpy(stretches, job->stretches + row->first, row->many * sizeof(Stretch));
   Stretch *own = stretches + row->many - 1;
   Held held = {stretches, row->many, 0, job->slot, s->kv, from, size};
+  for (long i = 0; i < row->many; i++) held.count += stretches[i].count;
   fetch(&held, to - from, stream);
   turn_one(job, row, from, to, own, turned, stream);
   own->count++;
-  for (long i = 0; i < row->many; i++) held.count += stretches[i].count;
+  held.count++;
   for (long i = from * wide; i < to * wide; i++) asked[i] = load(turned, i, stream);
   char *out = job->out + row->place * heads * size * bytes_of(job->product);
   for (; held.head < to; held.head++)

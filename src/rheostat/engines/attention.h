@@ -10,7 +10,7 @@
 
 #include "formats.h"
 
-enum { SIDE = 4, PAIR = 2, PIECE = 64 };
+enum { SIDE = 4, PAIR = 2, PIECE = 64, FETCHED = 1 << 18 };
 static const float HIDDEN = -1e30f; /* relaxed arithmetic knows no infinity */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -34,9 +34,11 @@ INLINE const char *keys_of(const Held *h, const Stretch *s, Format format) {
          (h->slot * s->capacity * stride_of(h) + h->head * h->size) * bytes_of(format);
 }
 
-/* Asks for keys and values of `heads` heads ahead of their use: in the order in which they lie. */
+/* Asks for keys and values of `heads` heads ahead of their use, in the order in which they lie,
+ * unless there are more than a cache keeps until then. */
 INLINE void fetch(const Held *h, long heads, Format format) {
   long bytes = heads * h->size * bytes_of(format), stride = stride_of(h) * bytes_of(format);
+  if (2 * bytes * h->count > FETCHED) return;
   for (const Stretch *s = h->stretches; s < h->stretches + h->many; s++) {
     const char *keys = keys_of(h, s, format);
     for (long t = 0; t < s->count; t++, keys += stride)

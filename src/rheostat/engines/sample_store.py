@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FILE = "samples.sqlite"
 VERSION = 1
-_DIGITS = 4
+_DIGITS = 6
 _TABLES = """
 CREATE TABLE IF NOT EXISTS header (data TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS launched (
