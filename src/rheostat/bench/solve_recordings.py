@@ -1,4 +1,4 @@
-"""The recordings that the suite `solve` judges policies on, made once a machine and kept.
+"""The recordings that policies are judged on: they come with the package or are made here, once.
 
 One-digit products, sums and arithmetic are what a small model sometimes knows; more terms and more
 digits are a ladder on which it hardly ever does. Ours; seeds and prompts as in the suite's head.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from rheostat.bench.packed_recordings import unpacked
 from rheostat.engines.base import Sampling
 from rheostat.engines.cache_folder import cache_folder
 from rheostat.engines.load_sampler import load_sampler
@@ -119,12 +120,19 @@ def recorded_samples(  # noqa: PLR0913  # what and how
     A recording that was stopped goes on.
     """
     tasks = tasks_named(name, seed)
-    apart = _apart(sampling) + ([] if dtype == DTYPE else [dtype])
-    folder = "-".join([MODEL, name, str(seed), *apart])
+    folder = recording_named(name, seed, sampling=sampling, dtype=dtype)
     by_question = recorded_store(
         folder, tasks, say, sampling=sampling, samples=samples, dtype=dtype
     )
     return [_recorded(name, tasks, item, by_question[item.id]) for item in tasks.items]
+
+
+def recording_named(
+    name: str, seed: int, *, sampling: Sampling = SAMPLING, dtype: str = DTYPE
+) -> str:
+    """Return the name of the recording of one of `TASKS`."""
+    apart = _apart(sampling) + ([] if dtype == DTYPE else [dtype])
+    return "-".join([MODEL, name, str(seed), *apart])
 
 
 def recorded_store(  # noqa: PLR0913  # where, what and how
@@ -136,8 +144,11 @@ def recorded_store(  # noqa: PLR0913  # where, what and how
     samples: int,
     dtype: str = DTYPE,
 ) -> dict[str, list[StoredSample]]:
-    """Return the samples of a recording by question, after recording what is missing."""
-    path = recordings() / folder
+    """Return the samples of a recording by question, after recording what is missing.
+
+    One that comes with the package goes before what this machine has recorded.
+    """
+    path = unpacked(folder, tasks, recordings()) or recordings() / folder
     if not _held(path, {(item.id, i) for item in tasks.items for i in range(samples)}):
         loaded = load_sampler(
             MODEL, install=lambda *_: Installed(), dtype=dtype, threads=1, progress=say
