@@ -16,6 +16,8 @@ from rheostat.engines.torch_matrix import Forms, Matrix
 from rheostat.kernel.policies.all_or_one import AllOrOne
 
 DTYPES = [torch.float32, torch.bfloat16]
+PAIRS = [*((held, torch.float32) for held in DTYPES), (torch.bfloat16, torch.bfloat16)]
+"""Formats of the weights and of what is multiplied by them."""
 WIDTHS = (*NARROW_ROWS, *WIDE_ROWS)
 
 
@@ -34,10 +36,11 @@ def drawn(*shape, seed=0):
     n=st.integers(0, 20) | st.sampled_from([127, 128, 129, 270]),
     out=st.integers(1, 3 * PANEL + 1),
     size=st.integers(1, 70) | st.sampled_from([511, 512, 1100]),
-    dtype=st.sampled_from(DTYPES),
+    pair=st.sampled_from(PAIRS),
 )
-def test_the_product_is_right_for_every_shape(n, out, size, dtype):
-    weight, x = drawn(out, size), drawn(n, size, seed=1)
+def test_the_product_is_right_for_every_shape(n, out, size, pair):
+    dtype, given = pair
+    weight, x = drawn(out, size), drawn(n, size, seed=1).to(given)
     true = weight.to(dtype).double().t()
     found = float_product(x, in_panels(weight, dtype))
     assert (found.shape, found.dtype) == ((n, out), torch.float32)
@@ -45,18 +48,18 @@ def test_the_product_is_right_for_every_shape(n, out, size, dtype):
     assert ((found - x.double() @ true).abs() <= bound).all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("dtype", "given"), PAIRS, ids=str)
 @pytest.mark.parametrize("size", [96, 1300])
-def test_a_row_has_the_same_bits_beside_any_neighbours(dtype, size):
-    held, x = in_panels(drawn(100, size), dtype), drawn(150, size, seed=1)
+def test_a_row_has_the_same_bits_beside_any_neighbours(dtype, given, size):
+    held, x = in_panels(drawn(100, size), dtype), drawn(150, size, seed=1).to(given)
     together = float_product(x, held)
     for rows in (slice(0, 1), slice(3, 5), slice(70, 77), slice(100, 109), slice(20, 150)):
         assert torch.equal(float_product(x[rows], held), together[rows])
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_the_number_of_threads_changes_no_bit(dtype, monkeypatch):
-    held, x = in_panels(drawn(250, 64), dtype), drawn(33, 64, seed=1)
+@pytest.mark.parametrize(("dtype", "given"), PAIRS, ids=str)
+def test_the_number_of_threads_changes_no_bit(dtype, given, monkeypatch):
+    held, x = in_panels(drawn(250, 64), dtype), drawn(33, 64, seed=1).to(given)
     alone, before = float_product(x, held), torch.get_num_threads()
     monkeypatch.setattr(AllOrOne, "all", lambda choice: True)
     try:
@@ -67,10 +70,10 @@ def test_the_number_of_threads_changes_no_bit(dtype, monkeypatch):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("dtype", "given"), PAIRS, ids=str)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_no_number_stays_in_its_row(dtype, bad):
-    held, x = in_panels(drawn(60, 33), dtype), drawn(5, 33, seed=1)
+def test_what_is_no_number_stays_in_its_row(dtype, given, bad):
+    held, x = in_panels(drawn(60, 33), dtype), drawn(5, 33, seed=1).to(given)
     x[2, 32] = bad
     found = float_product(x, held).isfinite()
     assert not found[2].any()

@@ -1,15 +1,20 @@
-/* A product in float32 with weights of 32 or of 16 bits (bfloat16), in one layout for any rows.
+/* A product summed in float32, of weights of 32 or of 16 bits (bfloat16) in one layout for any rows.
  *
  * The matrix lies in panels of PANEL rows, its columns behind each other: PANEL floats for each, or
  * PANEL pairs of two neighbouring columns, the first in the low half. What is missing of the last
  * panel is zero. Every number is summed over the columns in their order, so a row's product is the
- * same number whatever its neighbours are.
+ * same number whatever its neighbours are. Where both sides have 16 bits, a processor may multiply
+ * pairs; their products are exact either way.
  *
  * Memory gives a panel once: a part of it that stays in a cache is multiplied by TILE rows at a
  * time, while the part behind it is asked for.
  */
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 #include "team.h"
 
@@ -34,43 +39,72 @@ enum { CHUNK = 512, BLOCK = 128, AHEAD = 4096 };
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint32_t Bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
+/* Bits of a weight and of a number of x: 32 and 32, 16 and 32, 16 and 16. */
+typedef enum { WHOLE, CAST, HALF } Kind;
+
+/* A number of x, or two neighbouring ones of 16 bits. */
+typedef uint32_t Word __attribute__((may_alias));
+
 /* out [n, width] = x [n, in] times the transposed matrix. */
 typedef struct {
   const char *matrix;
-  const float *x;
+  const Word *x;
   float *out;
   long n, in, width;
-  int half;
+  Kind kind;
 } Product;
 
 /* Steps of a panel, those of its first columns or later ones, and what is asked for meanwhile. */
 typedef struct {
   const char *at, *ahead;
   long steps, stride; /* of `ahead`, for each step */
-  int first, half;
+  int first;
+  Kind kind;
 } Steps;
 
-/* out [rows, PANEL] = or += x [rows, ...] times the steps. */
-INLINE void tile(Steps w, const float *x, long in, float *out, long width, int rows) {
+INLINE float as_float(Word bits) {
+  float number;
+  memcpy(&number, &bits, sizeof number);
+  return number;
+}
+
+/* The products of a pair of columns, added to their sums. */
+INLINE void add_pairs(Vector *total, const Bits *pairs, Word x) {
+  for (int v = 0; v < VECTORS; v++) {
+#if defined(__AVX512BF16__)
+    total[v] = (Vector)_mm512_dpbf16_ps((__m512)total[v], (__m512bh)pairs[v],
+                                        (__m512bh)_mm512_set1_epi32((int)x));
+#else
+    total[v] += (Vector)(pairs[v] << 16) * as_float(x << 16);
+    total[v] += (Vector)(pairs[v] & 0xFFFF0000u) * as_float(x & 0xFFFF0000u);
+#endif
+  }
+}
+
+/* out [rows, PANEL] = or += x [rows, ...] times the steps; x has `in` words a row. */
+INLINE void tile(Steps w, const Word *x, long in, float *out, long width, int rows) {
   Vector total[TILE][VECTORS];
   for (int r = 0; r < rows; r++)
     for (int v = 0; v < VECTORS; v++)
       total[r][v] = w.first ? (Vector){0} : *(const Vector *)(out + r * width + v * LANES);
   for (long k = 0; k < w.steps; k++, w.at += STEP, w.ahead += w.stride) {
     for (int line = 0; line < STEP; line += LINE) __builtin_prefetch(w.ahead + line, 0, 2);
-    if (w.half) {
-      const Bits *pairs = (const Bits *)w.at;
+    const Bits *pairs = (const Bits *)w.at;
+    if (w.kind == HALF) {
+      for (int r = 0; r < rows; r++) add_pairs(total[r], pairs, x[r * in + k]);
+    } else if (w.kind == CAST) {
       Vector first[VECTORS], second[VECTORS];
       for (int v = 0; v < VECTORS; v++) first[v] = (Vector)(pairs[v] << 16);
       for (int v = 0; v < VECTORS; v++) second[v] = (Vector)(pairs[v] & 0xFFFF0000u);
       for (int r = 0; r < rows; r++) {
-        for (int v = 0; v < VECTORS; v++) total[r][v] += first[v] * x[r * in + 2 * k];
-        for (int v = 0; v < VECTORS; v++) total[r][v] += second[v] * x[r * in + 2 * k + 1];
+        for (int v = 0; v < VECTORS; v++) total[r][v] += first[v] * as_float(x[r * in + 2 * k]);
+        for (int v = 0; v < VECTORS; v++)
+          total[r][v] += second[v] * as_float(x[r * in + 2 * k + 1]);
       }
     } else {
       const Vector *weights = (const Vector *)w.at;
       for (int r = 0; r < rows; r++)
-        for (int v = 0; v < VECTORS; v++) total[r][v] += weights[v] * x[r * in + k];
+        for (int v = 0; v < VECTORS; v++) total[r][v] += weights[v] * as_float(x[r * in + k]);
     }
   }
   for (int r = 0; r < rows; r++)
@@ -78,7 +112,7 @@ INLINE void tile(Steps w, const float *x, long in, float *out, long width, int r
 }
 
 /* The same for at most TILE rows. */
-INLINE void few(Steps w, const float *x, long in, float *out, long width, long rows) {
+INLINE void few(Steps w, const Word *x, long in, float *out, long width, long rows) {
   switch (rows) {
 #define ROWS(R)                         \
   case R:                               \
@@ -98,7 +132,7 @@ INLINE void few(Steps w, const float *x, long in, float *out, long width, long r
 }
 
 /* Rows by tiles; what lies behind the steps is asked for in equal parts by all of them. */
-INLINE void tiles(Steps w, const float *x, long n, long in, float *out, long width) {
+INLINE void tiles(Steps w, const Word *x, long n, long in, float *out, long width) {
   long count = (n + TILE - 1) / TILE;
   w.ahead = w.at + (count > 1 ? w.steps * STEP : AHEAD);
   w.stride = STEP / count;
@@ -107,7 +141,7 @@ INLINE void tiles(Steps w, const float *x, long n, long in, float *out, long wid
 }
 
 /* The last panel's rows are fewer: they are made aside, and what is there of them is kept. */
-INLINE void ragged(Steps w, const float *x, long n, long in, float *out, long width, long there) {
+INLINE void ragged(Steps w, const Word *x, long n, long in, float *out, long width, long there) {
   float aside[TILE * PANEL];
   for (long r = 0; r < n; r += TILE) {
     long rows = n - r < TILE ? n - r : TILE;
@@ -118,24 +152,24 @@ INLINE void ragged(Steps w, const float *x, long n, long in, float *out, long wi
 }
 
 /* BLOCK rows at most, by the panels of one member of the team. */
-INLINE void block(const Product *p, Share panels, long from, long n, int half) {
-  long steps = half ? p->in / 2 : p->in, columns = half ? 2 : 1;
+INLINE void block(const Product *p, Share panels, long from, long n, Kind kind) {
+  long steps = kind == WHOLE ? p->in : p->in / 2, each = kind == CAST ? 2 : 1, in = steps * each;
   long chunks = n > TILE ? (steps + CHUNK - 1) / CHUNK : 1;
-  const float *x = p->x + from * p->in;
+  const Word *x = p->x + from * in;
   float *out = p->out + from * p->width;
   for (long at = panels.from; at < panels.to; at++) {
     const char *panel = p->matrix + at * steps * STEP;
     long there = p->width - at * PANEL;
-    Steps whole = {.at = panel, .steps = steps, .first = 1, .half = half};
+    Steps whole = {.at = panel, .steps = steps, .first = 1, .kind = kind};
     if (there < PANEL) {
-      ragged(whole, x, n, p->in, out + at * PANEL, p->width, there);
+      ragged(whole, x, n, in, out + at * PANEL, p->width, there);
       continue;
     }
     for (long c = 0; c < chunks; c++) {
       Share own = share_of(steps, c, chunks);
       Steps w = {.at = panel + own.from * STEP, .steps = own.to - own.from, .first = !c,
-                 .half = half};
-      tiles(w, x + own.from * columns, n, p->in, out + at * PANEL, p->width);
+                 .kind = kind};
+      tiles(w, x + own.from * each, n, in, out + at * PANEL, p->width);
     }
   }
 }
@@ -145,17 +179,22 @@ static void product_part(void *shared, long rank, long size) {
   Share panels = share_of((p->width + PANEL - 1) / PANEL, rank, size);
   for (long r = 0; r < p->n; r += BLOCK) {
     long now = p->n - r < BLOCK ? p->n - r : BLOCK;
-    if (p->half)
-      block(p, panels, r, now, 1);
-    else
-      block(p, panels, r, now, 0);
+    switch (p->kind) {
+#define OF(KIND)                     \
+  case KIND:                         \
+    block(p, panels, r, now, KIND);  \
+    break;
+      OF(WHOLE)
+      OF(CAST)
+      OF(HALF)
+    }
   }
 }
 
-/* n of any size; `half` = the weights have 16 bits, and `in` is even. */
-void float_product(const void *matrix, const float *x, float *out, long n, long in, long width,
-                   long half, long threads) {
+/* n of any size; `in` is even where the weights have 16 bits. */
+void float_product(const void *matrix, const void *x, float *out, long n, long in, long width,
+                   long kind, long threads) {
   Product p = {.matrix = matrix, .x = x, .out = out, .n = n, .in = in, .width = width,
-               .half = half != 0};
+               .kind = (Kind)kind};
   team_run(product_part, &p, threads);
 }

@@ -2,8 +2,9 @@
 
 One layout serves any number of rows: a single row reads the weights about as fast as memory gives
 them, and many rows are multiplied by parts of it that stay in a cache. Weights of bfloat16 are
-widened in registers, so their products are those of float32 and nothing wider is held. Every row's
-product is the same, bit by bit, whatever its neighbours are (ours).
+widened in registers, or multiplied in pairs where x has 16 bits as well and the processor can, so
+that nothing wider is held; sums are float32. Every row's product is the same, bit by bit, whatever
+its neighbours are (ours).
 """
 
 from __future__ import annotations
@@ -76,7 +77,12 @@ def in_panels(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def float_product(x: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
-    """Return x [n, in] times a transposed matrix in panels, in float32: [n, out]."""
+    """Return x [n, in] times a transposed matrix in panels, in float32: [n, out].
+
+    Args:
+        x: float32 or bfloat16.
+        held: what `in_panels` gave.
+    """
     library = float_ops().library
     assert library is not None
     if not torch.autograd.profiler._is_profiler_enabled:  # a mark costs more than a small product
@@ -88,14 +94,16 @@ def float_product(x: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
 def _multiplied(library: ctypes.CDLL, x: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
     half = held.dtype == torch.bfloat16
     width, size = held.shape
-    x = x.float()
+    pairs = half and x.dtype == torch.bfloat16
+    x = x if pairs else x.float()
     if half and size % 2:
         x, size = F.pad(x, (0, 1)), size + 1
+    kind = half + pairs
     x = x.contiguous()
     out = torch.empty(len(x), width)
-    given = (held.data_ptr(), x.data_ptr(), out.data_ptr(), len(x), size, width, half)
+    given = (held.data_ptr(), x.data_ptr(), out.data_ptr(), len(x), size, width, kind)
     on_threads(
-        f"float {half} {size} {width}",
+        f"float {kind} {size} {width}",
         len(x),
         lambda threads: library.float_product(*given, threads),
     )
@@ -107,10 +115,11 @@ def _agrees(library: ctypes.CDLL) -> bool:
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(2 * PANEL + 5, 31, generator=draw)
     x = torch.randn(11, 31, generator=draw)
-    for dtype in (torch.float32, torch.bfloat16):
-        true = weight.to(dtype).double().t()
-        bound = 1e-5 * (x.abs().double() @ true.abs())
-        found = _multiplied(library, x, in_panels(weight, dtype))
-        if not ((found - x.double() @ true).abs() <= bound).all():
+    wide, narrow = torch.float32, torch.bfloat16
+    for held, given in ((wide, wide), (narrow, wide), (narrow, narrow)):
+        true, own = weight.to(held).double().t(), x.to(given)
+        bound = 1e-5 * (own.abs().double() @ true.abs())
+        found = _multiplied(library, own, in_panels(weight, held))
+        if not ((found - own.double() @ true).abs() <= bound).all():
             return False
     return True
