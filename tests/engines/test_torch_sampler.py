@@ -15,8 +15,9 @@ from contract.tiny_engine import LAYERS, PROMPTS, tiny_engine
 from engines.sampling_rig import collect, draw, drawn_together, launch, words
 from engines.tiny_gguf import write_tiny_gguf
 from rheostat.engines.base import Sampling
+from rheostat.engines.torch_draw_rows import BLOCK
 from rheostat.engines.torch_sampler import TorchSampler
-from rheostat.engines.torch_tokens import BLOCK, Laws, drawn_tokens
+from rheostat.engines.torch_tokens import Laws, drawn_tokens
 from rheostat.errors import MethodError
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.policies.sampling import draw as drawn_one

@@ -27,6 +27,7 @@ SOURCES = tuple(
     for name in (
         "fused_ops.c",
         "attend_rows.c",
+        "draw_rows.c",
         "float_product.c",
         "level_step.c",
         "head_scan.c",

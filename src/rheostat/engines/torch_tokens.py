@@ -1,8 +1,8 @@
 """Tokens drawn for many rows at once, with log-probabilities and entropies at temperature 1.
 
-Plain draws (a temperature and nothing else) are done on all rows together: with u uniform the
-token is the first whose cumulated probability passes u. Other rows go through `Sampling.laws`.
-A row's token depends on its own logits and chance alone.
+Plain draws (a temperature and nothing else) are done on all rows together (`torch_draw_rows`): with
+u uniform the token is the first whose cumulated probability passes u. Other rows go through
+`Sampling.laws`. A row's token depends on its own logits and chance alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from rheostat.engines.torch_draw_rows import draw_rows
 from rheostat.kernel.policies.sampling import draw
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rheostat.engines.base import Sampling
-
-
-BLOCK = 256
-"""Tokens whose mass is cumulated together."""
 
 
 class Laws(NamedTuple):
@@ -46,47 +43,22 @@ class Tokens(NamedTuple):
 
 @torch.inference_mode()
 def drawn_tokens(logits: torch.Tensor, laws: Sequence[Laws]) -> Tokens:
-    """Draw a token for every row of the logits, float32 [n, vocabulary]."""
-    nats = torch.log_softmax(logits.float(), dim=-1)
-    entropies = -nats.exp().mul_(nats).sum(dim=-1)
-    tokens = torch.zeros(len(laws), dtype=torch.long)
-    plain = [i for i, law in enumerate(laws) if _is_plain(law.sampling)]
-    if plain:
-        heat = torch.tensor([[laws[i].sampling.temperature] for i in plain])
-        chances = torch.tensor([[laws[i].rng.random()] for i in plain], dtype=torch.float64)
-        own = nats if len(plain) == len(laws) else nats[plain]
-        tokens[plain] = _passed_first((own / heat).softmax(dim=-1), chances)
+    """Draw a token for every row of the logits, [n, vocabulary]."""
+    logits = logits.float().contiguous()
+    plain = [_is_plain(law.sampling) for law in laws]
+    pairs = [
+        (law.sampling.temperature, law.rng.random()) if own else (0.0, 0.0)
+        for law, own in zip(laws, plain, strict=True)
+    ]
+    heats, chances = torch.tensor(pairs, dtype=torch.float64).t().contiguous()
+    tokens, levels, entropies = draw_rows(logits, heats.float(), chances)
     for i, law in enumerate(laws):
-        if law.sampling.temperature == 0 and law.sampling.repetition_penalty == 1:
-            tokens[i] = logits[i].argmax()
-        elif not _is_plain(law.sampling):
+        greedy = law.sampling.temperature == 0 and law.sampling.repetition_penalty == 1
+        if not plain[i] and not greedy:
             wide = logits[i : i + 1].double().numpy()
             tokens[i] = draw(law.sampling.laws(wide, law.past, ())[0], law.rng)
-    chosen = nats.gather(1, tokens[:, None])[:, 0]
-    return Tokens(tokens.tolist(), chosen.tolist(), entropies.tolist())
-
-
-def _passed_first(mass: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
-    """Return where the cumulated mass first passes its share of the whole.
-
-    Blocks are cumulated first and only the one that is hit after them.
-
-    Args:
-        mass: [n, vocabulary], not negative.
-        chances: float64 [n, 1] in [0, 1).
-    """
-    rows, vocabulary = mass.shape
-    size = BLOCK if vocabulary % BLOCK == 0 else vocabulary
-    blocks = mass.view(rows, -1, size)
-    ends = blocks.sum(dim=-1).double().cumsum(dim=-1)
-    wanted = chances * ends[:, -1:]
-    hit = torch.searchsorted(ends, wanted, right=True).clamp_(max=ends.shape[1] - 1)
-    before = torch.where(hit > 0, ends.gather(1, (hit - 1).clamp(min=0)), 0.0)
-    inside = blocks[torch.arange(rows), hit[:, 0]].double()
-    # sums of a block differ by rounding: its own end is where the block's mass ends
-    last = (inside > 0).long().cumsum(dim=-1).argmax(dim=-1)
-    found = torch.searchsorted(inside.cumsum(dim=-1), wanted - before, right=True)[:, 0]
-    return hit[:, 0] * size + torch.minimum(found, last)
+    nats = logits.gather(1, tokens[:, None])[:, 0] - levels
+    return Tokens(tokens.tolist(), nats.tolist(), entropies.tolist())
 
 
 def _is_plain(sampling: Sampling) -> bool:
