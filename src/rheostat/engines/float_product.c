@@ -9,13 +9,11 @@
  * Memory gives a panel once: a part of it that stays in a cache is multiplied by TILE rows at a
  * time, while the part behind it is asked for.
  */
-#include <stdint.h>
-#include <string.h>
-
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 #endif
 
+#include "formats.h"
 #include "team.h"
 
 #if defined(__clang__)
@@ -49,9 +47,10 @@ typedef uint32_t Word __attribute__((may_alias));
 typedef struct {
   const char *matrix;
   const Word *x;
-  float *out;
+  char *out;
   long n, in, width;
   Kind kind;
+  Format to; /* of out */
 } Product;
 
 /* Steps of a panel, those of its first columns or later ones, and what is asked for meanwhile. */
@@ -140,37 +139,50 @@ INLINE void tiles(Steps w, const Word *x, long n, long in, float *out, long widt
     few(w, x + r * in, in, out + r * width, width, n - r < TILE ? n - r : TILE);
 }
 
-/* The last panel's rows are fewer: they are made aside, and what is there of them is kept. */
-INLINE void ragged(Steps w, const Word *x, long n, long in, float *out, long width, long there) {
-  float aside[TILE * PANEL];
-  for (long r = 0; r < n; r += TILE) {
-    long rows = n - r < TILE ? n - r : TILE;
-    tiles(w, x + r * in, rows, in, aside, PANEL);
-    for (long i = 0; i < rows; i++)
-      memcpy(out + (r + i) * width, aside + i * PANEL, there * sizeof(float));
+/* Rounds a panel's sums to 16 bits. */
+INLINE void round_panel(const float *sums, bf16 *out) {
+#if defined(__AVX512BF16__)
+  for (int v = 0; v < VECTORS; v++)
+    _mm256_storeu_si256((__m256i *)(out + v * LANES),
+                        (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(sums + v * LANES)));
+#else
+  for (int i = 0; i < PANEL; i++) out[i] = store_bf16(sums[i]);
+#endif
+}
+
+/* Sums [n, PANEL] into the columns of out that are there, rounded to its format. */
+INLINE void keep(const float *sums, char *out, long n, long width, long there, Format to) {
+  for (long r = 0; r < n; r++, sums += PANEL) {
+    bf16 rounded[PANEL];
+    if (to == BF16) round_panel(sums, rounded);
+    memcpy(out + r * width * bytes_of(to), to == BF16 ? (const void *)rounded : (const void *)sums,
+           there * bytes_of(to));
   }
 }
 
 /* BLOCK rows at most, by the panels of one member of the team. */
 INLINE void block(const Product *p, Share panels, long from, long n, Kind kind) {
+  float aside[BLOCK * PANEL] __attribute__((aligned(64)));
   long steps = kind == WHOLE ? p->in : p->in / 2, each = kind == CAST ? 2 : 1, in = steps * each;
   long chunks = n > TILE ? (steps + CHUNK - 1) / CHUNK : 1;
   const Word *x = p->x + from * in;
-  float *out = p->out + from * p->width;
   for (long at = panels.from; at < panels.to; at++) {
     const char *panel = p->matrix + at * steps * STEP;
-    long there = p->width - at * PANEL;
-    Steps whole = {.at = panel, .steps = steps, .first = 1, .kind = kind};
-    if (there < PANEL) {
-      ragged(whole, x, n, in, out + at * PANEL, p->width, there);
-      continue;
-    }
+    char *out = p->out + (from * p->width + at * PANEL) * bytes_of(p->to);
+    long there = p->width - at * PANEL < PANEL ? p->width - at * PANEL : PANEL;
+    int direct = there == PANEL && p->to == F32;
+    float *sums = direct ? (float *)out : aside;
     for (long c = 0; c < chunks; c++) {
       Share own = share_of(steps, c, chunks);
       Steps w = {.at = panel + own.from * STEP, .steps = own.to - own.from, .first = !c,
                  .kind = kind};
-      tiles(w, x + own.from * each, n, in, out + at * PANEL, p->width);
+      tiles(w, x + own.from * each, n, in, sums, direct ? p->width : PANEL);
     }
+    if (direct) continue;
+    if (p->to == F32)
+      keep(sums, out, n, p->width, there, F32);
+    else
+      keep(sums, out, n, p->width, there, BF16);
   }
 }
 
@@ -192,9 +204,9 @@ static void product_part(void *shared, long rank, long size) {
 }
 
 /* n of any size; `in` is even where the weights have 16 bits. */
-void float_product(const void *matrix, const void *x, float *out, long n, long in, long width,
-                   long kind, long threads) {
+void float_product(const void *matrix, const void *x, void *out, long n, long in, long width,
+                   long kind, long to, long threads) {
   Product p = {.matrix = matrix, .x = x, .out = out, .n = n, .in = in, .width = width,
-               .kind = (Kind)kind};
+               .kind = (Kind)kind, .to = (Format)to};
   team_run(product_part, &p, threads);
 }

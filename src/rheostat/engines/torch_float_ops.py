@@ -41,7 +41,7 @@ def float_ops() -> FloatOps:
     built = fused_library()
     if built.library is None:
         return FloatOps(None, built.reason)
-    built.library.float_product.argtypes = (*(c_void_p,) * 3, *(c_long,) * 5)
+    built.library.float_product.argtypes = (*(c_void_p,) * 3, *(c_long,) * 6)
     built.library.float_product.restype = None
     if not _agrees(built.library):
         return FloatOps(None, "the compiled product does not agree with torch's")
@@ -76,22 +76,27 @@ def in_panels(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return held.view(-1)[: out * size].view(out, size)
 
 
-def float_product(x: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
-    """Return x [n, in] times a transposed matrix in panels, in float32: [n, out].
+def float_product(
+    x: torch.Tensor, held: torch.Tensor, to: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Return x [n, in] times a transposed matrix in panels: [n, out].
 
     Args:
         x: float32 or bfloat16.
         held: what `in_panels` gave.
+        to: float32, or bfloat16 to which the sums are rounded.
     """
     library = float_ops().library
     assert library is not None
     if not torch.autograd.profiler._is_profiler_enabled:  # a mark costs more than a small product
-        return _multiplied(library, x, held)
+        return _multiplied(library, x, held, to)
     with record_function("rheostat::float_product"):
-        return _multiplied(library, x, held)
+        return _multiplied(library, x, held, to)
 
 
-def _multiplied(library: ctypes.CDLL, x: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+def _multiplied(
+    library: ctypes.CDLL, x: torch.Tensor, held: torch.Tensor, to: torch.dtype = torch.float32
+) -> torch.Tensor:
     half = held.dtype == torch.bfloat16
     width, size = held.shape
     pairs = half and x.dtype == torch.bfloat16
@@ -100,10 +105,11 @@ def _multiplied(library: ctypes.CDLL, x: torch.Tensor, held: torch.Tensor) -> to
         x, size = F.pad(x, (0, 1)), size + 1
     kind = half + pairs
     x = x.contiguous()
-    out = torch.empty(len(x), width)
-    given = (held.data_ptr(), x.data_ptr(), out.data_ptr(), len(x), size, width, kind)
+    out = torch.empty(len(x), width, dtype=to)
+    narrow = to == torch.bfloat16
+    given = (held.data_ptr(), x.data_ptr(), out.data_ptr(), len(x), size, width, kind, narrow)
     on_threads(
-        f"float {kind} {size} {width}",
+        f"float {kind} {narrow} {size} {width}",
         len(x),
         lambda threads: library.float_product(*given, threads),
     )
@@ -121,5 +127,9 @@ def _agrees(library: ctypes.CDLL) -> bool:
         bound = 1e-5 * (own.abs().double() @ true.abs())
         found = _multiplied(library, own, in_panels(weight, held))
         if not ((found - own.double() @ true).abs() <= bound).all():
+            return False
+        if not torch.equal(
+            _multiplied(library, own, in_panels(weight, held), narrow), found.bfloat16()
+        ):
             return False
     return True

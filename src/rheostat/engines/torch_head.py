@@ -46,7 +46,7 @@ class Head:
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return x [n, width] times the transposed weight, float32 [n, vocabulary]."""
-        return self._whole(x.float())
+        return self._whole.in_float32(x)
 
     def choices(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
         """Choose for every row of x [n, width].

@@ -127,7 +127,7 @@ def multiplied(x: torch.Tensor, held: torch.Tensor, form: FormName) -> torch.Ten
     if form == "transposed":
         return torch.mm(x, held)
     if form in OWN:
-        return float_product(x, held).to(x.dtype)
+        return float_product(x, held, x.dtype)
     if form == "cast":
         blocks = held.split(CAST_ROWS)  # type: ignore[no-untyped-call]  # torch's own
         parts = [F.linear(x, block.float()) for block in blocks]
@@ -160,6 +160,12 @@ class Matrix:
         if x.shape[0] <= self._forms.narrow_rows:
             return multiplied(x, self._narrow, self._forms.narrow)
         return multiplied(x, self._wide, self._forms.wide)
+
+    def in_float32(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the same in float32, whatever x's format is."""
+        if self._forms.narrow == self._forms.wide and self._forms.narrow in OWN:
+            return float_product(x, self._narrow)
+        return self(x.float())
 
     def weight_bytes(self, rows: int) -> float:
         """Return the bytes of one weight that a product of so many rows reads."""

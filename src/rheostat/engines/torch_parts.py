@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+import numpy as np
+
 from rheostat.engines.torch_fixed_rows import padding, pairs_seen
 from rheostat.errors import ModelError
 from rheostat.kernel.model_cost import Work, interpolated
@@ -98,7 +100,9 @@ def part_seconds(prices: PriceTable, n: int, context: int, layout: Layout) -> fl
 
 def check_numbers(logits: torch.Tensor) -> None:
     """Raise `ModelError` for a row without a choice, or whose largest logit is no number."""
-    numbers = logits >= 0 if logits.ndim == 1 else logits.amax(dim=-1).isfinite()
+    # numpy looks on one thread: torch's threads would still be awake when our own compute
+    given = logits.cpu().float().numpy()
+    numbers = given >= 0 if logits.ndim == 1 else np.isfinite(given.max(axis=-1))
     if not numbers.all():
         raise ModelError(
             "the model's logits are not numbers",
