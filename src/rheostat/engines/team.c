@@ -1,6 +1,9 @@
-/* Threads are started when they are first asked for, each on a core of its own where there are
- * enough, and sleep between parts; a member that waits for others spins for some microseconds, and
- * then lets other threads have its core.
+/* A team is made of the threads that torch computes on, where its OpenMP can be called: two pools
+ * would take the cores from each other, because their threads stay awake after their work.
+ *
+ * Elsewhere threads of our own are started when they are first asked for, each on a core of its own
+ * where there are enough, and sleep between parts; a member that waits for others spins for some
+ * microseconds, and then lets other threads have its core.
  */
 #define _GNU_SOURCE
 #include "team.h"
@@ -13,11 +16,44 @@ enum { MOST = 64, SPINS = 4000 };
 
 static pthread_mutex_t taken = PTHREAD_MUTEX_INITIALIZER, lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static long started, first_turn[MOST], ready;
+static long started, first_turn[MOST];
+static int ready;
 static Part job;
 static void *job_shared;
 static long job_size;
 static atomic_long turn, left, arrived, phase;
+static atomic_int forked;
+
+/* Of the OpenMP that is loaded with torch; null where there is none. */
+#if defined(__linux__)
+extern void GOMP_parallel(void (*part)(void *), void *shared, unsigned threads, unsigned flags)
+    __attribute__((weak));
+extern void GOMP_barrier(void) __attribute__((weak));
+extern int omp_get_thread_num(void) __attribute__((weak));
+extern int omp_get_num_threads(void) __attribute__((weak));
+int team_is_borrowed(void) {
+  return GOMP_parallel && GOMP_barrier && omp_get_thread_num && omp_get_num_threads &&
+         !atomic_load(&forked);
+}
+#else
+static void GOMP_parallel(void (*part)(void *), void *shared, unsigned threads, unsigned flags) {
+  (void)part, (void)shared, (void)threads, (void)flags;
+}
+static void GOMP_barrier(void) {}
+static int omp_get_thread_num(void) { return 0; }
+static int omp_get_num_threads(void) { return 1; }
+int team_is_borrowed(void) { return 0; }
+#endif
+
+typedef struct {
+  Part part;
+  void *shared;
+} Work;
+
+static void borrowed(void *given) {
+  const Work *work = given;
+  work->part(work->shared, omp_get_thread_num(), omp_get_num_threads());
+}
 
 static inline void relax(long spun) {
   if (spun >= SPINS)
@@ -63,8 +99,9 @@ static void *member(void *given) {
   return 0;
 }
 
-/* A forked process has none of its parent's threads. */
+/* A forked process has none of its parent's threads, of which OpenMP would wait for some. */
 static void forget(void) {
+  atomic_store(&forked, 1);
   started = 0;
   pthread_mutex_init(&taken, 0);
   pthread_mutex_init(&lock, 0);
@@ -72,9 +109,12 @@ static void forget(void) {
   atomic_store(&arrived, 0);
 }
 
+/* Sees to it, once, that a forked process forgets its parent's threads. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static void heed_forks(void) { ready = !pthread_atfork(0, 0, forget); }
+
 static int start_one(void) {
   pthread_t thread;
-  if (!ready) ready = !pthread_atfork(0, 0, forget);
   first_turn[started + 1] = atomic_load(&turn);
   if (!ready || pthread_create(&thread, 0, member, (void *)(started + 1))) return 0;
   started++;
@@ -85,6 +125,12 @@ static int start_one(void) {
 
 void team_run(Part part, void *shared, long threads) {
   if (threads > MOST) threads = MOST;
+  pthread_once(&once, heed_forks);
+  if (threads > 1 && ready && team_is_borrowed()) {
+    Work work = {part, shared};
+    GOMP_parallel(borrowed, &work, (unsigned)threads, 0);
+    return;
+  }
   if (threads <= 1 || pthread_mutex_trylock(&taken)) {
     part(shared, 0, 1);
     return;
@@ -105,6 +151,10 @@ void team_run(Part part, void *shared, long threads) {
 
 void team_wait(long size) {
   if (size == 1) return;
+  if (team_is_borrowed()) {
+    GOMP_barrier();
+    return;
+  }
   long now = atomic_load(&phase);
   if (atomic_fetch_add(&arrived, 1) == size - 1) {
     atomic_store(&arrived, 0);

@@ -52,6 +52,9 @@ REPEATS = 3
 ROUNDS = 3
 """Times at most that all forms are timed: a disturbance is no reason to hold two."""
 HEAD_REPEATS = 5
+REST = 0.02
+"""Seconds of rest before something is timed: torch's threads stay awake for some milliseconds after
+their work, and on the same cores our own loops would be taken for several times as slow."""
 _SIZE = 50.0
 """Length of the vectors that enter the head while it is timed: as those of a language model, they
 point to a token, so that few logits are near the largest one."""
@@ -180,6 +183,8 @@ def _product(held: torch.Tensor, name: FormName, x: torch.Tensor) -> torch.Tenso
 
 def _best(work: Callable[[], object], *, repeats: int = REPEATS) -> float:
     """Return the fewest seconds that it took."""
+    if torch.get_num_threads() > 1:
+        time.sleep(REST)
     best = math.inf
     for _ in range(repeats):
         start = time.perf_counter()
