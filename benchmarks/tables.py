@@ -325,22 +325,25 @@ def solve_table() -> str:
 
 
 def cheapest_line(data: dict) -> str:
-    """The cheapest rule that is as often right as all samples where it was chosen; and what is cheap here."""
-    found, most = data["cheapest"], 0.45
-    cheap = [
-        f"`{rule['name']}` at {rule['dial']:g} ({rule['tokens_ratio']:.2f}×, {gained(rule, 'accuracy_difference')})"
-        for rule in data["rules"]
-        if rule["tokens_ratio"] <= most and rule["accuracy_difference_interval"][1] >= 0
-    ]
-    low, high = found["accuracy_difference_interval"]
+    """The rules that were chosen on other questions: the cheapest, and the most often right within a share."""
+    found = data["cheapest"]
     before = found["chosen_on"]
     return (
         f"Of {before['rules']} rules and dials, `{found['name']}` at {found['dial']:g} is the cheapest that is right as "
         f"often as all samples on {before['questions']} questions of the calibration seed ({before['tokens_ratio']:.2f}× "
-        f"of the tokens, {before['accuracy_difference']:+.3f} right). Here it takes {found['tokens_ratio']:.2f}× and is "
-        f"right in {found['accuracy']:.3f}, {found['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) over all "
-        f"samples. Of the dials measured here, those of {most:g}× at most whose share of right answers does not differ for "
-        f"sure from that of all samples: {', '.join(cheap) or 'none'}.\n\n"
+        f"of the tokens, {before['accuracy_difference']:+.3f} right). {chosen_line(found)}\n\n"
+        f"Of those of at most 0.45× of the tokens, `{data['most_right']['name']}` at {data['most_right']['dial']:g} is right "
+        f"most often there ({data['most_right']['chosen_on']['accuracy_difference']:+.3f}). "
+        f"{chosen_line(data['most_right'])}\n\n"
+    )
+
+
+def chosen_line(found: dict) -> str:
+    """What a rule does on the questions that are shown."""
+    low, high = found["accuracy_difference_interval"]
+    return (
+        f"Here it takes {found['tokens_ratio']:.2f}× and is right in {found['accuracy']:.3f}, "
+        f"{found['accuracy_difference']:+.3f} ({low:+.3f} to {high:+.3f}) over all samples."
     )
 
 

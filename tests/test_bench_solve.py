@@ -11,7 +11,7 @@ from rheostat.bench import solve as suite
 from rheostat.bench.its_hub_peer import its_hub_rules
 from rheostat.bench.solve_bounds import choices, least_in_vain, least_tokens, most_solved
 from rheostat.bench.solve_budget import Known, Likely, best_split, equal_split, run_under
-from rheostat.bench.solve_cheapest import AtDial, cheapest
+from rheostat.bench.solve_cheapest import AtDial, chosen_rules
 from rheostat.bench.solve_recordings import SAMPLES, Recorded
 from rheostat.bench.solve_rules import (
     against_fixed,
@@ -215,7 +215,7 @@ def test_the_peers_package_runs_on_recorded_samples_and_its_cancelled_work_count
 def test_the_cheapest_rule_is_chosen_where_it_is_as_often_right_and_judged_elsewhere():
     rules = {AtDial("votes", float(n)): first_votes(n) for n in (1, 2, 3, 8, 16)}
     late = [question("late", "2111111111111111"), question("later", "2121111111111111")]
-    found = cheapest(rules, late[:1], late)
+    found = chosen_rules(rules, late[:1], late)["cheapest"]
     assert (found["name"], found["dial"]) == ("votes", 3.0)
     assert found["chosen_on"]["accuracy"] == found["chosen_on"]["accuracy_difference"] + 1 == 1
     assert found["chosen_on"]["questions"] == 1
@@ -224,5 +224,15 @@ def test_the_cheapest_rule_is_chosen_where_it_is_as_often_right_and_judged_elsew
 
 
 def test_no_rule_is_chosen_where_none_is_as_often_right():
-    found = cheapest({AtDial("votes", 1.0): first_votes(1)}, [QUESTIONS[1]], QUESTIONS)
-    assert found["name"] is None
+    found = chosen_rules({AtDial("votes", 1.0): first_votes(1)}, [QUESTIONS[1]], QUESTIONS)
+    assert found["cheapest"]["name"] is None
+    assert found["most_right"]["name"] == "votes"
+
+
+def test_the_rule_that_is_right_most_often_within_a_share_is_chosen():
+    rules = {AtDial("votes", float(n)): first_votes(n) for n in (1, 3, 7, 8, 16)}
+    late = [question("late", "2211111111111111"), question("later", "2121111111111111")]
+    found = chosen_rules(rules, late[:1], late)["most_right"]
+    assert (found["name"], found["dial"]) == ("votes", 7.0)
+    assert found["tokens_ratio"] == pytest.approx(7 / 16)
+    assert found["chosen_on"]["accuracy"] == 1

@@ -42,9 +42,9 @@ class OutsideCount(TorchDispatchMode):
             self.cached += read
         return self._attend(attention, *given)
 
-    def _own_product(self, x, weight):
+    def _own_product(self, x, weight, *to):
         self._linear(x, weight)
-        return self._own(x, weight)
+        return self._own(x, weight, *to)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))

@@ -23,7 +23,7 @@ from rheostat.bench.solve_budget import (
     run_under,
     taught,
 )
-from rheostat.bench.solve_cheapest import FINE, AtDial, cheapest
+from rheostat.bench.solve_cheapest import FINE, AtDial, chosen_rules
 from rheostat.bench.solve_frugal import GAIN, beside, chosen, curve_on_halves, frugal_curve
 from rheostat.bench.solve_recordings import (
     CALIBRATION_SEED,
@@ -108,7 +108,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
         "orders": SHIFTS,
         "core": list(CORE),
         **rules,
-        "cheapest": journal.part("cheapest", partial(_cheapest, core, learnt, say)),
+        **journal.part("chosen rules", partial(_chosen, core, learnt, say)),
         "everything": journal.part("everything", partial(_whole, questions, say)),
         "budget": budgets(questions, learnt, journal, say),
         "verdicts": {
@@ -158,13 +158,13 @@ def _rules(questions: Sequence[Recorded], say: Callable[[str], None]) -> dict[st
     }
 
 
-def _cheapest(
+def _chosen(
     questions: Sequence[Recorded], learnt: Sequence[Recorded], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Choose the cheapest rule that is as often right as all samples on the questions learnt."""
-    say("choosing the cheapest rule")
+    """Choose rules on the questions learnt."""
+    say("choosing rules")
     rules = {AtDial(n, dial): _rule(decision(n, dial)) for n, dial, _ in rule_settings(FINE)}
-    return cheapest(rules, [q for q in learnt if q.task in CORE], questions)
+    return chosen_rules(rules, [q for q in learnt if q.task in CORE], questions)
 
 
 def prefill_law(say: Callable[[str], None]) -> PrefillEquivalents:

@@ -1,7 +1,8 @@
-"""Which rule keeps the majority's right answers for the fewest tokens?
+"""Which rule keeps the majority's right answers for the fewest tokens, and which within a share?
 
-Rule and dial are chosen on the recordings of the calibration seed: of those that have as many
-right answers there as the majority of all samples, the one of the fewest tokens.
+Rules and dials are chosen on the recordings of the calibration seed: of those that have as many
+right answers there as the majority of all samples, the one of the fewest tokens; and of those that
+take at most a share of its tokens, the one of the most right answers.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Sequence[Ended], str], Drawn]
 
-FINE = (0.3, 0.35, 0.4, 0.45)
+FINE = tuple(n / 20 for n in range(1, 20))
 """Dials to choose from, besides those of the table."""
+SHARE = 0.45
+"""Of the tokens of all samples, within which the most right answers are looked for."""
 
 
 class AtDial(NamedTuple):
@@ -30,29 +33,33 @@ class AtDial(NamedTuple):
     dial: float
 
 
-def cheapest(
+def chosen_rules(
     rules: Mapping[AtDial, Rule], learn: Sequence[Recorded], test: Sequence[Recorded]
 ) -> dict[str, Any]:
-    """Choose a rule on some questions, and compare it with all samples there and on others.
+    """Choose rules on some questions, and compare them with all samples there and on others.
 
     Args:
         rules: to choose from.
-        learn: where it is chosen.
-        test: where it is judged.
+        learn: where they are chosen.
+        test: where they are judged.
+
+    Returns:
+        `cheapest` and `most_right`.
     """
-    found = {}
-    samples = len(learn[0].ended)
-    whole = figures(first_votes(samples), learn)
-    for at, rule in rules.items():
-        own = figures(rule, learn)
-        if own.right.mean() >= whole.right.mean():
-            found[at] = float(own.tokens.mean())
-    if not found:
-        return {"name": None, "skipped": "no rule has as many right answers as all samples"}
-    best = min(found, key=found.__getitem__)
-    return best._asdict() | {
-        "chosen_on": _beside(rules[best], learn) | {"questions": len(learn), "rules": len(rules)},
-        **_beside(rules[best], test),
+    whole = figures(first_votes(len(learn[0].ended)), learn)
+    found = {at: figures(rule, learn) for at, rule in rules.items()}
+    enough = {at: f for at, f in found.items() if f.right.mean() >= whole.right.mean()}
+    within = {at: f for at, f in found.items() if f.tokens.sum() <= SHARE * whole.tokens.sum()}
+
+    def told(at: AtDial | None) -> dict[str, Any]:
+        if at is None:
+            return {"name": None, "skipped": "there is no such rule"}
+        before = _beside(rules[at], learn) | {"questions": len(learn), "rules": len(rules)}
+        return at._asdict() | {"chosen_on": before, **_beside(rules[at], test)}
+
+    return {
+        "cheapest": told(min(enough, key=lambda at: enough[at].tokens.mean(), default=None)),
+        "most_right": told(max(within, key=lambda at: within[at].right.mean(), default=None)),
     }
 
 
