@@ -73,7 +73,7 @@ class FileRows:
         """Fill room from a row on."""
         assert self._file is not None
         row = self._weight.shape[1] * self._weight.element_size()
-        if os.preadv(self._file, [room], self._start + index * row) != len(room):
+        if os.preadv(self._file, [room.data], self._start + index * row) != len(room):
             raise ModelError(
                 "the file of the model's weights was cut short while it was in use",
                 hint="load the model again",
