@@ -58,18 +58,18 @@ def _cell(dtype: str, batch: int) -> dict[str, Any]:
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     needed = _weight_bytes(dtype) + found["cache"]
-    above = found["peak"] - found["imports"]
+    above, own = found["peak"] - found["imports"], found["own"] - found["imports_own"]
     return {
         "dtype": dtype,
         "batch": batch,
         "imports_bytes": found["imports"],
         "peak_bytes": found["peak"],
         "anonymous_peak_bytes": found["anonymous"],
-        "library_bytes": found["libraries"],
+        "library_bytes": above - own,
         "weights_bytes": _weight_bytes(dtype),
         "cache_bytes": found["cache"],
         "above_needed": above / needed - 1,
-        "without_libraries": (above - found["libraries"]) / needed - 1,
+        "without_libraries": own / needed - 1,
         "own_above_needed": (found["anonymous"] - found["imports_anonymous"]) / needed - 1,
     }
 

@@ -15,7 +15,7 @@ from rheostat.kernel.seams import Installed
 PROMPT = "Name the planets of the solar system, and say one thing of each."
 EVERY = 0.002
 """Seconds between two looks at what the process holds."""
-STEP = 1 << 20
+STEP = 1 << 18
 """Bytes that the process must have grown by before its libraries are looked at again."""
 _HEAD = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+\s*(.*)")
 
@@ -42,15 +42,15 @@ def library_pages() -> int:
 
 
 class Watch(threading.Thread):
-    """Keeps what the kernel keeps no mark of: the most anonymous memory, libraries at the peak."""
+    """Keeps the most of what the kernel keeps no mark of."""
 
     def __init__(self) -> None:
         """Start at nothing."""
         super().__init__(daemon=True)
         self.anonymous = 0
-        """The most memory that is not a file's."""
-        self.libraries = 0
-        """Pages of libraries when the process held the most."""
+        """Memory that is not a file's, in bytes."""
+        self.own = 0
+        """Memory that is not a library's."""
         self._most = 0
         self._ended = threading.Event()
 
@@ -66,15 +66,16 @@ class Watch(threading.Thread):
         self._look()
 
     def _look(self) -> None:
-        self.anonymous = max(self.anonymous, held("RssAnon"))
+        now = held("RssAnon")
+        self.anonymous, self.own = max(self.anonymous, now), max(self.own, now)
         if (now := held("VmRSS")) > self._most + STEP:
-            self._most, self.libraries = now, library_pages()
+            self._most, self.own = now, max(self.own, now - library_pages())
 
 
 def main() -> None:
     """Run the order that is the only argument."""
     order = json.loads(sys.argv[1])
-    imports, own, libraries = held("VmRSS"), held("RssAnon"), library_pages()
+    imports, anonymous, libraries = held("VmRSS"), held("RssAnon"), library_pages()
     watch = Watch()
     watch.start()
     engine = load_torch(order["model"], dtype=order["dtype"], threads=1)
@@ -85,10 +86,11 @@ def main() -> None:
     watch.end()
     found = {
         "imports": imports,
-        "imports_anonymous": own,
+        "imports_anonymous": anonymous,
+        "imports_own": imports - libraries,
         "peak": held("VmHWM"),
         "anonymous": watch.anonymous,
-        "libraries": watch.libraries - libraries,
+        "own": watch.own,
         "cache": sum(output.trace.cache_bytes for output in outputs),
     }
     sys.stdout.write(json.dumps(found) + "\n")

@@ -46,13 +46,17 @@ class FileRows:
             ModelError: the file has been cut short since it was opened.
         """
         if self._file is None:
-            return F.embedding(ids, self._weight)
+            return self.looked_up(ids)
         rows = self._room(len(ids))
         for row, index in zip(_bytes(rows), ids.tolist(), strict=True):
             if not 0 <= index < len(self._weight):
                 raise IndexError(f"there is no row {index} among {len(self._weight)}")
             self._read(row, index)
         return rows
+
+    def looked_up(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return these rows by an operation of torch, from the mapped file where there is one."""
+        return F.embedding(ids, self._weight)
 
     def block(self, start: int, stop: int) -> torch.Tensor:
         """Return neighbouring rows, from the file into memory of their own: [stop - start, width].
