@@ -19,6 +19,8 @@ from rheostat.engines.mapped_pages import place_of
 from rheostat.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -38,25 +40,25 @@ class FileRows:
         if self._file is not None:
             weakref.finalize(self, os.close, self._file)
 
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the rows of these ids [m], on the matrix's device: [m, width].
+    def __call__(self, ids: Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """Return the rows of these ids, m of them: [m, width], on the matrix's device.
+
+        Ids in a tensor are looked up by an operation of torch, through the mapped file where there
+        is one: a captured step finds the next ones in the same tensor.
 
         Raises:
             IndexError: an id is not one of a row.
             ModelError: the file has been cut short since it was opened.
         """
-        if self._file is None:
-            return self.looked_up(ids)
+        if self._file is None or isinstance(ids, torch.Tensor):
+            held = self._weight
+            return F.embedding(torch.as_tensor(ids, dtype=torch.int64, device=held.device), held)
         rows = self._room(len(ids))
-        for row, index in zip(_bytes(rows), ids.tolist(), strict=True):
+        for row, index in zip(_bytes(rows), ids, strict=True):
             if not 0 <= index < len(self._weight):
                 raise IndexError(f"there is no row {index} among {len(self._weight)}")
             self._read(row, index)
         return rows
-
-    def looked_up(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return these rows by an operation of torch, from the mapped file where there is one."""
-        return F.embedding(ids, self._weight)
 
     def block(self, start: int, stop: int) -> torch.Tensor:
         """Return neighbouring rows, from the file into memory of their own: [stop - start, width].

@@ -98,7 +98,7 @@ class Head:
 
     def _best(self, x: torch.Tensor, found: Candidates) -> torch.Tensor:
         """Return each row's candidate with the largest logit, the first one on a tie; -1 = none."""
-        weights = self._rows(found.tokens).to(self._dtype).float()
+        weights = self._rows(found.tokens.tolist()).to(self._dtype).float()
         logits = torch.bmm(x[found.rows][:, None], weights[:, :, None])[:, 0, 0]
         best = x.new_full((len(x),), -torch.inf).scatter_reduce_(0, found.rows, logits, "amax")
         top = (logits == best[found.rows]) & logits.isfinite()

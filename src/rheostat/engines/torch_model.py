@@ -292,16 +292,8 @@ class Llama:
 
     @torch.inference_mode()
     def embedded(self, tokens: Sequence[int] | torch.Tensor) -> torch.Tensor:
-        """Return the stream that enters the first layer, [n, width].
-
-        Tokens in a tensor are looked up where it is, so that a captured step finds the next ones.
-        """
-        look = self._embedding.looked_up if isinstance(tokens, torch.Tensor) else self._embedding
-        x = (
-            look(torch.as_tensor(tokens, device=self.device))
-            .to(self.forms.held(self.dtype))
-            .to(self.dtype)
-        )
+        """Return the stream that enters the first layer, [n, width]."""
+        x = self._embedding(tokens).to(self.forms.held(self.dtype)).to(self.dtype)
         scale = self.architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 
