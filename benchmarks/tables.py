@@ -860,15 +860,15 @@ def memory_table() -> str:
     """Peak memory above the imports against weights and cache."""
     data = result("memory")
     lines = [
-        "| format | batch | weights and cache, MB | peak above the imports, MB | over what is needed | mapped files left out |",
-        "|---|---|---|---|---|---|",
+        "| format | batch | weights and cache, MB | peak above the imports, MB | over what is needed | without libraries' code | without mapped files |",
+        "|---|---|---|---|---|---|---|",
     ]
     for cell in data["cells"]:
         needed = cell["weights_bytes"] + cell["cache_bytes"]
         above = cell["peak_bytes"] - cell["imports_bytes"]
         lines.append(
             f"| {cell['dtype']} | {cell['batch']} | {needed / 1e6:.0f} | {above / 1e6:.0f} "
-            f"| {cell['above_needed']:+.0%} | {cell['own_above_needed']:+.0%} |"
+            f"| {cell['above_needed']:+.0%} | {cell['without_libraries']:+.0%} | {cell['own_above_needed']:+.0%} |"
         )
     return "\n".join(lines) + "\n" + source(data)
 
@@ -914,11 +914,16 @@ def cache_forms_table() -> str:
     found = forms["kv_direct"]
     numbers, steps = found["numbers_a_token_and_layer"], found["step_seconds"]
     same = "the same" if found["identical"] else "not the same"
+    off = found["difference_of_rebuilding"]
+    rebuilt = (
+        f"What is rebuilt differs from what was held by {off:.1e} at most"
+        if off
+        else "What is rebuilt is what was held, bit by bit"
+    )
     lines.append(
         f"\n`kv_direct` after {found['tokens']} tokens: {found['written']} tokens written, {same} as "
-        f"with the whole cache. What is rebuilt differs from what was held by "
-        f"{found['difference_of_rebuilding']:.1e} at most, where the largest number is "
-        f"{found['largest_number']:.0f}. "
+        f"with the whole cache. {rebuilt}, where the largest number is {found['largest_number']:.0f}; "
+        f"from the keys and values of a run without it they differ by {found['difference_of_runs']:.1e} at most. "
         f"It keeps {numbers['residual stream']} numbers a token and layer for "
         f"{numbers['keys and values']} of keys and values, {found['bytes'] / 1e6:.1f} MB for "
         f"{found['whole_bytes'] / 1e6:.1f} MB, and a step takes "
@@ -957,11 +962,12 @@ def cache_presses_table() -> str:
             f"| {cell['byte_share']:.1%} |"
             for name, cell in sorted([*own, *other], key=lambda one: one[1]["first_excess_nats"])
         ]
-    versions = found["versions"]
+    versions, when = found["versions"], found.get("measured")
+    earlier = f", measured {when['date']} on {when['machine']}" if when else ""
     note = (
         f"\nThe first {found['tokens']} tokens after the prompt, before anyone lets go again; kvpress "
         f"{versions['kvpress']} with transformers {versions['transformers']}, in an environment of "
-        "its own.\n"
+        f"its own{earlier}.\n"
     )
     return "\n".join(lines) + "\n" + note + source(data)
 

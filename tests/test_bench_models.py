@@ -96,3 +96,4 @@ def test_a_process_says_what_it_held(tiny_gguf, engines_folder):
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["peak"] >= found["imports"] > found["imports_anonymous"] > 0
     assert found["cache"] > 0
+    assert 0 < found["own"] - found["imports_own"] < found["peak"] - found["imports"]

@@ -3,6 +3,11 @@
 Each format runs in a process of its own, which says what it held after the imports and the most it
 held until an answer was written. That is compared with the weights in their format and the
 answer's cache. The model's measurements are cached before, as from the second start on.
+
+Three figures, each over weights and cache: all that came in above the imports; the same without
+the pages of shared libraries (torch's code and that of the tokenizer are imported before, and come
+into memory when they first run: about as much for a model of any size); and anonymous memory alone,
+without any file's pages.
 """
 
 from __future__ import annotations
@@ -53,16 +58,18 @@ def _cell(dtype: str, batch: int) -> dict[str, Any]:
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     needed = _weight_bytes(dtype) + found["cache"]
-    above = found["peak"] - found["imports"]
+    above, own = found["peak"] - found["imports"], found["own"] - found["imports_own"]
     return {
         "dtype": dtype,
         "batch": batch,
         "imports_bytes": found["imports"],
         "peak_bytes": found["peak"],
         "anonymous_peak_bytes": found["anonymous"],
+        "library_bytes": above - own,
         "weights_bytes": _weight_bytes(dtype),
         "cache_bytes": found["cache"],
         "above_needed": above / needed - 1,
+        "without_libraries": own / needed - 1,
         "own_above_needed": (found["anonymous"] - found["imports_anonymous"]) / needed - 1,
     }
 

@@ -83,14 +83,15 @@ class Tokenizer:
     ) -> None:
         """Build from a `tokenizer.json`; `named_tokens` (`bos_token` ...) serve the template."""
         try:
-            self._backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+            self._backend = tokenizers.Tokenizer.from_buffer(tokenizer_json.encode())
         # The library raises plain `Exception` for a file that it cannot read.
         except Exception as error:
             raise ModelError(
                 f"the model's tokenizer cannot be read: {error}",
                 hint="it may be damaged, or made for a newer version of `tokenizers`",
             ) from error
-        self._letters = '"ByteLevel"' in json.dumps(json.loads(tokenizer_json).get("decoder"))
+        decoder = self._backend.decoder
+        self._letters = decoder is not None and b'"ByteLevel"' in decoder.__getstate__()
         """Whether tokens are written in letters that stand for bytes."""
         self._chat_template = chat_template
         self._named_tokens = dict(named_tokens)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from rheostat.engines.mapped_pages import trim
 from rheostat.engines.stopping import row_stop
 from rheostat.engines.torch_budget import Budget
 from rheostat.engines.torch_draft import ModelDrafts, laws_of
@@ -198,7 +199,10 @@ class Run:
             row.kept = row.trace.reused = row.cache.length
 
     def _read_prompts(self, rows: Sequence[Row]) -> None:
-        """Read all prompts, up to `CHUNK` tokens a pass, and take every row's first token."""
+        """Read all prompts, up to `CHUNK` tokens a pass, and take every row's first token.
+
+        What a whole chunk took meanwhile is given back: no later step takes as much.
+        """
         if self.shared is not None:
             self._read_shared(self.shared, rows)
         waiting = [
@@ -207,6 +211,7 @@ class Run:
             for n in [len(row.prompt)]
             for part in self.compaction.parts(n, n, CHUNK, start=row.cache.length)
         ]
+        read = sum(end - at for _, at, end in waiting)
         while waiting:
             self._stop_overdue(rows)
             waiting = [part for part in waiting if not part[0].stop_reason]
@@ -221,6 +226,8 @@ class Run:
             waiting = waiting[len(chosen) :]
             if chosen:
                 self._read(chosen)
+        if read >= CHUNK:
+            trim()
 
     def _read(self, parts: Sequence[tuple[Row, int, int]]) -> None:
         start = time.perf_counter()

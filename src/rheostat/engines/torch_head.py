@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, final
 
 import torch
 
+from rheostat.engines.file_rows import FileRows
 from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_matrix import CAST, OWN, Matrix
 from rheostat.engines.torch_quick_head import QuickHead
@@ -35,6 +36,7 @@ class Head:
     def __init__(self, weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> None:
         """Keep the weight, memory-mapped float32; the whole product is laid out when first used."""
         self._weight = weight
+        self._rows = FileRows(weight)
         self._dtype = dtype
         self._forms = forms
         self._eight: QuickHead | ScanHead | None = None
@@ -96,7 +98,7 @@ class Head:
 
     def _best(self, x: torch.Tensor, found: Candidates) -> torch.Tensor:
         """Return each row's candidate with the largest logit, the first one on a tie; -1 = none."""
-        weights = self._weight[found.tokens].to(self._dtype).float()
+        weights = self._rows(found.tokens.tolist()).to(self._dtype).float()
         logits = torch.bmm(x[found.rows][:, None], weights[:, :, None])[:, 0, 0]
         best = x.new_full((len(x),), -torch.inf).scatter_reduce_(0, found.rows, logits, "amax")
         top = (logits == best[found.rows]) & logits.isfinite()

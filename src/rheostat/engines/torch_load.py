@@ -11,6 +11,7 @@ from rheostat.engines.device import CPU, check_graphs, checked_device
 from rheostat.engines.enough_memory import check_memory
 from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
+from rheostat.engines.mapped_pages import give_back, trim
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_forms import choose, with_head, with_levels
@@ -96,7 +97,7 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
         cuda_graphs=cuda_graphs,
         progress=progress,
     )
-    return lean_engine(
+    engine = lean_engine(
         loaded,
         dtype,
         device=place,
@@ -105,6 +106,9 @@ def load_torch(  # noqa: PLR0913  # what a loaded model depends on
         progress=progress,
         remeasure=remeasure,
     )
+    del loaded
+    trim()
+    return engine
 
 
 def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
@@ -124,7 +128,9 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     if device == CPU and dtype != "gguf":
         size = 2 if dtype in ("bfloat16", "layercast") else 4
         check_memory(loaded.name, loaded.shape, dtype, size)
+    give_back(loaded.tensors.values())  # what describing them has read
     tokenizer = Tokenizer.of(loaded)  # before the weights: reading its file takes room as well
+    trim()
     kind = f"{dtype}, graphs" if capture else dtype
     source = _Source(loaded, dtype, measurements_path(loaded.digest, kind, device), device)
     known = None if remeasure else source.known()

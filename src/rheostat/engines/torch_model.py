@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from rheostat.engines.decoder import LEAN
 from rheostat.engines.device import CPU, OFFERED
+from rheostat.engines.file_rows import FileRows
 from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
@@ -135,13 +136,13 @@ class Llama:
         self.forms = forms
         self._eps = loaded.architecture.eps
         self.architecture = architecture = loaded.architecture
-        self._embedding = loaded.tensors["embed.weight"].to(device)
+        self._embedding = FileRows(loaded.tensors["embed.weight"].to(device))
         self.fixed = forms.narrow == "fixed"
         """Whether a token's arithmetic is the same in every pass."""
         self.short_norms = device == CPU and not self.fixed
         """Whether the norm of one row may read a value."""
         self.attend = attention_of(architecture, self.shape, fixed=self.fixed)
-        self._norm = loaded.tensors["norm.weight"].to(dtype).to(device)
+        self._norm = loaded.tensors["norm.weight"].to(device, dtype, copy=True)
         self.layers = []
         for layer in range(self.shape.layers):
             held = fused_levels(levels or {}, layer)
@@ -149,6 +150,7 @@ class Llama:
             weights = {name: weight.to(device) for name, weight in parts.items()}
             self.layers.append(laid_out_layer(weights, forms, held))
             give_back([*loaded.of_layer(layer), *levels_of_layer(levels or {}, layer)])
+        give_back(part for matrix in (levels or {}).values() for part in matrix)
         stacked = Stacked(None, "they are not asked for")
         if self.fixed:
             stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
@@ -291,8 +293,7 @@ class Llama:
     @torch.inference_mode()
     def embedded(self, tokens: Sequence[int] | torch.Tensor) -> torch.Tensor:
         """Return the stream that enters the first layer, [n, width]."""
-        ids = torch.as_tensor(tokens, device=self.device)
-        x = F.embedding(ids, self._embedding).to(self.forms.held(self.dtype)).to(self.dtype)
+        x = self._embedding(tokens).to(self.forms.held(self.dtype)).to(self.dtype)
         scale = self.architecture.embedding_scale
         return x if scale == 1 else x * torch.tensor(scale, dtype=self.dtype)
 
@@ -390,5 +391,5 @@ class Llama:
         gate, up = hidden[:, : self.shape.inner], hidden[:, self.shape.inner :]
         gelu = self.architecture.activation == "gelu_tanh"
         acted = F.gelu(gate, approximate="tanh") if gelu else F.silu(gate)
-        out = layer.down(acted * up)
+        out = layer.down(acted.mul_(up))
         return out if layer.mlp_post_norm is None else self.normed(out, layer.mlp_post_norm)

@@ -14,8 +14,8 @@ from typing import NamedTuple, final
 import torch
 from torch.profiler import record_function
 
+from rheostat.engines.file_rows import FileRows
 from rheostat.engines.fused_build import fused_library
-from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_level_ops import GROUP
 from rheostat.engines.torch_quick_head import FLOAT32, MARGIN, MOST, Candidates
 from rheostat.engines.torch_threads import on_threads
@@ -24,8 +24,8 @@ _LANES, _QUADS, _QUAD = 16, 8, 4
 _LEVELS = 127
 SCAN_BYTES = 1 + 2 / GROUP
 """Bytes of a weight: its level, and its share of a scale."""
-_BLOCK = 1024
-"""Rows that are brought to eight bits at once."""
+_BLOCK = 256
+"""Rows that are brought to eight bits at once: what that takes meanwhile is a few megabytes."""
 
 
 class GroupedHead(NamedTuple):
@@ -41,12 +41,13 @@ class GroupedHead(NamedTuple):
         """Bring a head float32 [vocabulary, width] to eight bits."""
         groups = weight.view(len(weight), -1, GROUP)
         scale = (groups.abs().amax(dim=2) / _LEVELS).clamp(2.0**-24, 60000.0).to(torch.float16)
-        levels = torch.round(groups / scale.float()[:, :, None]).clamp_(-_LEVELS, _LEVELS)
+        levels = (groups / scale.float()[:, :, None]).round_().clamp_(-_LEVELS, _LEVELS)
         return GroupedHead(levels.to(torch.int8).view(weight.shape), scale)
 
     def values(self) -> torch.Tensor:
         """Return the weights, float32 [vocabulary, width]."""
-        return self.levels * self.scale.float().repeat_interleave(GROUP, dim=1)
+        groups = self.levels.view(len(self.levels), -1, GROUP)
+        return (groups * self.scale.float()[:, :, None]).view(self.levels.shape)
 
     def packed(self) -> torch.Tensor:
         """Lay it out as `head_scan.c` wants it, uint8 [vocabulary / 16, width / 32, 544]."""
@@ -88,14 +89,15 @@ class ScanHead:
         cell = _LANES * (2 + GROUP)
         self._packed = torch.empty(vocabulary // _LANES, width // GROUP, cell, dtype=torch.uint8)
         self._error, self._norm = torch.empty(2, vocabulary)
+        read = FileRows(weight)
         for at in range(0, vocabulary, _BLOCK):
             rows = slice(at, min(at + _BLOCK, vocabulary))
-            true = weight[rows].to(dtype).float()
+            true = read.block(rows.start, rows.stop).to(dtype).float()
             held = GroupedHead.of(true)
             self._packed[rows.start // _LANES : rows.stop // _LANES] = held.packed()
-            self._error[rows] = MARGIN * torch.linalg.vector_norm(true - held.values(), dim=1)
+            lost = held.values().sub_(true)
+            self._error[rows] = MARGIN * torch.linalg.vector_norm(lost, dim=1)
             self._norm[rows] = MARGIN * torch.linalg.vector_norm(true, dim=1)
-            give_back([weight[rows]])
         self._damaged = not bool(self._norm.isfinite().all())
         self._bounds = _Bounds(
             self._error.data_ptr(),

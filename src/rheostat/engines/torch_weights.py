@@ -67,7 +67,8 @@ def fused_weights(
         norms |= {"q_norm": "q_norm", "k_norm": "k_norm"}
     if architecture.post_norms:
         norms |= {"attention_post_norm": "attn_post_norm", "mlp_post_norm": "mlp_post_norm"}
-    vectors = {name: part(one).to(dtype) for name, one in norms.items()}
+    # copies: a vector that stayed in the mapped file would hold pages of its neighbours
+    vectors = {name: part(one).to(dtype, copy=True) for name, one in norms.items()}
     if architecture.biases:
         vectors["qkv_bias"] = torch.cat([part(one, "bias") for one in _FUSED["qkv"]]).to(dtype)
     return fused | vectors
