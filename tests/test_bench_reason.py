@@ -25,11 +25,12 @@ from rheostat.bench.reason_replay import (
     steps_of,
 )
 from rheostat.bench.solve import decision
-from rheostat.bench.solve_recordings import DTYPE, SAMPLES, Recorded
+from rheostat.bench.solve_recordings import DTYPE, SAMPLES
 from rheostat.engines.sample_store import StoredSample
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import ModelShape, PriceTable
 from rheostat.kernel.samples import Ended
+from rheostat.stages.recorded import Recorded
 
 SHAPE = ModelShape(
     layers=2, width=8, heads=2, kv_heads=1, head_size=4, inner=16, vocabulary=50, context=99

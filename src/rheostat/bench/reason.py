@@ -19,7 +19,6 @@ import numpy as np
 from rheostat.bench.reason_frontier import beside, cheapest, hull, over
 from rheostat.bench.reason_replay import (
     COSTS,
-    FIXED,
     LOTS,
     ROWS,
     Choice,
@@ -33,7 +32,6 @@ from rheostat.bench.reason_replay import (
     steps_of,
 )
 from rheostat.bench.result import envelope
-from rheostat.bench.solve import decision, rule_settings
 from rheostat.bench.solve_recordings import (
     CALIBRATION_SEED,
     CORE,
@@ -47,21 +45,22 @@ from rheostat.bench.solve_recordings import (
     tasks_named,
     untested,
 )
-from rheostat.bench.solve_rules import SHIFTS
 from rheostat.engines.base import Sampling
 from rheostat.engines.sampler import Draw, Held
 from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_sampler import TorchSampler
 from rheostat.kernel.ledger import Ledger
+from rheostat.stages.replayed import SHIFTS
+from rheostat.stages.sample_rules import FIXED, decision, rule_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
     from rheostat.bench.reason_replay import Found
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.engines.base import Request
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.stages.recorded import Recorded
 
     Say = Callable[[str], None]
 

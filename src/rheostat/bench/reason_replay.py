@@ -13,27 +13,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rheostat.bench.solve_rules import drawn_by, in_orders, order_name, orders_of
 from rheostat.kernel.cost_laws import reading_flops
 from rheostat.kernel.model_cost import ModelShape, PriceTable
 from rheostat.kernel.oracle.samples import majority
+from rheostat.stages.replayed import in_orders
+from rheostat.stages.replayed import replayed as in_every_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.engines.sample_store import StoredSample
-    from rheostat.kernel.samples import Ended, SamplePolicy
+    from rheostat.kernel.samples import SamplePolicy
+    from rheostat.stages.recorded import Recorded
 
     Floats = NDArray[np.float64]
 
 ROWS = 32
 """Samples that run side by side; a measured table ends there."""
 COSTS = ("side_by_side", "one_by_one", "processor_seconds", "flops", "tokens")
-FIXED = "majority"
-"""The rule that draws a fixed number of samples."""
 LOTS = "random_stop"
 """The rule that stops by lot."""
 
@@ -178,12 +177,11 @@ def replayed(
         How many samples it launched and whether its answer is right, [questions, orders].
     """
 
-    def drawn(question: Recorded, at: int, ended: Sequence[Ended]) -> tuple[int, int]:
-        made = drawn_by(policy, ended[:samples], name=order_name(question, at))
-        return made.samples, int(question.right_answer(made.answer))
-
     return [
-        [drawn(question, at, ended) for at, ended in enumerate(orders_of(question))]
+        [
+            (drawn.samples, int(question.right_answer(drawn.answer)))
+            for drawn in in_every_order(policy, samples, question)
+        ]
         for question in questions
     ]
 
