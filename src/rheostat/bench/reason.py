@@ -21,7 +21,6 @@ from rheostat.bench.reason_replay import (
     COSTS,
     LOTS,
     ROWS,
-    Choice,
     Format,
     Pace,
     Prices,
@@ -29,7 +28,6 @@ from rheostat.bench.reason_replay import (
     hindsight_of,
     priced,
     replayed,
-    steps_of,
 )
 from rheostat.bench.result import envelope
 from rheostat.bench.solve_recordings import (
@@ -51,7 +49,8 @@ from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_sampler import TorchSampler
 from rheostat.kernel.ledger import Ledger
 from rheostat.stages.replayed import SHIFTS
-from rheostat.stages.sample_rules import FIXED, decision, rule_settings
+from rheostat.stages.sample_costs import steps_of
+from rheostat.stages.sample_rules import FIXED, Choice, decision, rule_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

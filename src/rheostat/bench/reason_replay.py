@@ -18,6 +18,8 @@ from rheostat.kernel.model_cost import ModelShape, PriceTable
 from rheostat.kernel.oracle.samples import majority
 from rheostat.stages.replayed import in_orders
 from rheostat.stages.replayed import replayed as in_every_order
+from rheostat.stages.sample_costs import steps_of
+from rheostat.stages.sample_rules import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,21 +37,6 @@ ROWS = 32
 COSTS = ("side_by_side", "one_by_one", "processor_seconds", "flops", "tokens")
 LOTS = "random_stop"
 """The rule that stops by lot."""
-
-
-class Choice(NamedTuple):
-    """A setting of everything around the model."""
-
-    dtype: str
-    """Number format."""
-    rule: str
-    dial: float
-    samples: int
-    """Most samples of a question."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return self._asdict()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +126,6 @@ class Prices:
         every = self.shape.layers
         step = self.table.seconds(rows, context, attention=every, mlp=every, head_rows=rows)
         return step / rows
-
-
-def steps_of(sample: StoredSample) -> int:
-    """Return the passes of a sample beside those that read its question's prompt."""
-    return sample.cost.calls - bool(sample.cost.prompt_tokens)
 
 
 def priced(dtype: str, questions: Sequence[Recorded], prices: Prices) -> Format:

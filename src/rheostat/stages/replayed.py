@@ -50,11 +50,20 @@ def drawn_by(policy: SamplePolicy, ended: Sequence[Ended], *, name: str = "") ->
     raise AssertionError("the policy neither draws nor answers")
 
 
-def replayed(policy: SamplePolicy, samples: int, question: Recorded) -> list[Drawn]:
-    """Let a policy answer a question in every order, with so many samples at most."""
+def replayed(
+    policy: SamplePolicy,
+    samples: int,
+    question: Recorded,
+    orders: Sequence[Sequence[Ended]] | None = None,
+) -> list[Drawn]:
+    """Let a policy answer a question in every order, with so many samples at most.
+
+    Args:
+        orders: those of the question, where they are known already.
+    """
     return [
         drawn_by(policy, ended[:samples], name=order_name(question, at))
-        for at, ended in enumerate(orders_of(question))
+        for at, ended in enumerate(orders or orders_of(question))
     ]
 
 

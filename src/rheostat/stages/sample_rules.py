@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rheostat import catalog
 from rheostat.kernel.plan import Plan, Setting
+from rheostat.kernel.policies.drawing import Drawing
+from rheostat.kernel.policies.fixed_number import FixedNumber
+from rheostat.kernel.samples import SampleStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,3 +52,47 @@ def decision(name: str, dial: float, *, offers: Iterable[str] = OFFERS) -> Sampl
     policy = catalog.installed(plan, None, offers).sample
     assert policy is not None
     return policy
+
+
+class Choice(NamedTuple):
+    """A setting of everything around the model."""
+
+    dtype: str
+    """Number format."""
+    rule: str
+    dial: float
+    samples: int
+    """Most samples of a question."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return self._asdict()
+
+
+def choices(
+    dtypes: Sequence[str], samples: int, *, offers: frozenset[str] = OFFERS
+) -> list[Choice]:
+    """Return every setting worth replaying: fixed numbers, and rules at their dials.
+
+    Args:
+        dtypes: number formats; with all samples and no rule, the first is the base.
+        samples: recorded of each question.
+        offers: what the recordings offer to rules.
+    """
+    most = sorted({max(2, samples // 4), max(2, samples // 2), samples})
+    kinds: dict[tuple[Any, ...], Choice] = {}
+    for own in rule_settings(offers=offers):
+        if own.name == FIXED or catalog.method(own.name).card.control:
+            continue
+        for n in most:
+            kind = (own.name, *_kind(decision(own.name, own.dial), own.dial, n))
+            kinds.setdefault(kind, Choice("", own.name, own.dial, n))
+    fixed = [Choice("", FIXED, 0.0, n) for n in range(samples, 0, -1)]
+    return [own._replace(dtype=d) for d in dtypes for own in (*fixed, *kinds.values())]
+
+
+def _kind(policy: SamplePolicy, dial: float, samples: int) -> tuple[Any, ...]:
+    """Return what tells settings of a rule apart: a fixed number is the same at other dials."""
+    if isinstance(policy, Drawing) and isinstance(policy.rule, FixedNumber):
+        return (policy.rule.number(SampleStart(question="", samples=samples)),)
+    return dial, samples
