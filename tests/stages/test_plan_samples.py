@@ -13,6 +13,7 @@ from rheostat.errors import ModelError, PlanError
 from rheostat.kernel.certify.seal import is_sealed
 from rheostat.kernel.plan import Plan
 from rheostat.stages import sample_rules
+from rheostat.stages.intervals import mean_interval
 from rheostat.stages.plan_samples import SamplesGoal, certify, checked_samples_goal, plan_samples
 from rheostat.stages.recordings import parts_of, read_recordings
 from rheostat.stages.sample_rules import FIXED, Choice, choices
@@ -310,3 +311,27 @@ def test_samples_are_only_read(store, folder):
     before = samples_in(folder / "store")
     plan_samples([store], SamplesGoal(limit=0.05))
     assert samples_in(folder / "store") == before
+
+
+def test_on_the_real_models_recordings_a_plan_saves_and_keeps_its_word(tmp_path):
+    """On the recordings that come with the package; shown on questions of another seed too."""
+    pytest.importorskip("reasoning_gym", reason="needs the `tasks` extra")
+    from rheostat.bench.packed_recordings import unpacked
+    from rheostat.bench.solve_recordings import recording_named, tasks_named
+
+    def stores(seed):
+        tasks = tasks_named("products", seed)
+        names = [recording_named("products", seed, dtype=d) for d in ("float32", "gguf")]
+        return [f"replay:{unpacked(name, tasks, tmp_path)}" for name in names]
+
+    plan = plan_samples(stores(100000), SamplesGoal(limit=0.1))
+    assert plan.measured["loss"] <= 0.1
+    assert plan.measured["price_ratio"] < 0.5
+    assert plan.model == "smollm2"
+    assert plan.draws["sampling"]["max_new_tokens"] == 32
+    (setting,) = plan.methods
+    choice = Choice(plan.dtype, setting.name, setting.dial, plan.draws["samples"])
+    for formats in read_recordings(stores(500000)).formats.values():
+        other = Replays(formats, "wrong", 16)
+        low, _ = mean_interval(other.figures(choice).losses.tolist())
+        assert low <= 0.1
