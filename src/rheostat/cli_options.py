@@ -156,7 +156,7 @@ MaxCost = Annotated[
 ]
 Confidence = Annotated[
     float | None,
-    typer.Option("--confidence", help="Certify --max-loss on unseen texts, such as 0.95."),
+    typer.Option("--confidence", help="Certify --max-loss on unseen items, such as 0.95."),
 ]
 
 Raw = Annotated[bool, typer.Option("--raw", help="Leave out the chat template.")]
