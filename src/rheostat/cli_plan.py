@@ -68,7 +68,7 @@ def plan(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Find the cheapest setting, on texts or for questions; the same command goes on after a stop."""
+    """Find the cheapest setting for texts or questions; the same command goes on after a stop."""
     of_samples = tasks is not None or any(map(is_recording, models))
     alone: dict[str, Any] = {"samples": samples, "temperature": temperature}
     others: dict[str, Any] = {

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rheostat.workloads.tasks import Tasks
 
 _PARTS: tuple[Part, Part] = ("calibration", "test")
+_NAME = "tasks"
+"""Of all tasks: where a file lies decides nothing."""
 FEWEST = 8
 """Questions of either part, at the least."""
 
@@ -234,7 +236,7 @@ def _part(items: tuple[Item, ...], part: Part, name: str) -> tuple[Request, ...]
 
 def _format(own: _Read, requests: Sequence[Request]) -> Format:
     questions = tuple(
-        recorded_question(own.tasks.name, own.tasks, request, own.samples[request.id])
+        recorded_question(_NAME, own.tasks, request, own.samples[request.id])
         for request in requests
     )
     return Format(dtype=own.dtype, questions=questions, costs=costs_of(questions))
