@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 
 import rheostat
-from rheostat import api, api_solve
+from rheostat import api, api_plan_samples, api_solve
 
 PATH = Path(__file__).with_name("api.txt")
 
@@ -14,7 +14,12 @@ PATH = Path(__file__).with_name("api.txt")
 def snapshot() -> str:
     """Return the public names with their signatures, a line each."""
     lines = [line for name in rheostat.__all__ for line in described(name)]
-    for options in (api.PlanOptions, api.SamplingOptions, api_solve.SolveOptions):
+    for options in (
+        api.PlanOptions,
+        api_plan_samples.PlanSamplesOptions,
+        api.SamplingOptions,
+        api_solve.SolveOptions,
+    ):
         fields = ", ".join(f"{name}: {kind}" for name, kind in annotations(options).items())
         lines.append(f"{options.__name__}({fields})")
     return "".join(f"{line}\n" for line in lines)

@@ -12,9 +12,10 @@ pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 from rheostat.bench import difficulty, laws, oracle
 from rheostat.bench.journal import Journal
 from rheostat.bench.oracle_exits import confident_exits
-from rheostat.bench.solve_recordings import SAMPLES, Recorded
+from rheostat.bench.solve_recordings import SAMPLES
 from rheostat.engines.torch_hindsight import Exits
 from rheostat.kernel.samples import Ended
+from rheostat.stages.recorded import Recorded
 from stages.conftest import write_lines
 
 pytest_plugins = ["stages.conftest"]

@@ -14,7 +14,6 @@ from rheostat.bench.journal import Journal
 from rheostat.bench.reason_frontier import cheapest, hull, over, reached_at
 from rheostat.bench.reason_replay import (
     COSTS,
-    Choice,
     Found,
     Pace,
     Prices,
@@ -22,14 +21,16 @@ from rheostat.bench.reason_replay import (
     hindsight_of,
     priced,
     replayed,
-    steps_of,
 )
 from rheostat.bench.solve import decision
-from rheostat.bench.solve_recordings import DTYPE, SAMPLES, Recorded
+from rheostat.bench.solve_recordings import DTYPE, SAMPLES
 from rheostat.engines.sample_store import StoredSample
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.model_cost import ModelShape, PriceTable
 from rheostat.kernel.samples import Ended
+from rheostat.stages.recorded import Recorded
+from rheostat.stages.sample_costs import steps_of
+from rheostat.stages.sample_rules import Choice
 
 SHAPE = ModelShape(
     layers=2, width=8, heads=2, kv_heads=1, head_size=4, inner=16, vocabulary=50, context=99

@@ -12,12 +12,11 @@ from rheostat.bench.its_hub_peer import its_hub_rules
 from rheostat.bench.solve_bounds import choices, least_in_vain, least_tokens, most_solved
 from rheostat.bench.solve_budget import Known, Likely, best_split, equal_split, run_under
 from rheostat.bench.solve_cheapest import AtDial, chosen_rules
-from rheostat.bench.solve_recordings import SAMPLES, Recorded
+from rheostat.bench.solve_recordings import SAMPLES
 from rheostat.bench.solve_rules import (
     against_fixed,
     compared,
     deviation,
-    drawn_by,
     figures,
     first_votes,
     hindsight,
@@ -31,6 +30,8 @@ from rheostat.kernel.cost import Cost
 from rheostat.kernel.cost_laws import PrefillEquivalents
 from rheostat.kernel.policies.in_turn import InTurn
 from rheostat.kernel.samples import Ended
+from rheostat.stages.recorded import Recorded
+from rheostat.stages.replayed import drawn_by
 from stages.counting_policies import Lead
 
 

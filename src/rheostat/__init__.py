@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rheostat.api import generate, list_methods, load, plan, report
     from rheostat.api_check import check
+    from rheostat.api_plan_samples import plan_samples
     from rheostat.api_session import Session
     from rheostat.api_solve import solve
     from rheostat.engines.base import Engine, Output, Request, Sampling
@@ -34,6 +35,7 @@ __all__ = [
     "list_methods",
     "load",
     "plan",
+    "plan_samples",
     "report",
     "solve",
 ]
@@ -41,6 +43,7 @@ __all__ = [
 _HOMES = {
     "rheostat.api": ("generate", "list_methods", "load", "plan", "report"),
     "rheostat.api_check": ("check",),
+    "rheostat.api_plan_samples": ("plan_samples",),
     "rheostat.api_session": ("Session",),
     "rheostat.api_solve": ("solve",),
     "rheostat.engines.base": ("Engine", "Output", "Request", "Sampling"),

@@ -26,10 +26,11 @@ from rheostat.engines.load import DTYPES
 from rheostat.engines.load_sampler import load_sampler
 from rheostat.engines.money import read_prices
 from rheostat.engines.ray_sampler import ray_sampler
-from rheostat.errors import UserError, WorkloadError
+from rheostat.errors import BudgetError, UserError, WorkloadError
 from rheostat.kernel.budget import Caps, parse_budget
 from rheostat.kernel.plan import Plan
 from rheostat.kernel.policies.by_value import ByValue
+from rheostat.stages.sample_folder import sampling_json, sampling_of
 from rheostat.stages.settings import Changes, changed, read_plan
 from rheostat.stages.solve import TEMPERATURE, Job
 from rheostat.stages.solve import solve as solve_job
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SolveOptions", "solve"]
 
+SAMPLES = 16
+"""Most samples of a question, where nobody says so."""
+
 
 class SolveOptions(TypedDict, total=False):
     """What may be said beside the model, the tasks and the budget; defaults as on the command."""
@@ -59,8 +63,8 @@ class SolveOptions(TypedDict, total=False):
     """A plan, or the path of one; its methods run."""
     changes: Changes
     """Methods set by hand."""
-    samples: int
-    """Most samples of a question; 16."""
+    samples: int | None
+    """Most samples of a question; the plan's, else 16."""
     rule: str | None
     """When a question is settled: a method of the seam `sample`; `agreement`, and `best_of_n`
     under a verifier."""
@@ -96,7 +100,7 @@ def solve(
     model: Engine | str | Path,
     tasks: str | Path | Sequence[Request],
     *,
-    budget: str | Caps,
+    budget: str | Caps | None = None,
     out: str | Path,
     **options: Unpack[SolveOptions],
 ) -> dict[str, Any]:
@@ -105,12 +109,13 @@ def solve(
     Args:
         model: a model's name or path, `replay:STORE`, or a loaded engine.
         tasks: a .jsonl file, a `gym:` name, or requests.
-        budget: hard caps over all questions, such as `tokens=20000,seconds=60`.
+        budget: hard caps over all questions, such as `tokens=20000,seconds=60`. A plan of samples
+            does without: it says how many of each question are drawn at most.
         out: a new folder, or that of the same run, which goes on without drawing anything twice.
         **options: see `SolveOptions`.
 
     Raises:
-        BudgetError: the budget is malformed or has no room for a single sample.
+        BudgetError: the budget is missing, malformed or has no room for a single sample.
         WorkloadError: tasks that cannot be read, or a verifier that fails.
         ModelError, MethodError, PlanError, OutputError, UserError: as for `load` and `generate`.
     """
@@ -123,12 +128,11 @@ def solved(
     model: Engine | str | Path,
     tasks: str | Path | Sequence[Request],
     *,
-    budget: str | Caps,
+    budget: str | Caps | None = None,
     out: str | Path,
     **options: Unpack[SolveOptions],
 ) -> dict[str, Any]:
     """Do what `solve` does and return the totals alone."""
-    caps = budget if isinstance(budget, Caps) else parse_budget(budget)
     asked = _tasks(tasks)
     model = str(model) if isinstance(model, Path) else model
     if options.get("ray") is not None and not isinstance(model, str):
@@ -138,6 +142,7 @@ def solved(
         )
     name = model if isinstance(model, str) else model.model
     plan = _plan(name, options)
+    caps = _caps(budget, plan)
     verifier = options.get("verifier")
     prices = options.get("prices")
     allocation = _allocation(options)
@@ -145,7 +150,7 @@ def solved(
         tasks=asked,
         plan=plan,
         budget=caps,
-        samples=options.get("samples", 16),
+        samples=_samples(options, plan),
         verifier=function_verifier(verifier) if callable(verifier) else verifier,
         prices=None if prices is None else read_prices(Path(prices), name),
         allocation=allocation,
@@ -172,8 +177,9 @@ def solved(
         needs=needs,
     )
     loaded = _loaded(load, options)
-    job = replace(job, sampling=_sampling(loaded, options.get("sampling", {})))
-    return solve_job(loaded, job, out, progress=options.get("progress"))
+    job = replace(job, sampling=_sampling(loaded, plan, options.get("sampling", {})))
+    found = solve_job(loaded, job, out, progress=options.get("progress"))
+    return found | {"notices": _notices(job)}
 
 
 def _allocation(options: SolveOptions) -> ByValue:
@@ -224,9 +230,46 @@ def _plan(model: str, options: SolveOptions) -> Plan:
     return with_rule(own, confidence=options.get("confidence"), verified=verified)
 
 
-def _sampling(loaded: LoadedSampler, given: Mapping[str, Any]) -> Sampling:
-    """Return a recording's options, or the usual ones, with those that are given."""
-    return replace(loaded.recorded or Sampling(temperature=TEMPERATURE), **given)
+def _sampling(loaded: LoadedSampler, plan: Plan, given: Mapping[str, Any]) -> Sampling:
+    """Return a recording's options, the plan's or the usual ones, with those that are given."""
+    usual = Sampling(temperature=TEMPERATURE)
+    if plan.draws:
+        usual = sampling_of(plan.draws["sampling"])
+    return replace(loaded.recorded or usual, **given)
+
+
+def _notices(job: Job) -> list[str]:
+    """Say where a run differs from what its plan of samples was made for."""
+    draws = job.plan.draws
+    if not draws or job.sampling is None:
+        return []
+    own = sampling_json(job.sampling) | {"samples": job.samples}
+    made_for = {**draws["sampling"], "samples": draws["samples"]}
+    differ = [f"`{name}`" for name, value in made_for.items() if own.get(name) != value]
+    if differ:
+        return [f"the plan was made for another {' and '.join(differ)}: its claims are void here"]
+    return [] if job.plan.predicted else ["another rule was set by hand: the claims are void here"]
+
+
+def _samples(options: SolveOptions, plan: Plan) -> int:
+    """Return the most samples of a question."""
+    given = options.get("samples")
+    return int(plan.draws.get("samples", SAMPLES)) if given is None else given
+
+
+def _caps(budget: str | Caps | None, plan: Plan) -> Caps:
+    """Return the budget; a plan of samples needs none."""
+    if isinstance(budget, Caps):
+        return budget
+    if budget is not None:
+        return parse_budget(budget)
+    if not plan.draws:
+        raise BudgetError(
+            "how much may be spent is not said",
+            hint="give a budget, such as `--budget tokens=20000`; a plan that "
+            "`rheostat plan MODEL --tasks T` made does without",
+        )
+    return Caps()
 
 
 def _tasks(tasks: str | Path | Sequence[Request]) -> Tasks:

@@ -7,12 +7,12 @@ import io
 import shlex
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 import rheostat
-from rheostat import api, catalog, cli_chat, cli_check, cli_heat, cli_lists, cli_solve
+from rheostat import api, catalog, cli_chat, cli_check, cli_heat, cli_lists, cli_plan, cli_solve
 from rheostat import cli_console as console
 from rheostat import cli_options as options
 from rheostat import cli_tables as tables
@@ -25,7 +25,6 @@ from rheostat.errors import PlanError, WorkloadError
 from rheostat.kernel.plan import Plan
 from rheostat.stages.profile_files import write_profile
 from rheostat.stages.run import run as run_requests
-from rheostat.stages.search_journal import ENDING
 from rheostat.stages.settings import (
     BASE,
     changed,
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rheostat.engines.base import Engine, Request
-    from rheostat.stages.losses import LossKind
 
 app = typer.Typer(
     add_completion=False,
@@ -119,65 +117,7 @@ def profile(
     console.result(made | {"files": files}, tables.profile_lines(made, files), as_json=as_json)
 
 
-@app.command()
-@guarded
-def plan(
-    model: options.Model,
-    workload: options.Workload,
-    out: options.OutFile,
-    lossless: options.Lossless = False,
-    max_loss: options.MaxLoss = None,
-    loss: options.Loss = None,
-    max_cost: options.MaxCost = None,
-    confidence: options.Confidence = None,
-    precision: options.Precisions = None,
-    dtype: options.Dtype = None,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    cuda_graphs: options.CudaGraphs = False,
-    seed: options.Seed = 0,
-    max_new_tokens: options.MaxNewTokens = 128,
-    items: options.Items = None,
-    ray: options.Ray = None,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """Find the cheapest setting of all methods together; the same command resumes after a stop."""
-    Sampling(max_new_tokens=max_new_tokens)
-    console.writable(out)
-    with console.progress() as say:
-        asked = dtype or DTYPES[0]
-        made = api.plan(
-            load_engine(
-                model,
-                dtype=asked,
-                threads=threads,
-                device=device,
-                cuda_graphs=cuda_graphs,
-                progress=say,
-            )
-            if device or cuda_graphs
-            else model,
-            workload,
-            lossless=lossless,
-            max_loss=max_loss,
-            loss=cast("LossKind | None", loss),  # checked there
-            max_cost=max_cost,
-            dtype=asked,
-            threads=threads,
-            seed=seed,
-            max_new_tokens=max_new_tokens,
-            items=items,
-            confidence=confidence,
-            journal=out.with_name(out.name + ENDING),
-            precisions=tuple(precision or ()),
-            ray=ray,
-            progress=say,
-        )
-    data = made.to_json()
-    console.write_json(out, data)
-    shown = tables.plan_lines(made, str(out))
-    console.result(data | {"out": str(out)}, shown, as_json=as_json)
+cli_plan.add_to(app)
 
 
 @app.command()

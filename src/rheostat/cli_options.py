@@ -14,6 +14,13 @@ Model = Annotated[
         help="A model's name, such as smollm2, a .gguf file, or http://HOST/v1#NAME.",
     ),
 ]
+PlanModels = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="A model, as for profile; or recordings of its samples, replay:STORE each.",
+    ),
+]
 PlanName = Annotated[
     str, typer.Argument(metavar="PLAN", help="A plan's file, or base:MODEL for no methods.")
 ]
@@ -39,6 +46,13 @@ Requests = Annotated[Path, typer.Option("--requests", help="JSONL file, a reques
 Workload = Annotated[
     str,
     typer.Option("--workload", help="edit, copy, summarise, chat, prose, or a .jsonl file."),
+]
+PlanWorkload = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        help="Texts to plan on: edit, copy, summarise, chat, prose, or a .jsonl file.",
+    ),
 ]
 SomeWorkload = Annotated[
     str | None,
@@ -80,6 +94,10 @@ CudaGraphs = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")]
+SomeNewTokens = Annotated[
+    int | None,
+    typer.Option("--max-new-tokens", help="Longest answer. [default: the recording's, 128]"),
+]
 Items = Annotated[
     int | None, typer.Option("--items", min=2, help="Items of each part to measure on.")
 ]
@@ -127,14 +145,18 @@ Shadow = Annotated[
 Lossless = Annotated[bool, typer.Option("--lossless", help="Keep the answers as they are.")]
 MaxLoss = Annotated[float | None, typer.Option("--max-loss", help="Largest mean loss.")]
 Loss = Annotated[
-    str | None, typer.Option("--loss", help="Measure of --max-loss: disagree, score or nats.")
+    str | None,
+    typer.Option(
+        "--loss",
+        help="Measure of --max-loss: disagree, score or nats; of samples wrong [default] or other.",
+    ),
 ]
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost", help="Largest price, as a share of the base's.")
 ]
 Confidence = Annotated[
     float | None,
-    typer.Option("--confidence", help="Certify --max-loss on unseen texts, such as 0.95."),
+    typer.Option("--confidence", help="Certify --max-loss on unseen items, such as 0.95."),
 ]
 
 Raw = Annotated[bool, typer.Option("--raw", help="Leave out the chat template.")]

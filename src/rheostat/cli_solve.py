@@ -30,9 +30,17 @@ TasksName = Annotated[
     typer.Option("--tasks", metavar="TASKS", help="A .jsonl file, or gym:NAME?setting=value&…"),
 ]
 Samples = Annotated[int, typer.Option("--samples", help="Samples of each question.")]
-MostSamples = Annotated[int, typer.Option("--samples", help="Most samples of a question.")]
+MostSamples = Annotated[
+    int | None,
+    typer.Option("--samples", help="Most samples of a question. [default: the plan's, else 16]"),
+]
 Budget = Annotated[
-    str, typer.Option("--budget", metavar="B", help="tokens=N[,seconds=S][,usd=U] over all of it.")
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="B",
+        help="tokens=N[,seconds=S][,usd=U] over all of it; a plan of samples needs none.",
+    ),
 ]
 Rule = Annotated[
     str | None,
@@ -64,9 +72,6 @@ Frugal = Annotated[
 ]
 SomeTemperature = Annotated[
     float | None, typer.Option("--temperature", max=1e6, help="[default: the recording's, 0.7]")
-]
-SomeNewTokens = Annotated[
-    int | None, typer.Option("--max-new-tokens", help="[default: the recording's, 128]")
 ]
 SomeSeed = Annotated[
     int | None, typer.Option("--seed", min=0, help="[default: the recording's, 0]")
@@ -154,10 +159,10 @@ def _record_lines(summary: dict[str, Any], out: Path) -> list[str]:
 def solve(
     model: options.Model,
     tasks: TasksName,
-    budget: Budget,
     out: options.OutFolder,
+    budget: Budget = None,
     plan_file: options.PlanFile = None,
-    samples: MostSamples = 16,
+    samples: MostSamples = None,
     rule: Rule = None,
     confidence: Confidence = None,
     verifier: VerifierName = None,
@@ -170,7 +175,7 @@ def solve(
     threads: options.Threads = None,
     device: options.Device = None,
     seed: SomeSeed = None,
-    max_new_tokens: SomeNewTokens = None,
+    max_new_tokens: options.SomeNewTokens = None,
     temperature: SomeTemperature = None,
     in_flight: InFlight = 32,
     width: Width = 64,

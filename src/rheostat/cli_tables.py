@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -69,6 +70,54 @@ def plan_lines(plan: Plan, out: str) -> list[str | Table]:
         *_measured(plan),
         *([plan.certificate["claim"]] if plan.certificate else []),
         f"wrote {out}: {_methods([setting.to_json() for setting in plan.methods])}",
+    ]
+
+
+def sample_plan_lines(plan: Plan, out: str) -> list[str | Table]:
+    """Show what a plan of samples was chosen from, why, and what it came to on other questions."""
+    predicted, measured = plan.predicted, plan.measured
+    right = [] if measured["accuracy"] is None else ["right"]
+    frontier = _table("", "price", "loss", "95 % interval", *right, "setting")
+    for point in predicted["frontier"]:
+        low, high = point["loss_interval"]
+        frontier.add_row(
+            "->" if point["kept"] else "",
+            f"{point['price_ratio']:.3f}",
+            f"{point['loss']:.4f}",
+            f"{low:.4f} to {high:.4f}",
+            *(f"{point['accuracy']:.3f}" for _ in right),
+            point["setting"],
+        )
+    (own,) = (point["setting"] for point in predicted["frontier"] if point["kept"])
+    return [
+        frontier,
+        *plan.why,
+        *_shown_of_samples(measured),
+        *([plan.certificate["claim"]] if plan.certificate else []),
+        f"wrote {out}: {own}",
+        f"solve with it: rheostat solve {shlex.quote(plan.model)} --tasks TASKS --plan "
+        f"{shlex.quote(out)} --out DIR",
+    ]
+
+
+def _shown_of_samples(measured: Mapping[str, Any]) -> list[str]:
+    low, high = measured["loss_interval"]
+    right = ""
+    if measured["accuracy"] is not None:
+        least, most = measured["accuracy_interval"]
+        right = (
+            f"right on {measured['accuracy']:.3f} ({least:.3f} to {most:.3f}), the base on "
+            f"{measured['base_accuracy']:.3f}; "
+        )
+    units = {"seconds": "predicted seconds", "tokens": "tokens"}
+    costs = " and ".join(
+        f"{ratio:.2f} ({least:.2f} to {most:.2f}) of the base's {units[unit]}"
+        for unit, (ratio, least, most) in sorted(measured["costs"].items())
+    )
+    return [
+        f"on {measured['loss_items']} held-out questions: loss ({measured['loss_kind']}) "
+        f"{measured['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}); {right}"
+        f"{measured['samples_per_question']:.1f} samples a question, {costs}"
     ]
 
 
@@ -153,6 +202,7 @@ def solve_lines(summary: Mapping[str, Any]) -> list[str | Table]:
         lines += [f"{count} {what}"] if count else []
     if summary["overrun"]:
         lines.append(f"an account was closed: {summary['overrun']}")
+    lines += summary.get("notices", ())
     return [*lines, f"wrote {summary['out']}/answers.jsonl and solve.json"]
 
 

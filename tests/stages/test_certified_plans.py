@@ -24,8 +24,8 @@ from rheostat.stages.check import decision, interval, more_items
 from rheostat.stages.claim import check_size, claim_of
 from rheostat.stages.goal import Goal, checked_goal
 from rheostat.stages.losses import BATCH
-from rheostat.stages.plan import falling, make_plan
-from rheostat.stages.search import Point
+from rheostat.stages.plan import make_plan
+from rheostat.stages.search import Point, falling
 from rheostat.stages.settings import read_plan
 from rheostat.workloads.load import load_workload
 from rheostat.workloads.marks import marks, refuse_overlap

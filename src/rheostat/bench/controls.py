@@ -26,20 +26,20 @@ from rheostat.bench.solve_rules import (
     figures,
     first_votes,
     hindsight,
-    seed_of,
     verdict,
 )
 from rheostat.bench.solve_world import Known, acted
 from rheostat.bench.stop_controls import stop_controls
+from rheostat.stages.replayed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
-    from rheostat.bench.solve_recordings import Recorded
-    from rheostat.bench.solve_rules import Drawn
     from rheostat.bench.solve_world import Judge, Probes
     from rheostat.kernel.samples import Ended
+    from rheostat.stages.recorded import Recorded
+    from rheostat.stages.replayed import Drawn
 
     Rule = Callable[[Sequence[Ended], str], Drawn]
 

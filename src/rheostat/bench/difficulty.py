@@ -16,9 +16,10 @@ import numpy as np
 
 from rheostat.bench.result import envelope
 from rheostat.bench.solve_recordings import CORE, MODEL, SAMPLES, SEED, recorded_questions
-from rheostat.bench.solve_rules import SHIFTS, Figures, against_fixed
+from rheostat.bench.solve_rules import Figures, against_fixed
 from rheostat.kernel.oracle.samples import majority
 from rheostat.kernel.policies.compute_optimal import agreement_of_first, fitted_table
+from rheostat.stages.replayed import SHIFTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.bench.journal import Journal
-    from rheostat.bench.solve_recordings import Recorded
+    from rheostat.stages.recorded import Recorded
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, final
 
-from rheostat.bench.solve_rules import Drawn
+from rheostat.stages.replayed import Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

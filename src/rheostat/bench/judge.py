@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rheostat.bench.journal import Journal
-    from rheostat.bench.solve_recordings import Recorded
+    from rheostat.stages.recorded import Recorded
     from rheostat.workloads.likeness import Weights
 
     Pair = tuple[str, str, bool]

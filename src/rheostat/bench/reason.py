@@ -19,10 +19,8 @@ import numpy as np
 from rheostat.bench.reason_frontier import beside, cheapest, hull, over
 from rheostat.bench.reason_replay import (
     COSTS,
-    FIXED,
     LOTS,
     ROWS,
-    Choice,
     Format,
     Pace,
     Prices,
@@ -30,10 +28,8 @@ from rheostat.bench.reason_replay import (
     hindsight_of,
     priced,
     replayed,
-    steps_of,
 )
 from rheostat.bench.result import envelope
-from rheostat.bench.solve import decision, rule_settings
 from rheostat.bench.solve_recordings import (
     CALIBRATION_SEED,
     CORE,
@@ -47,21 +43,23 @@ from rheostat.bench.solve_recordings import (
     tasks_named,
     untested,
 )
-from rheostat.bench.solve_rules import SHIFTS
 from rheostat.engines.base import Sampling
 from rheostat.engines.sampler import Draw, Held
 from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_sampler import TorchSampler
 from rheostat.kernel.ledger import Ledger
+from rheostat.stages.replayed import SHIFTS
+from rheostat.stages.sample_costs import steps_of
+from rheostat.stages.sample_rules import FIXED, Choice, decision, rule_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.journal import Journal
     from rheostat.bench.reason_replay import Found
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.engines.base import Request
     from rheostat.engines.torch_engine import TorchEngine
+    from rheostat.stages.recorded import Recorded
 
     Say = Callable[[str], None]
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+ROUNDING = 1e-12
+"""Gains that are none but for the order of sums."""
+
+
 def hull(settings: Sequence[Found], cost: str) -> list[Found]:
     """Return the settings that a frontier stands on, cheapest first: rising and ever flatter."""
     ordered = sorted(settings, key=lambda s: (s.costs[cost].mean(), -s.right.mean()))
@@ -65,7 +69,7 @@ def over(own: Found, settings: Sequence[Found], cost: str) -> dict[str, Any]:
     """Return a setting's gain in accuracy over a frontier at its own cost, and what that says."""
     gain = paired(own.right - reached_at(settings, cost, float(own.costs[cost].mean())), "right")
     low, high = gain["right_interval"]
-    said = "above" if low > 0 else "below" if high < 0 else "on"
+    said = "above" if low > ROUNDING else "below" if high < -ROUNDING else "on"
     return {"gain": gain["right"], "interval": gain["right_interval"], "lies": said}
 
 

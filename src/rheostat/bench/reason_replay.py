@@ -13,44 +13,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rheostat.bench.solve_rules import drawn_by, in_orders, order_name, orders_of
 from rheostat.kernel.cost_laws import reading_flops
 from rheostat.kernel.model_cost import ModelShape, PriceTable
 from rheostat.kernel.oracle.samples import majority
+from rheostat.stages.replayed import in_orders
+from rheostat.stages.replayed import replayed as in_every_order
+from rheostat.stages.sample_costs import steps_of
+from rheostat.stages.sample_rules import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.engines.sample_store import StoredSample
-    from rheostat.kernel.samples import Ended, SamplePolicy
+    from rheostat.kernel.samples import SamplePolicy
+    from rheostat.stages.recorded import Recorded
 
     Floats = NDArray[np.float64]
 
 ROWS = 32
 """Samples that run side by side; a measured table ends there."""
 COSTS = ("side_by_side", "one_by_one", "processor_seconds", "flops", "tokens")
-FIXED = "majority"
-"""The rule that draws a fixed number of samples."""
 LOTS = "random_stop"
 """The rule that stops by lot."""
-
-
-class Choice(NamedTuple):
-    """A setting of everything around the model."""
-
-    dtype: str
-    """Number format."""
-    rule: str
-    dial: float
-    samples: int
-    """Most samples of a question."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return self._asdict()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +128,6 @@ class Prices:
         return step / rows
 
 
-def steps_of(sample: StoredSample) -> int:
-    """Return the passes of a sample beside those that read its question's prompt."""
-    return sample.cost.calls - bool(sample.cost.prompt_tokens)
-
-
 def priced(dtype: str, questions: Sequence[Recorded], prices: Prices) -> Format:
     """Return a recording with what its samples cost in every order."""
     tables = [_costs_of(question, prices) for question in questions]
@@ -178,12 +159,11 @@ def replayed(
         How many samples it launched and whether its answer is right, [questions, orders].
     """
 
-    def drawn(question: Recorded, at: int, ended: Sequence[Ended]) -> tuple[int, int]:
-        made = drawn_by(policy, ended[:samples], name=order_name(question, at))
-        return made.samples, int(question.right_answer(made.answer))
-
     return [
-        [drawn(question, at, ended) for at, ended in enumerate(orders_of(question))]
+        [
+            (drawn.samples, int(question.right_answer(drawn.answer)))
+            for drawn in in_every_order(policy, samples, question)
+        ]
         for question in questions
     ]
 

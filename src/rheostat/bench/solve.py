@@ -33,15 +33,12 @@ from rheostat.bench.solve_recordings import (
     SAMPLING,
     SEED,
     TASKS,
-    Recorded,
     recorded_questions,
 )
 from rheostat.bench.solve_rules import (
-    SHIFTS,
     against,
     against_fixed,
     compared,
-    drawn_by,
     figures,
     first_votes,
     hindsight,
@@ -50,9 +47,11 @@ from rheostat.bench.solve_rules import (
 )
 from rheostat.engines.torch_load import load_torch
 from rheostat.kernel.cost_laws import fitted
-from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.policies.by_value import ByValue
 from rheostat.kernel.policies.in_turn import InTurn
+from rheostat.stages import sample_rules
+from rheostat.stages.replayed import SHIFTS, drawn_by
+from rheostat.stages.sample_rules import rule_settings
 from rheostat.workloads.parts import text_hash
 
 if TYPE_CHECKING:
@@ -60,19 +59,16 @@ if TYPE_CHECKING:
 
     from rheostat.bench.journal import Journal
     from rheostat.bench.solve_budget import Spent
-    from rheostat.bench.solve_rules import Drawn, Figures
+    from rheostat.bench.solve_rules import Figures
     from rheostat.kernel.allocation import Allocation
     from rheostat.kernel.cost_laws import PrefillEquivalents
     from rheostat.kernel.samples import Ended, SamplePolicy
+    from rheostat.stages.recorded import Recorded
+    from rheostat.stages.replayed import Drawn
     from rheostat.workloads.verifier import Verifier
 
-OFFERS = frozenset({"sample", "sample.logprobs"})
-"""What a recording offers to a rule."""
 ACTS = frozenset(f"sample.{act}" for act in ("score", "pause", "compare", "probe", "temperature"))
 """What a rule may do besides where a benchmark serves it."""
-DIALS = (0.25, 0.5, 0.75, 1.0)
-ERRORS = (0.01, 0.05, 0.1, 0.2)
-"""Dials of rules whose dial is an error rate."""
 EACH = 2
 """Samples of each question on average, of the budget that is divided."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -121,10 +117,7 @@ def bench_solve(say: Callable[[str], None], journal: Journal) -> dict[str, Any]:
 
 def decision(name: str, dial: float) -> SamplePolicy:
     """Return a method's policy at a dial."""
-    plan = Plan(model=MODEL, methods=(Setting(name=name, dial=dial),))
-    policy = catalog.installed(plan, None, OFFERS | ACTS).sample
-    assert policy is not None
-    return policy
+    return sample_rules.decision(name, dial, offers=sample_rules.OFFERS | ACTS)
 
 
 def first_success() -> SamplePolicy:
@@ -364,17 +357,6 @@ def bounds(questions: Sequence[Recorded], split: Spent, whole: Spent) -> dict[st
             least_tokens(found, SOLVED * whole.solved.sum()) / whole.tokens.sum()
         ),
     }
-
-
-def rule_settings(more: Sequence[float] = ()) -> list[tuple[str, float, float]]:
-    """Return (name, dial, usual dial) of every rule that a recording can serve."""
-    found = []
-    for name, method in catalog.methods().items():
-        card = method.card
-        if card.seam == "sample" and card.needs <= OFFERS and not card.reads:
-            dials = {card.usual, *(ERRORS if card.by_confidence else DIALS), *more}
-            found += [(name, dial, card.usual) for dial in sorted(dials)]
-    return found
 
 
 def _rule(policy: SamplePolicy) -> Callable[[Sequence[Ended], str], Drawn]:

@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rheostat.bench.solve_recordings import Recorded
+    from rheostat.stages.recorded import Recorded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from rheostat.bench.solve_recordings import SAMPLES, SAMPLING, Recorded
+from rheostat.bench.solve_recordings import SAMPLES, SAMPLING
 from rheostat.engines.base import EngineCard, Request
 from rheostat.engines.journaled_sampler import JournaledSampler
 from rheostat.engines.replay import most_of
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rheostat.kernel.cost import Cost
     from rheostat.kernel.policies.success_model import Examples
     from rheostat.kernel.samples import SamplePolicy
+    from rheostat.stages.recorded import Recorded
     from rheostat.workloads.verifier import Verifier
 
 RESAMPLES = 4000

@@ -14,9 +14,9 @@ from rheostat.bench.solve_rules import compared, figures, first_votes, hindsight
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rheostat.bench.solve_recordings import Recorded
-    from rheostat.bench.solve_rules import Drawn
     from rheostat.kernel.samples import Ended
+    from rheostat.stages.recorded import Recorded
+    from rheostat.stages.replayed import Drawn
 
     Rule = Callable[[Sequence[Ended], str], Drawn]
 

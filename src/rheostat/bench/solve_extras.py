@@ -30,8 +30,8 @@ from rheostat.workloads.tasks import tasks_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.engines.torch_sampler import TorchSampler
+    from rheostat.stages.recorded import Recorded
 
 GREEDY = replace(SAMPLING, temperature=0.0)
 LONG = replace(SAMPLING, max_new_tokens=128)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rheostat.bench.solve_budget import Spent
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.kernel.policies.success_model import Examples
     from rheostat.kernel.samples import SamplePolicy
+    from rheostat.stages.recorded import Recorded
 
 FRUGAL = (0.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 12.0)
 """Solutions for 1,000 tokens in vain that a frugal run asks of a question."""

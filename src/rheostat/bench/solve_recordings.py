@@ -6,7 +6,6 @@ digits are a ladder on which it hardly ever does. Ours; seeds and prompts as in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,17 @@ from rheostat.engines.base import Sampling
 from rheostat.engines.cache_folder import cache_folder
 from rheostat.engines.load_sampler import load_sampler
 from rheostat.engines.sample_store import FILE, SampleStore
-from rheostat.kernel.samples import Ended
 from rheostat.kernel.seams import Installed
 from rheostat.stages.record import record
+from rheostat.stages.recorded import recorded_question
 from rheostat.workloads.tasks import load_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from rheostat.engines.base import Request
     from rheostat.engines.sample_store import StoredSample
+    from rheostat.stages.recorded import Recorded
     from rheostat.workloads.tasks import Tasks
 
 MODEL = "smollm2"
@@ -48,33 +47,6 @@ TASKS: Mapping[str, str] = MappingProxyType(
 )
 """With a seed added; reasoning-gym's own texts; the last three are the ladder."""
 CORE = ("products", "chain_sum", "basic_arithmetic")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """One question with all its samples."""
-
-    id: str
-    """Task and question."""
-    task: str
-    text: str
-    """The question."""
-    ended: tuple[Ended, ...]
-    """As a policy is told of them."""
-    right: tuple[bool, ...]
-    samples: tuple[StoredSample, ...]
-    besides: tuple[tuple[str | None, bool], ...] = ()
-    """Answers that other samples gave, and whether they are right."""
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """New tokens of each sample."""
-        return tuple(sample.tokens for sample in self.ended)
-
-    def right_answer(self, answer: str | None) -> bool:
-        """Return whether an answer that a sample gave is right."""
-        own = zip((sample.answer for sample in self.ended), self.right, strict=True)
-        return any(right for given, right in (*own, *self.besides) if given == answer is not None)
 
 
 def recorded_questions(say: Callable[[str], None], *, seed: int = SEED) -> list[Recorded]:
@@ -124,7 +96,7 @@ def recorded_samples(  # noqa: PLR0913  # what and how
     by_question = recorded_store(
         folder, tasks, say, sampling=sampling, samples=samples, dtype=dtype
     )
-    return [_recorded(name, tasks, item, by_question[item.id]) for item in tasks.items]
+    return [recorded_question(name, tasks, item, by_question[item.id]) for item in tasks.items]
 
 
 def recording_named(
@@ -162,17 +134,6 @@ def recorded_store(  # noqa: PLR0913  # where, what and how
     return by_question
 
 
-def _recorded(name: str, tasks: Tasks, item: Request, samples: Sequence[StoredSample]) -> Recorded:
-    return Recorded(
-        id=f"{name}: {item.id}",
-        task=name,
-        text=item.messages[0]["content"],
-        ended=tuple(_ended(sample) for sample in samples),
-        right=tuple(bool(tasks.correct(item, sample.answer)) for sample in samples),
-        samples=tuple(samples),
-    )
-
-
 def _apart(sampling: Sampling) -> list[str]:
     """Return what tells a recording from the usual one."""
     usual = SAMPLING.to_json()
@@ -187,15 +148,3 @@ def _held(folder: Path, wanted: set[tuple[str, int]]) -> bool:
     held = wanted <= store.known
     store.close()
     return held
-
-
-def _ended(sample: StoredSample) -> Ended:
-    nats = sample.logprobs
-    return Ended(
-        index=sample.index,
-        answer=sample.answer,
-        tokens=sample.cost.new_tokens,
-        text=sample.text,
-        logprob=sum(nats) / len(nats) if nats else None,
-        logprobs=nats,
-    )

@@ -1,47 +1,32 @@
 """Rules of stopping on recorded questions: what each draws, answers, and would have answered.
 
-A rule sees a question's samples in an order; orders are the cyclic shifts of the recorded one, and
-a question's figures are means over them, so that questions stay the units of every interval. What
-a rule launches counts whole, whether it looked at it or not.
+A question's figures are means over the orders of its samples, so that questions stay the units of
+every interval.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rheostat.kernel.oracle.samples import fewest_samples
 from rheostat.kernel.oracle.samples import majority as majority_of
-from rheostat.kernel.samples import Finish, Launch, Opened, SampleStart
-from rheostat.workloads.parts import text_hash
+from rheostat.stages.replayed import Drawn, order_name, orders_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.kernel.cost_laws import PrefillEquivalents
-    from rheostat.kernel.samples import Ended, SamplePolicy
+    from rheostat.kernel.samples import Ended
+    from rheostat.stages.recorded import Recorded
 
     Floats = NDArray[np.float64]
 
-T = TypeVar("T")
-
-SHIFTS = 8
-"""Orders of each question's samples."""
 RESAMPLES = 4000
-
-
-class Drawn(NamedTuple):
-    """What a rule made of one question in one order."""
-
-    answer: str | None
-    samples: int
-    tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,27 +41,6 @@ class Figures:
     by_order: Floats = field(default_factory=lambda: np.zeros((0, 0, 2)))
     """Whether the answer is that of all samples, and right, in every order:
     [questions, orders, 2]; empty where nobody looks at it."""
-
-
-def drawn_by(policy: SamplePolicy, ended: Sequence[Ended], *, name: str = "") -> Drawn:
-    """Let a policy draw from samples in the order given; lots depend on the name."""
-    state = policy.start(SampleStart(question=name, samples=len(ended), seed=seed_of(name)))
-    events: deque[Any] = deque([Opened()])
-    launched = 0
-    while events:
-        state, actions = policy.step(state, events.popleft())
-        for action in actions:
-            if isinstance(action, Finish):
-                return Drawn(action.answer, launched, sum(e.tokens for e in ended[:launched]))
-            assert isinstance(action, Launch), f"{action} cannot be done on recorded answers"
-            events += ended[launched : launched + action.count]
-            launched += action.count
-    raise AssertionError("the policy neither draws nor answers")
-
-
-def seed_of(name: str) -> int:
-    """Return the seed of a question's lots."""
-    return int.from_bytes(text_hash(name)[:4], "big")
 
 
 def first_votes(samples: int) -> Callable[[Sequence[Ended], str], Drawn]:
@@ -121,29 +85,6 @@ def _of_question(
         right = question.right_answer(drawn.answer)
         found.append((float(drawn.tokens), float(drawn.samples), float(agrees), float(right)))
     return found
-
-
-def in_orders(values: Sequence[T]) -> list[list[T]]:
-    """Return values by sample in every order."""
-    n = len(values)
-    return [[*values[shift:], *values[:shift]] for shift in range(0, n, _step(n))]
-
-
-def orders_of(question: Recorded) -> list[list[Ended]]:
-    """Return a question's samples in every order, as a policy is told of them."""
-    return [
-        [replace(sample, index=i) for i, sample in enumerate(order)]
-        for order in in_orders(question.ended)
-    ]
-
-
-def order_name(question: Recorded, at: int) -> str:
-    """Return the name of a question's order with an index, on which lots depend."""
-    return f"{question.id}, from {at * _step(len(question.ended))}"
-
-
-def _step(samples: int) -> int:
-    return max(1, samples // SHIFTS)
 
 
 def compared(own: Figures, whole: Figures, oracle: Figures) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, final
 
-from rheostat.bench.solve_rules import Drawn
 from rheostat.kernel.samples import (
     Cancel,
     Compare,
@@ -27,6 +26,7 @@ from rheostat.kernel.samples import (
     Resume,
     SampleStart,
 )
+from rheostat.stages.replayed import Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,9 +18,9 @@ from rheostat.kernel.policies.stop_early import Length, Lots
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.bench.stop_cuts import Cut
     from rheostat.kernel.stop import StopPolicy
+    from rheostat.stages.recorded import Recorded
 
 CUTS = ("first_solution", "trimr")
 DIALS = (0.5, 1.0)

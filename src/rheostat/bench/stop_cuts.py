@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rheostat.bench.solve_recordings import Recorded
     from rheostat.engines.sample_store import StoredSample
     from rheostat.engines.tokenizer import Tokenizer
     from rheostat.kernel.stop import StopPolicy
+    from rheostat.stages.recorded import Recorded
 
     Floats = NDArray[np.float64]
     Right = Callable[[Recorded, str], bool]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.bench.journal import Journal
-    from rheostat.bench.solve_recordings import Recorded
+    from rheostat.stages.recorded import Recorded
 
     Floats = NDArray[np.float64]
     Scores = Callable[[Recorded, np.random.Generator], Floats]

@@ -55,6 +55,9 @@ class Plan:
     """Number format of the base."""
     methods: tuple[Setting, ...] = ()
     """At most one method a seam, or several draft sources; empty = the base."""
+    draws: Mapping[str, Any] = field(default_factory=dict)
+    """Of a plan of samples: `samples`, the most of a question, and `sampling`, how they are drawn;
+    empty = the plan is of whole answers."""
     predicted: Mapping[str, Any] = field(default_factory=dict)
     """Price and loss that the search predicts."""
     measured: Mapping[str, Any] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class Plan:
             "machine": self.machine,
             "dtype": self.dtype,
             "methods": [s.to_json() for s in self.methods],
+            **({"draws": dict(self.draws)} if self.draws else {}),
             "predicted": dict(self.predicted),
             "measured": dict(self.measured),
             "certificate": None if self.certificate is None else dict(self.certificate),
@@ -115,6 +119,7 @@ class Plan:
             machine=str(data.get("machine", "")),
             dtype=str(data.get("dtype", "float32")),
             methods=tuple(_setting(entry) for entry in methods),
+            draws=_draws(data),
             predicted=_object(data, "predicted"),
             measured=_object(data, "measured"),
             certificate=None if certificate is None else _object(data, "certificate"),
@@ -131,6 +136,20 @@ def _setting(data: Any) -> Setting:
         params=_object(data, "params"),
         fitted=_object(data, "fitted"),
     )
+
+
+def _draws(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    draws = _object(data, "draws")
+    if draws and not (
+        isinstance(draws.get("samples"), int)
+        and draws["samples"] >= 1
+        and isinstance(draws.get("sampling"), dict)
+    ):
+        raise PlanError(
+            "`draws` of a plan needs `samples`, a number of at least 1, and `sampling`, an object",
+            hint="make the plan again with `rheostat plan`",
+        )
+    return draws
 
 
 def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

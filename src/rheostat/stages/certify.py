@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Generic, final
 
 from rheostat.catalog import installed as install
 from rheostat.catalog import methods
@@ -22,7 +22,7 @@ from rheostat.kernel.plan import Plan
 from rheostat.stages.claim import claim_of
 from rheostat.stages.goal import WORTH
 from rheostat.stages.losses import BATCH, Loss, base_samples, evaluator, nats
-from rheostat.stages.search import settings_key
+from rheostat.stages.search import P
 from rheostat.workloads.load import digest_of
 from rheostat.workloads.marks import marks, refuse_overlap
 
@@ -30,24 +30,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rheostat.engines.base import Engine
-    from rheostat.kernel.plan import Setting
     from rheostat.kernel.seams import Installed
     from rheostat.stages.choice import Found
     from rheostat.stages.claim import Claim
     from rheostat.stages.goal import Goal
     from rheostat.stages.losses import Evaluate
     from rheostat.stages.material import Material
-    from rheostat.stages.search import Point
+    from rheostat.stages.search import Point, Step
     from rheostat.workloads.load import Workload
 
     Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class Tested(Generic[P]):
     """A setting of the path with its losses on the certification data."""
 
-    point: Point
+    point: P
     values: tuple[float, ...]
     """Losses of the items that were opened for it."""
     p_value: float
@@ -72,22 +71,22 @@ class Tested:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(Generic[P]):
     """What the certification data say of a path."""
 
     claim: Claim
-    path: tuple[Point, ...]
-    tested: tuple[Tested, ...]
+    path: tuple[P, ...]
+    tested: tuple[Tested[P], ...]
     opened: int
     """How many items of the certification data were looked at, for any setting."""
 
     @property
-    def chosen(self) -> Tested | None:
+    def chosen(self) -> Tested[P] | None:
         """The cheapest certified setting, None when no dial can be turned."""
         return next((own for own in reversed(self.tested) if own.passed), None)
 
     @property
-    def refused(self) -> Tested | None:
+    def refused(self) -> Tested[P] | None:
         """The setting that lost least of those that were not certified, None when all were."""
         failed = [own for own in self.tested if not own.passed]
         return min(failed, key=lambda own: own.mean, default=None)
@@ -98,8 +97,8 @@ class Verdict:
         sentences = []
         if chosen:
             sentences.append(
-                f"certified {chosen.point.name}: on {len(chosen.values)} items that the search "
-                f"did not see it loses {chosen.mean:.4f}, and at most "
+                f"certified {chosen.point.name}: on {len(chosen.values)} {claim.items} that the "
+                f"search did not see it loses {chosen.mean:.4f}, and at most "
                 f"{chosen.upper(claim):.4f} with confidence "
                 f"{1 - claim.alpha:g}"
             )
@@ -117,11 +116,11 @@ class Verdict:
             enough = (
                 "its loss is not under the limit, and more data of this kind would not help"
                 if needed is None
-                else f"about {needed} items like these would certify it"
+                else f"about {needed} {claim.items} like these would certify it"
             )
             sentences.append(
                 f"not certified: {refused.point.name} loses {refused.mean:.4f} on "
-                f"{len(refused.values)} items, at most "
+                f"{len(refused.values)} {claim.items}, at most "
                 f"{refused.upper(claim):.4f}; {enough}"
             )
         return sentences
@@ -129,14 +128,14 @@ class Verdict:
     def path_json(self) -> list[dict[str, Any]]:
         """Return the path with what was found of the settings that were tested."""
         lines = []
-        tested = {settings_key(own.point.settings): own for own in self.tested}
+        tested = {_key(own.point): own for own in self.tested}
         for point in self.path:
             line: dict[str, Any] = {
-                "methods": [_setting(s) for s in point.settings],
+                **point.frozen(),
                 "price_ratio": point.price_ratio,
                 "search_loss": point.loss,
             }
-            own = tested.get(settings_key(point.settings))
+            own = tested.get(_key(point))
             if own is not None:
                 line |= {
                     "mean": own.mean,
@@ -148,7 +147,7 @@ class Verdict:
         return lines
 
 
-def certify(material: Material, goal: Goal, found: Found, say: Say) -> Verdict:
+def certify(material: Material, goal: Goal, found: Found, say: Say) -> Verdict[Point]:
     """Freeze the path, then open the certification data and test it.
 
     Raises:
@@ -164,7 +163,7 @@ def certify(material: Material, goal: Goal, found: Found, say: Say) -> Verdict:
         subject=data.name,
         what="the search of this plan",
     )
-    tested: list[Tested] = []
+    tested: list[Tested[Point]] = []
     opened = _Opened(material, goal, data, say)
 
     def p_value(point: Point, level: float) -> float:
@@ -189,7 +188,7 @@ class _Opened:
         """How many items were looked at."""
         return min(len(self._evaluate) * BATCH, len(self._data.items))
 
-    def test(self, point: Point, claim: Claim, level: float) -> Tested:
+    def test(self, point: Point, claim: Claim, level: float) -> Tested[Point]:
         """Measure a setting until the claim is shown or out of reach, or the data end."""
         engine = self._material.engine(self._say)
         decision = install(_plan(engine, point), engine.shape, engine.card.offers)
@@ -241,12 +240,13 @@ def path_of(found: Found) -> list[Point]:
     return frozen_path(cheapest.values(), loss=lambda p: p.cautious, price=lambda p: p.price_ratio)
 
 
-def certificate(material: Material, goal: Goal, verdict: Verdict, machine: str) -> dict[str, Any]:
+def certificate(
+    material: Material, goal: Goal, verdict: Verdict[Point], machine: str
+) -> dict[str, Any]:
     """Return the certificate of the setting that was chosen, without its seal."""
     chosen, claim = verdict.chosen, verdict.claim
     assert chosen is not None
     search, data = material.parts["calibration"], material.parts["test"]
-    path = verdict.path_json()
     return {
         "claim": claim.sentence(data.name),
         **claim.to_json(),
@@ -255,8 +255,8 @@ def certificate(material: Material, goal: Goal, verdict: Verdict, machine: str) 
         "measured_items": len(chosen.values),
         "data": _data(data, "test", verdict.opened, material.seed),
         "search": _data(search, "calibration", len(search.items), material.seed),
-        "path": path,
-        "path_digest": _path_digest(path),
+        "path": verdict.path_json(),
+        "path_digest": path_digest(verdict.path),
         "max_new_tokens": material.sampling.max_new_tokens,
         "machine": machine,
     }
@@ -273,14 +273,14 @@ def _data(workload: Workload, split: str, size: int, seed: int) -> dict[str, Any
     }
 
 
-def _path_digest(path: Sequence[dict[str, Any]]) -> str:
+def path_digest(path: Sequence[Step]) -> str:
     """Return a digest of what was frozen: the settings in their order."""
-    frozen = [line["methods"] for line in path]
+    frozen = [point.frozen() for point in path]
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode("utf-8")).hexdigest()
 
 
-def _setting(setting: Setting) -> dict[str, Any]:
-    return {"name": setting.name, "dial": setting.dial, "params": dict(setting.params)}
+def _key(point: Step) -> str:
+    return json.dumps(point.frozen(), sort_keys=True)
 
 
 def _lossy(point: Point) -> str:

@@ -38,7 +38,13 @@ GROWTH, FURTHEST, DRAWS = 1.5, 50_000, 20
 
 
 def checked_certificate(plan: Plan) -> Mapping[str, Any]:
-    """Return the plan's certificate; raise `PlanError` where there is none."""
+    """Return the plan's certificate; raise `PlanError` where there is none on texts."""
+    if plan.draws:
+        raise PlanError(
+            "certificates are checked on texts, and this plan solves questions",
+            hint="record other questions, and certify again: `rheostat plan replay:STORE "
+            "--max-loss X --confidence C --out plan.json`",
+        )
     if plan.certificate is None:
         raise PlanError(
             "the plan has no certificate to check",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from rheostat.errors import PlanError
 from rheostat.kernel.certify.bounds import BOUNDS, Bound
 from rheostat.kernel.certify.losses import Range
 from rheostat.kernel.certify.needed import least_items, needed_items
-from rheostat.stages.goal import NEUTRAL, RANGES
+from rheostat.stages.goal import NEUTRAL, RANGES, SolveLoss
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MEANS: Mapping[LossKind, str] = {
+MEANS: Mapping[LossKind | SolveLoss, str] = {
     "disagree": "share of the base's greedy tokens that the plan, reading them, does not choose",
     "score": "(base score - plan score + 1) / 2 of whole answers, where 0.5 is the base's quality",
     "nats": "excess nats a token, a document at a time, clipped to -1 and 1",
+    "wrong": "share of questions that the plan answers wrongly and the base does not, minus those "
+    "that it newly answers rightly",
+    "other": "share of questions that the plan answers otherwise than the base",
 }
 
 
@@ -34,12 +37,17 @@ MEANS: Mapping[LossKind, str] = {
 class Claim:
     """A mean loss of at most `limit`, to be shown at a level by a bound."""
 
-    kind: LossKind
+    kind: LossKind | SolveLoss
     limit: float
     alpha: float
     bound: Bound
     scale: Range
     """What the bound takes as 0 and 1; losses below it are raised to its lower end."""
+
+    @property
+    def items(self) -> str:
+        """What losses are counted by, in words."""
+        return "questions" if self.kind in get_args(SolveLoss) else "items"
 
     def unit(self, losses: Sequence[float]) -> Floats:
         """Return losses as the bound takes them; raise `PlanError` for what is no loss."""
@@ -83,9 +91,11 @@ class Claim:
 
     def sentence(self, workload: str) -> str:
         """Return the claim in words."""
+        things = "questions" if self.kind in get_args(SolveLoss) else "texts"
         return (
-            f"With confidence {1 - self.alpha:g} the mean `{self.kind}` of this plan on texts "
-            f"like those of `{workload}` is at most {self.limit:g} ({MEANS[self.kind]})."
+            f"With confidence {1 - self.alpha:g} the mean `{self.kind}` of this plan on "
+            f"{things} like those of `{workload}` is at most {self.limit:g} "
+            f"({MEANS[self.kind]})."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -101,19 +111,26 @@ class Claim:
 
 
 def claim_of(goal: Goal, searched: Iterable[float] = ()) -> Claim:
-    """Return the claim that a goal asks for, with the bound that suits losses seen in the search.
+    """Return the claim that a goal asks for, see `claim_on`."""
+    assert goal.confidence is not None
+    return claim_on(goal.loss, goal.limit, goal.confidence, searched)
+
+
+def claim_on(
+    kind: LossKind | SolveLoss, limit: float, confidence: float, searched: Iterable[float] = ()
+) -> Claim:
+    """Return the claim of a largest mean loss, with the bound that suits losses seen in the search.
 
     Where every item of the search lost nothing or all there is to lose, the exact binomial bound
     is taken: it counts any loss as the largest, so it holds whatever other data look like.
     """
-    assert goal.confidence is not None
-    base, full = NEUTRAL[goal.loss], RANGES[goal.loss]
+    base, full = NEUTRAL[kind], RANGES[kind]
     seen = set(searched)
-    two_valued = bool(seen) and seen <= {base, full.high} and goal.limit > base
+    two_valued = bool(seen) and seen <= {base, full.high} and limit > base
     return Claim(
-        kind=goal.loss,
-        limit=goal.limit,
-        alpha=round(1 - goal.confidence, 12),
+        kind=kind,
+        limit=limit,
+        alpha=round(1 - confidence, 12),
         bound=BOUNDS["binomial" if two_valued else "betting"],
         scale=Range(base, full.high) if two_valued else full,
     )
@@ -130,8 +147,9 @@ def check_size(claim: Claim, items: int, workload: str) -> None:
         )
     if items < least:
         raise PlanError(
-            f"too little data: `{workload}` has {items} items apart from those of the search, and "
-            f"a {claim.kind} of {claim.limit:g} at confidence {1 - claim.alpha:g} takes at least "
-            f"{least} even if none of them loses anything",
-            hint="give more items, allow a larger loss, or ask for less confidence",
+            f"too little data: `{workload}` has {items} {claim.items} apart from those of the "
+            f"search, and a {claim.kind} of {claim.limit:g} at confidence {1 - claim.alpha:g} "
+            f"takes at least {least} even if none of them loses anything",
+            hint=f"give more {claim.items}, of which about half are kept apart, allow a larger "
+            "loss, or ask for less confidence",
         )

@@ -14,14 +14,29 @@ if TYPE_CHECKING:
     from rheostat.stages.losses import LossKind
 
 Aim = Literal["lossless", "max_loss", "max_cost"]
+SolveLoss = Literal["wrong", "other"]
+"""What a plan of samples loses on a question.
+
+`wrong`: right answers of the base - right answers of the plan, in [-1, 1]: the mean is the share of
+questions that the plan answers wrongly and the base does not, minus those that it newly gets right.
+`other`: 1 where the plan answers otherwise than the base, which takes no references.
+"""
 WORTH = 0.01
 """A dial is turned only for a predicted saving of at least this share."""
-NEUTRAL: Mapping[LossKind, float] = {"disagree": 0.0, "score": 0.5, "nats": 0.0}
+NEUTRAL: Mapping[LossKind | SolveLoss, float] = {
+    "disagree": 0.0,
+    "score": 0.5,
+    "nats": 0.0,
+    "wrong": 0.0,
+    "other": 0.0,
+}
 """What the base loses against itself in each unit."""
-RANGES: Mapping[LossKind, Range] = {
+RANGES: Mapping[LossKind | SolveLoss, Range] = {
     "disagree": Range(0.0, 1.0),
     "score": Range(0.0, 1.0),
     "nats": Range(-1.0, 1.0),
+    "wrong": Range(-1.0, 1.0),
+    "other": Range(0.0, 1.0),
 }
 """Where the loss of an item lies in each unit."""
 
@@ -54,7 +69,7 @@ def checked_goal(
             hint="`--lossless` keeps every token; `--max-loss 0.05 --loss disagree` allows 5 %",
         )
     if confidence is not None:
-        _check_confidence(confidence, max_loss)
+        _check_certified(confidence, max_loss)
     if loss is not None and loss not in ("disagree", "score", "nats"):
         raise PlanError(f"there is no loss `{loss}`", hint="choose `disagree`, `score` or `nats`")
     if max_loss is not None:
@@ -79,15 +94,20 @@ def checked_goal(
     return Goal(aim="lossless")
 
 
-def _check_confidence(confidence: float, max_loss: float | None) -> None:
-    if not 0.5 <= confidence < 1:
-        raise PlanError(
-            f"`--confidence` must be from 0.5 to under 1, got `{confidence:g}`",
-            hint="0.95 means: of 20 such certificates, 1 may be wrong",
-        )
+def _check_certified(confidence: float, max_loss: float | None) -> None:
+    check_confidence(confidence)
     if max_loss is None:
         raise PlanError(
             "`--confidence` certifies a largest loss, and none is asked for",
             hint="add `--max-loss 0.05 --loss disagree`; a lossless plan loses nothing by "
             "construction and needs no certificate",
+        )
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence of a certificate outside its range."""
+    if not 0.5 <= confidence < 1:
+        raise PlanError(
+            f"`--confidence` must be from 0.5 to under 1, got `{confidence:g}`",
+            hint="0.95 means: of 20 such certificates, 1 may be wrong",
         )

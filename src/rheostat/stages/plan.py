@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import accumulate
-from math import inf
 from typing import TYPE_CHECKING
 
 from rheostat.catalog import installed as install
@@ -30,7 +28,7 @@ from rheostat.stages.intervals import mean_interval
 from rheostat.stages.losses import Loss, evaluator
 from rheostat.stages.material import Material
 from rheostat.stages.oracle import in_hindsight, sentences
-from rheostat.stages.search import frontier, setting_name
+from rheostat.stages.search import falling, frontier, frontier_and_chosen, setting_name
 from rheostat.stages.search_journal import SearchJournal
 from rheostat.workloads.load import digest_of
 
@@ -166,12 +164,6 @@ def _measured(material: Material, goal: Goal, found: Found, say: Say) -> Plan:
     return _with_losses(plan, goal, values, why)
 
 
-def falling(path: Sequence[Point]) -> list[Point]:
-    """Return the points that are cheaper than all before them."""
-    lows = accumulate((point.price_ratio for point in path), min, initial=inf)
-    return [point for point, low in zip(path, lows, strict=False) if point.price_ratio < low]
-
-
 def _with_spent(plan: Plan, spent: Mapping[str, float]) -> Plan:
     """Return the plan with the seconds that its measurements took, by what they were for."""
     return replace(plan, measured={**plan.measured, "spent": dict(spent)})
@@ -236,12 +228,6 @@ def _with_losses(plan: Plan, goal: Goal, values: Sequence[float], why: Sequence[
     }
     said = (*why, *sentences(plan.predicted["oracle"]))
     return replace(plan, measured={**losses, **plan.measured}, why=said)
-
-
-def frontier_and_chosen(kept: Sequence[Point], chosen: Point) -> list[Point]:
-    """Return the frontier with the chosen point in it, cheapest first."""
-    both = kept if chosen in kept else [*kept, chosen]
-    return sorted(both, key=lambda p: (p.price_ratio, p.loss))
 
 
 def _plan(engine: Engine, point: Point) -> Plan:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rheostat.engines.machine import machine
 from rheostat.engines.sample_store import stored
 from rheostat.engines.sampler import Draw, Held
 from rheostat.errors import ModelError, UserError
@@ -63,6 +64,7 @@ def record(  # noqa: PLR0913  # the options of the command of the same name
         "model": sampler.model,
         "digest": loaded.digest,
         "dtype": loaded.dtype,
+        "machine": machine().name,
         "tasks": tasks_json(tasks),
         "samples": samples,
         "sampling": sampling_json(sampling),

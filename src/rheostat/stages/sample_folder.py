@@ -6,8 +6,9 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rheostat.engines.base import Request, Sampling
 from rheostat.engines.sample_store import FILE, SampleStore
-from rheostat.errors import OutputError
+from rheostat.errors import OutputError, PlanError
 from rheostat.stages.durable_files import OTHER_FOLDER, writing
 from rheostat.stages.folder_lock import locked
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from rheostat.engines.base import Sampling
     from rheostat.workloads.tasks import Tasks
 
 OWN_KEYS: Mapping[str, str] = {
@@ -70,9 +70,33 @@ def tasks_json(tasks: Tasks) -> dict[str, Any]:
     return {"name": tasks.name, "digest": tasks.digest, "items": items}
 
 
+def items_of(header: Mapping[str, Any]) -> list[Request]:
+    """Return the questions that a header names."""
+    return [
+        Request(
+            id=str(line["id"]),
+            prompt=line["prompt"],
+            messages=tuple(line["messages"] or ()),
+            reference=line["reference"],
+        )
+        for line in header.get("tasks", {}).get("items", ())
+    ]
+
+
 def sampling_json(sampling: Sampling) -> dict[str, Any]:
     """Return the sampling options as a header holds them."""
     return {**sampling.to_json(), "stop": list(sampling.stop)}
+
+
+def sampling_of(data: Mapping[str, Any]) -> Sampling:
+    """Read what `sampling_json` wrote; raise `PlanError` for anything else."""
+    try:
+        return Sampling(**{**data, "stop": tuple(data.get("stop", ()))})
+    except TypeError as error:
+        raise PlanError(
+            f"the plan's sampling options are malformed: {error}",
+            hint="make the plan again with `rheostat plan`",
+        ) from error
 
 
 def _agree(store: SampleStore, folder: Path, header: Mapping[str, Any]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import accumulate
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from rheostat.catalog import method
 from rheostat.stages.intervals import mean_interval, ratio_interval, standard_error
@@ -14,6 +16,28 @@ if TYPE_CHECKING:
 
     from rheostat.kernel.plan import Setting
     from rheostat.stages.pricing import Priced
+
+
+class Step(Protocol):
+    """A setting of a path."""
+
+    @property
+    def name(self) -> str:
+        """The setting in words."""
+
+    @property
+    def price_ratio(self) -> float:
+        """Its price, as a share of the base's."""
+
+    @property
+    def loss(self) -> float:
+        """Its mean loss on the search's items."""
+
+    def frozen(self) -> dict[str, Any]:
+        """Return what it sets, as plain data."""
+
+
+P = TypeVar("P", bound=Step)
 
 
 Kind = Literal["base", "draft", "alone", "together"]
@@ -62,12 +86,18 @@ class Point:
             return "draft" if cards else "base"
         return "alone" if len(cards) == 1 else "together"
 
+    def frozen(self) -> dict[str, Any]:
+        """Return what it sets; what methods were fitted to follows from it."""
+        return {
+            "methods": [
+                {"name": s.name, "dial": s.dial, "params": dict(s.params)} for s in self.settings
+            ]
+        }
+
     def to_json(self, *, kept: bool) -> dict[str, Any]:
         """Return the frontier's entry."""
         entry: dict[str, Any] = {
-            "methods": [
-                {"name": s.name, "dial": s.dial, "params": dict(s.params)} for s in self.settings
-            ],
+            **self.frozen(),
             "kind": self.kind,
             "price_ratio": self.price_ratio,
             "loss": self.loss,
@@ -100,10 +130,22 @@ def settings_key(settings: Sequence[Setting]) -> str:
     return json.dumps([[s.name, s.dial, dict(s.params)] for s in settings], sort_keys=True)
 
 
-def frontier(points: Sequence[Point]) -> list[Point]:
+def frontier(points: Sequence[P]) -> list[P]:
     """Return the points that no other point beats in both price and loss, cheapest first."""
-    kept: list[Point] = []
+    kept: list[P] = []
     for point in sorted(points, key=lambda p: (p.price_ratio, p.loss)):
         if not kept or point.loss < kept[-1].loss:
             kept.append(point)
     return kept
+
+
+def falling(path: Sequence[P]) -> list[P]:
+    """Return the points that are cheaper than all before them."""
+    lows = accumulate((point.price_ratio for point in path), min, initial=inf)
+    return [point for point, low in zip(path, lows, strict=False) if point.price_ratio < low]
+
+
+def frontier_and_chosen(kept: Sequence[P], chosen: P) -> list[P]:
+    """Return the frontier with the chosen point in it, cheapest first."""
+    both = kept if chosen in kept else [*kept, chosen]
+    return sorted(both, key=lambda p: (p.price_ratio, p.loss))

@@ -120,9 +120,12 @@ def changed(plan: Plan, changes: Changes) -> Plan:
                 hint=f"switch it on with `--set {name}=DIAL`",
             )
         result = result.with_setting(_with_params(setting, params))
-    if result.methods == plan.methods:
-        return plan
-    return replace(result, predicted={}, measured={}, certificate=None, why=(BY_HAND,))
+    return plan if result.methods == plan.methods else by_hand(result)
+
+
+def by_hand(plan: Plan) -> Plan:
+    """Return a plan whose methods were set by hand, without its claims."""
+    return replace(plan, predicted={}, measured={}, certificate=None, why=(BY_HAND,))
 
 
 def with_choice(plan: Plan, sampling: Sampling, *, named: Iterable[str] = ()) -> Plan:
@@ -144,6 +147,11 @@ def ready(plan: Plan, engine: Engine, *, notice: Callable[[str], None] | None = 
         PlanError: the plan is of another model or number format.
         MethodError: a method cannot be had from this engine, or has to be fitted first.
     """
+    if plan.draws:
+        raise PlanError(
+            "this is a plan of samples: it says how questions are solved",
+            hint=f"`rheostat solve {plan.model} --tasks T --plan PLAN --out DIR` runs it",
+        )
     check_plan(plan, engine, notice=notice)
     own = replace(
         plan,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,7 +256,8 @@ def _watch(driver: Driver, progress: Callable[[str], None] | None) -> Callable[[
         left, spent = driver.ledger.remaining(unit), getattr(driver.ledger.spent, unit)
         progress(
             f"answered {done} of {len(driver.questions)} questions with "
-            f"{len(driver.store.known)} samples; {unit}: {spent:g} spent, {left:g} left"
+            f"{len(driver.store.known)} samples; {unit}: {spent:g} spent"
+            + ("" if math.isinf(left) else f", {left:g} left")
         )
 
     return watch

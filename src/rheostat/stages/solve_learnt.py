@@ -5,21 +5,22 @@ A sample's verdict is what a verifier said then, else whether it has the answer 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rheostat.engines.base import Request
 from rheostat.engines.sample_store import SampleStore
 from rheostat.errors import UserError
 from rheostat.kernel.allocation import QuestionView
 from rheostat.kernel.policies.success_model import examples
 from rheostat.kernel.policies.task_features import request_features
 from rheostat.kernel.samples import Ended
+from rheostat.stages.sample_folder import items_of
 from rheostat.workloads.tasks import tasks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from rheostat.engines.base import Request
     from rheostat.engines.sample_store import StoredSample
     from rheostat.kernel.policies.success_model import Examples
     from rheostat.workloads.tasks import Tasks
@@ -41,7 +42,7 @@ def learnt_from(folder: Path) -> Examples:
     store = SampleStore(folder, create=False)
     try:
         header = store.header or {}
-        items = [_request(line) for line in header.get("tasks", {}).get("items", ())]
+        items = items_of(header)
         by_question: dict[str, list[StoredSample]] = {}
         for sample in store.all():
             by_question.setdefault(sample.question, []).append(sample)
@@ -57,15 +58,6 @@ def learnt_from(folder: Path) -> Examples:
             hint="record tasks with references, or name a run of `solve` with a verifier",
         )
     return found
-
-
-def _request(line: Mapping[str, Any]) -> Request:
-    return Request(
-        id=str(line["id"]),
-        prompt=line["prompt"],
-        messages=tuple(line["messages"] or ()),
-        reference=line["reference"],
-    )
 
 
 def _view(tasks: Tasks, item: Request, samples: Iterable[StoredSample]) -> QuestionView:

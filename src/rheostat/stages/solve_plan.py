@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rheostat import catalog
 from rheostat.errors import MethodError, PlanError, UserError
 from rheostat.kernel.plan import Setting
+from rheostat.stages.settings import by_hand
 
 if TYPE_CHECKING:
     from rheostat.engines.load_sampler import LoadedSampler
@@ -57,11 +58,19 @@ def with_rule(
     dial = card.usual if confidence is None else 1.0 - confidence
     setting = known if known is not None and known.name == name else Setting(name=name, dial=dial)
     others = plan if known is None else plan.without(known.name)
-    return others.with_setting(replace(setting, dial=dial))
+    made = others.with_setting(replace(setting, dial=dial))
+    if plan.draws and made.methods != plan.methods:
+        return by_hand(made)
+    return made
 
 
 def check_plan_of(plan: Plan, loaded: LoadedSampler) -> None:
-    """Refuse a plan of another model."""
+    """Refuse a plan of another model, and one that was made for samples in another format."""
+    if plan.draws and loaded.dtype and plan.dtype != loaded.dtype:
+        raise PlanError(
+            f"the plan draws samples in `{plan.dtype}`, these are in `{loaded.dtype}`",
+            hint="leave out `--dtype`, or name a model or a recording in that format",
+        )
     if plan.digest and loaded.digest and plan.digest != loaded.digest:
         raise PlanError(
             f"the plan is for another model: `{plan.model}` ({plan.digest[:12]}), this is "

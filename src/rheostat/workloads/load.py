@@ -67,9 +67,9 @@ def load_workload(
     if kind == "file":
         items = distinct(from_request(request) for request in load_requests(name_or_path))
         if shuffled:
-            items = _shuffled(items, seed)
+            items = in_mixed_order(items, seed)
     else:
-        items = _shuffled(distinct(BUILT_IN[kind](seed)), seed)
+        items = in_mixed_order(distinct(BUILT_IN[kind](seed)), seed)
     chosen = choose(items, part, subject=name_or_path)[:limit]
     requests = tuple(item.request for item in chosen)
     return Workload(name=name_or_path, kind=kind, digest=digest_of(requests), items=requests)
@@ -93,6 +93,6 @@ def _kind(name_or_path: str) -> Kind:
     return "file"
 
 
-def _shuffled(items: tuple[Item, ...], seed: int) -> tuple[Item, ...]:
+def in_mixed_order(items: tuple[Item, ...], seed: int) -> tuple[Item, ...]:
     """Return the items in an order that mixes topics and stays when items are added."""
     return tuple(sorted(items, key=lambda item: text_hash(f"{seed} {item.key}")))

@@ -34,6 +34,7 @@ def _digest(plan: Plan, certificate: Mapping[str, Any]) -> str:
         "model": plan.digest,
         "dtype": plan.dtype,
         "methods": [setting.to_json() for setting in plan.methods],
+        **({"draws": dict(plan.draws)} if plan.draws else {}),
         "certificate": certificate,
     }
     text = json.dumps(subject, sort_keys=True, ensure_ascii=False, allow_nan=False)
