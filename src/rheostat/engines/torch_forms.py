@@ -127,7 +127,9 @@ def with_head(weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> Forms:
         if {"eight", "own"} <= set(heads):  # one reading in eight bits is enough
             del heads[max("eight", "own", key=times.__getitem__)]
             times = {name: times[name] for name in heads}
-        fastest.append(min(times, key=times.__getitem__))
+        # held anyway for a few rows: another reading beside it has to be worth its memory
+        quick = {name: t / ALONE if name in ("eight", "own") else t for name, t in times.items()}
+        fastest.append(min(quick, key=quick.__getitem__))
     return replace(
         none,
         quick_rows=_rows_of(fastest, {"eight", "own"}),
