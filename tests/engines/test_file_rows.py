@@ -50,6 +50,16 @@ def mapped(path):
         return file.get_tensor("m")
 
 
+def test_a_file_that_is_mapped_many_times_is_read_at_the_right_place(tmp_path):
+    matrix = torch.arange(50 * 32.0).view(50, 32)
+    save_file({"before": torch.zeros(4096), "m": matrix}, tmp_path / "w.safetensors")
+    held = []
+    for _ in range(60):  # some lie right behind one another
+        with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+            held.append(file.get_tensor("m"))
+    assert all(torch.equal(FileRows(own)(range(50)), matrix) for own in held)
+
+
 def test_rows_are_those_of_the_matrix(matrix, mapped):
     for rows in (FileRows(matrix), FileRows(mapped)):
         assert torch.equal(rows(IDS), matrix[IDS])

@@ -1,7 +1,8 @@
 """Suite `drive`: what many samples side by side are worth, and what `solve` adds to drawing them.
 
-Tokens per second of 32 samples in one pass over those of one, in both number formats; and the share
-of a run's time that is not spent in the sampler: policies, allocation, ledger, journal.
+Tokens per second of 32 samples in one pass over those of one, in both number formats, beside what
+the products with the weights alone would allow; and the share of a run's time that is not spent in
+the sampler: policies, allocation, ledger, journal.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -48,6 +50,8 @@ ROWS = 32
 SAMPLES, QUESTIONS = 8, 12
 """Of one question one by one; of so many questions side by side, rows refilled as they end."""
 REPEATS = 5
+PRODUCTS = 20
+"""Steps whose products are timed, the fastest of which counts."""
 RUNS = 3
 """Runs of `solve` whose time is taken apart."""
 
@@ -90,7 +94,31 @@ def _throughput(dtype: str, tasks: Tasks, say: Callable[[str], None]) -> dict[st
         "one_tokens_per_second": spread(one),
         "many_tokens_per_second": spread(many),
         "ratio": spread(ratios),
+        "products_alone": _products_alone(engine),
     }
+
+
+def _products_alone(engine: TorchEngine) -> dict[str, float]:
+    """Return the seconds of a step's products with the weights, and the ratio that they allow."""
+    one, many = inf, inf
+    for _ in range(PRODUCTS):
+        one = min(one, _products(engine, 1))
+        many = min(many, _products(engine, ROWS))
+    return {"one_seconds": one, "many_seconds": many, "ratio": ROWS * one / many}
+
+
+def _products(engine: TorchEngine, rows: int) -> float:
+    model = engine.llama
+    heads, size = model.shape.heads, model.shape.head_size
+    streams = {n: torch.ones(rows, n, dtype=model.dtype) for n in (model.shape.width, heads * size)}
+    began = time.perf_counter()
+    for layer in model.layers:
+        layer.qkv(streams[model.shape.width])
+        layer.out(streams[heads * size])
+        hidden = layer.gate_up(streams[model.shape.width])
+        layer.down(hidden[:, : hidden.shape[1] // 2].contiguous())
+    model.headed(streams[model.shape.width], choices=False)
+    return time.perf_counter() - began
 
 
 def _draws(tasks: Tasks, questions: int, seed: int) -> list[Draw]:

@@ -101,8 +101,14 @@ def _mapped_files() -> list[_Part]:
             continue
         low, high = (int(part, 16) for part in parts[0].split("-"))
         place = Place(Path(parts[5]), int(parts[2], 16), int(parts[4]))
-        if found and found[-1].high == low and found[-1].place.inode == place.inode:
+        if found and _goes_on(found[-1], low, place):
             found[-1] = found[-1]._replace(high=high)
         else:
             found.append(_Part(low, high, place))
     return found
+
+
+def _goes_on(part: _Part, low: int, place: Place) -> bool:
+    """Return whether what lies at an address is the same file's next byte: it may be mapped twice."""
+    before, size = part.place, part.high - part.low
+    return (part.high, before.inode, before.offset + size) == (low, place.inode, place.offset)
