@@ -109,6 +109,6 @@ def _mapped_files() -> list[_Part]:
 
 
 def _goes_on(part: _Part, low: int, place: Place) -> bool:
-    """Return whether what lies at an address is the same file's next byte: it may be mapped twice."""
+    """Return whether an address holds the same file's next byte: it may be mapped twice."""
     before, size = part.place, part.high - part.low
     return (part.high, before.inode, before.offset + size) == (low, place.inode, place.offset)
