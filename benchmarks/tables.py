@@ -1014,6 +1014,28 @@ def wide_table() -> str:
     return "\n".join(lines) + "\n" + note + source(data)
 
 
+def wide_line() -> str:
+    """How far the base and its drafts are ahead of every peer on all threads."""
+    data = result("wide")
+    cells = []
+    for cell in data["cells"]:
+        speeds = {name: own["median"] for name, own in cell["tokens_per_second"].items()}
+        own = [speeds.pop(name) for name in ("base", "controller")]
+        cells.append((cell, own[0], max(own) / max(speeds.values())))
+
+    def span(dtype: str, rows: int) -> str:
+        found = [
+            ahead for cell, _, ahead in cells if (cell["dtype"], cell["rows"]) == (dtype, rows)
+        ]
+        return f"{min(found):.1f} to {max(found):.1f} times"
+
+    said = [
+        f"{span(dtype, 1)} the fastest peer's speed in {dtype} for one request and {span(dtype, 4)} for four at once"
+        for dtype in dict.fromkeys(cell["dtype"] for cell, *_ in cells)
+    ]
+    return f"On {data['threads']} threads, by text: {'; '.join(said)}.\n" + source(data)
+
+
 def plans_table() -> str:
     """Plans against each single method, on unseen items."""
     data = result("plans")
@@ -1234,6 +1256,7 @@ PARTS = {
     "verify": verify_table,
     "void": void_table,
     "wide": wide_table,
+    "wide-line": wide_line,
 }
 
 
