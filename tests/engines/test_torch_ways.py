@@ -106,6 +106,14 @@ def test_every_pass_is_charged_by_its_own_table(model, path, way):
         assert read[1].price == pytest.approx(factor * read[0].price, rel=1e-9)
 
 
+def test_no_way_is_cheaper_than_plain_passes_by_chance():
+    half = replace(
+        PRICES, mlp=tuple(s / 2 for s in PRICES.mlp), head=tuple(3 * s for s in PRICES.head)
+    )
+    found = Tables(PRICES, lambda way: half).of("compacted")
+    assert found == replace(PRICES, head=half.head)
+
+
 def test_a_table_is_measured_when_a_plan_first_asks_for_it(model, path):
     asked = []
 

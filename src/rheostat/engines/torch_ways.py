@@ -3,7 +3,7 @@
 Compiled steps are for passes whose sub-layers all run and whose keys and values lie in one piece.
 A decision about MLPs, or entries that are let go, leaves them for smaller operations, which can
 take several times as long: such passes have a table of their own, measured when a plan first asks
-for it (ours).
+for it. They are never the cheaper ones: what is measured so is chance (ours).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Tables:
     def of(self, way: Way) -> PriceTable:
         """Return a way's table; the first time it may be measured, which takes some seconds."""
         if way not in self._known:
-            self._known[way] = self._measure(way) if self._measure else self._known["plain"]
+            plain = self._known["plain"]
+            self._known[way] = self._measure(way).at_least(plain) if self._measure else plain
         return self._known[way]
 
 

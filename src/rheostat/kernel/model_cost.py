@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rheostat.kernel.cost import Cost
@@ -146,6 +146,18 @@ class PriceTable:
             + attention * one_attention
             + mlp * interpolated(self.tokens, self.mlp, n)
             + head
+        )
+
+    def at_least(self, other: PriceTable) -> PriceTable:
+        """Return the table with no part cheaper than in another one over the same lengths."""
+        assert (self.tokens, self.contexts) == (other.tokens, other.contexts)
+        attention = zip(self.attention, other.attention, strict=True)
+        return replace(
+            self,
+            attention=tuple(tuple(map(max, *pair)) for pair in attention),
+            mlp=tuple(map(max, self.mlp, other.mlp)),
+            head=tuple(map(max, self.head, other.head)),
+            fixed=max(self.fixed, other.fixed),
         )
 
     def mlp_seconds(self, widths: Sequence[int]) -> float:
