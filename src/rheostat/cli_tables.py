@@ -53,12 +53,8 @@ def plan_lines(plan: Plan, out: str) -> list[str | Table]:
     shown += [point for point in points[MOST_POINTS:] if point["kept"]]
     frontier = _table("", "price", "loss", "95 % interval", "methods")
     for point in shown:
-        low, high = point["loss_interval"]
         frontier.add_row(
-            "->" if point["kept"] else "",
-            f"{point['price_ratio']:.3f}",
-            f"{point['loss']:.4f}",
-            f"{low:.4f} to {high:.4f}",
+            *_point(point),
             _methods(point["methods"]),
         )
     left_out = len(points) - len(shown)
@@ -73,18 +69,25 @@ def plan_lines(plan: Plan, out: str) -> list[str | Table]:
     ]
 
 
+def _point(point: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Return whether a frontier's point was kept, its price, its loss and the loss's interval."""
+    low, high = point["loss_interval"]
+    return (
+        "->" if point["kept"] else "",
+        f"{point['price_ratio']:.3f}",
+        f"{point['loss']:.4f}",
+        f"{low:.4f} to {high:.4f}",
+    )
+
+
 def sample_plan_lines(plan: Plan, out: str) -> list[str | Table]:
     """Show what a plan of samples was chosen from, why, and what it came to on other questions."""
     predicted, measured = plan.predicted, plan.measured
     right = [] if measured["accuracy"] is None else ["right"]
     frontier = _table("", "price", "loss", "95 % interval", *right, "setting")
     for point in predicted["frontier"]:
-        low, high = point["loss_interval"]
         frontier.add_row(
-            "->" if point["kept"] else "",
-            f"{point['price_ratio']:.3f}",
-            f"{point['loss']:.4f}",
-            f"{low:.4f} to {high:.4f}",
+            *_point(point),
             *(f"{point['accuracy']:.3f}" for _ in right),
             point["setting"],
         )

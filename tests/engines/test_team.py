@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -68,7 +69,7 @@ def test_without_torch_the_team_has_threads_of_its_own_and_the_same_bits():
     assert (ones == ones[0]).all()
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="nothing forks here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_forked_process_does_not_wait_for_its_parents_threads():
     run("import torch" + COMMON + FORKED)
 
