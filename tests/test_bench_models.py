@@ -86,14 +86,20 @@ def test_a_model_is_profiled_and_planned(tiny_gguf, engines_folder, monkeypatch,
 
 @pytest.mark.slow
 def test_a_process_says_what_it_held(tiny_gguf, engines_folder):
-    order = json.dumps({"model": str(tiny_gguf), "dtype": "float32", "batch": 2, "new": 4})
+    order = {"model": str(tiny_gguf), "dtype": "float32", "batch": 2, "new": 4}
+    watched, alone = (_held(order | {"watched": watched}) for watched in (True, False))
+    for found in (watched, alone):
+        assert found["peak"] >= found["imports"] > found["imports_anonymous"] > 0
+        assert found["cache"] > 0
+    assert 0 < watched["own"] - watched["imports_own"] < watched["peak"] - watched["imports"]
+    assert (alone["own"], alone["anonymous"]) == (0, 0)
+
+
+def _held(order):
     done = subprocess.run(
-        [sys.executable, "-m", "rheostat.bench.memory_child", order],
+        [sys.executable, "-m", "rheostat.bench.memory_child", json.dumps(order)],
         capture_output=True,
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["peak"] >= found["imports"] > found["imports_anonymous"] > 0
-    assert found["cache"] > 0
-    assert 0 < found["own"] - found["imports_own"] < found["peak"] - found["imports"]
+    return json.loads(done.stdout.splitlines()[-1])

@@ -180,7 +180,9 @@ def test_what_is_no_number_stays_in_its_row():
     assert found[1].isnan().any()
 
 
-def test_a_call_that_computes_something_else_is_not_used(monkeypatch):
+def test_a_call_that_computes_something_else_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("RHEOSTAT_CACHE", str(tmp_path))  # where none was found right before
+    fused_library.cache_clear()
     right = RowsAttention.__call__
 
     def wrong(self, qkv, turns, slot, out):
@@ -192,6 +194,7 @@ def test_a_call_that_computes_something_else_is_not_used(monkeypatch):
     try:
         reasons = {fused_ops(*formats).reason for formats in FORMATS}
     finally:
+        fused_library.cache_clear()
         fused_ops.cache_clear()
     assert reasons == {"the compiled operations do not agree with torch's"}
 

@@ -209,15 +209,38 @@ def test_without_a_compiler_the_same_tokens_are_written(unbuilt, deep_loaded, co
 
 def test_they_can_be_switched_off(unbuilt):
     unbuilt.setenv("RHEOSTAT_FUSED", "0")
-    assert fused_library() == (None, "RHEOSTAT_FUSED is 0")
+    assert fused_library()[:2] == (None, "RHEOSTAT_FUSED is 0")
 
 
 @needs_compiler
 def test_a_library_that_computes_something_else_is_not_used(unbuilt):
     right = FusedOps.gate
-    unbuilt.setattr(torch_fused.FusedOps, "gate", lambda self, hidden: right(self, hidden) * 1.01)
-    found = {fused_ops(*formats).reason for formats in FORMATS[:1]}
-    assert found == {"the compiled operations do not agree with torch's"}
+    for _ in range(2):  # nor when it was found wrong before
+        unbuilt.setattr(
+            torch_fused.FusedOps, "gate", lambda self, hidden: right(self, hidden) * 1.01
+        )
+        found = {fused_ops(*formats).reason for formats in FORMATS[:1]}
+        assert found == {"the compiled operations do not agree with torch's"}
+        fused_ops.cache_clear()
+    unbuilt.setattr(torch_fused.FusedOps, "gate", right)
+    assert fused_ops(*FORMATS[0]).reason == ""
+
+
+@needs_compiler
+def test_they_are_compared_once(unbuilt):
+    compared = []
+    right = torch_fused._agrees
+
+    def counted(ops):
+        compared.append(ops.product)
+        return right(ops)
+
+    unbuilt.setattr(torch_fused, "_agrees", counted)
+    for _ in range(2):
+        for formats in FORMATS[:2]:
+            assert fused_ops(*formats).reason == ""
+        fused_ops.cache_clear()
+    assert compared == [torch.float32, torch.bfloat16]
 
 
 @needs_compiler

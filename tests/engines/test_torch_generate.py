@@ -320,7 +320,7 @@ def test_tokens_of_a_character_that_is_cut_off_are_left_out(engine, written, sto
         cache=None,
         max_new=99,
         full="length",
-        rng=None,
+        chance="",
         decoder=engine.tokenizer.stream(),
         transcript=Transcript([stop]),
     )

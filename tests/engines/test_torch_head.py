@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 pytest.importorskip("torch", reason="needs the `torch` extra")
@@ -10,11 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rheostat.engines import torch_scan_head
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_matrix import Forms, candidates
 from rheostat.engines.torch_quick_head import QuickHead
 from rheostat.engines.torch_scan_head import GroupedHead, ScanHead
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WIDTH, VOCABULARY = 64, 512
 HALF = pytest.mark.skipif(
@@ -129,3 +135,34 @@ def test_a_head_of_eight_bits_is_scanned_as_it_is() -> None:
     assert {*enumerate((x @ weight.t()).argmax(dim=1).tolist())} <= {
         *zip(found.rows.tolist(), found.tokens.tolist(), strict=True)
     }
+
+
+@OWN
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_head_that_was_kept_is_the_one_that_was_made(
+    dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, x = drawn(11, VOCABULARY), drawn(12, 6)
+    path = tmp_path / "head.safetensors"
+    made, first = ScanHead(weight, dtype), ScanHead(weight, dtype, path)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch_scan_head, "_in_eight_bits", lambda *_: pytest.fail("made again"))
+        again = ScanHead(weight, dtype, path)
+    path.write_bytes(path.read_bytes()[:-9])
+    mended = ScanHead(weight, dtype, path)
+    wanted = made.candidates(x)
+    for head in (first, again, mended):
+        found = head.candidates(x)
+        assert torch.equal(found.rows, wanted.rows)
+        assert torch.equal(found.tokens, wanted.tokens)
+        assert torch.equal(head._packed, made._packed)
+
+
+@OWN
+def test_a_damaged_head_that_was_kept_has_no_choice(tmp_path: Path) -> None:
+    weight = drawn(6, VOCABULARY)
+    weight[9, 9] = float("nan")
+    path = tmp_path / "head.safetensors"
+    for _ in range(2):
+        assert Head(weight, torch.float32, WAYS["own"], path).choices(drawn(7, 1))[0] == -1
+    assert path.exists()

@@ -21,8 +21,8 @@ from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_fused import FUSED_ROWS, fused_ops
-from rheostat.engines.torch_level_ops import level_ops, packed, product
-from rheostat.engines.torch_levels import LevelMatrix, Levels, load_levels
+from rheostat.engines.torch_level_ops import Levels, level_ops, packed, product
+from rheostat.engines.torch_levels import LevelMatrix, load_levels
 from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed, Llama
@@ -87,7 +87,7 @@ def models(loaded):
 def test_a_product_loses_the_sixteenth_bit_of_activations_alone(rows, size):
     matrix, x = drawn_levels(48, 96), size * drawn(rows, 96)
     exact = x.double() @ matrix.values().double().t()
-    found = LevelMatrix(matrix, OWN)(x)
+    found = LevelMatrix(packed(*matrix), OWN)(x)
     largest = x.view(rows, 3, 32).abs().amax(dim=2).repeat_interleave(32, dim=1).double()
     bound = largest @ matrix.values().abs().double().t()
     assert ((found - exact).abs() <= 2**-15 * bound).all()
@@ -95,7 +95,7 @@ def test_a_product_loses_the_sixteenth_bit_of_activations_alone(rows, size):
 
 @needs_compiler
 def test_a_row_has_the_same_product_among_others():
-    matrix, x = LevelMatrix(drawn_levels(64, 128), OWN), drawn(70, 128)
+    matrix, x = LevelMatrix(packed(*drawn_levels(64, 128)), OWN), drawn(70, 128)
     whole = matrix(x)
     assert all(torch.equal(matrix(x[i : i + 1])[0], whole[i]) for i in range(70))
     assert torch.equal(matrix(x[3:12]), whole[3:12])
@@ -106,14 +106,14 @@ def test_a_row_has_the_same_product_among_others():
 def test_what_is_no_number_stays_none(bad):
     x = drawn(3, 64)
     x[1, 40] = bad
-    found = LevelMatrix(drawn_levels(32, 64), OWN)(x)
+    found = LevelMatrix(packed(*drawn_levels(32, 64)), OWN)(x)
     assert found[1].isnan().all()
     assert found[[0, 2]].isfinite().all()
 
 
 @needs_compiler
 def test_nothing_times_a_matrix_is_nothing():
-    assert not LevelMatrix(drawn_levels(32, 64), OWN)(torch.zeros(2, 64)).any()
+    assert not LevelMatrix(packed(*drawn_levels(32, 64)), OWN)(torch.zeros(2, 64)).any()
 
 
 @needs_compiler
@@ -144,7 +144,7 @@ def threads(monkeypatch):
 @needs_compiler
 def test_the_number_of_threads_changes_no_bit(loaded, threads):
     own, _ = models(loaded)
-    matrix, x = LevelMatrix(drawn_levels(80, 96), OWN), drawn(70, 96)
+    matrix, x = LevelMatrix(packed(*drawn_levels(80, 96)), OWN), drawn(70, 96)
     head = ScanHead(drawn(320, 96, seed=3), torch.float32)
     found = []
     for count in (1, 2, 3, 7):
@@ -163,7 +163,7 @@ def test_the_number_of_threads_changes_no_bit(loaded, threads):
 @needs_compiler
 def test_several_callers_at_once_have_the_right_product(threads):
     threads(2)
-    matrix, x = LevelMatrix(drawn_levels(80, 96), OWN), drawn(9, 96)
+    matrix, x = LevelMatrix(packed(*drawn_levels(80, 96)), OWN), drawn(9, 96)
     wanted = matrix(x)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: matrix(x), range(200)))

@@ -10,6 +10,8 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 
 import torch
 from gguf import GGMLQuantizationType
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contract.outside_count import OutsideCount
 from contract.tiny_engine import PRICES, PROMPTS
@@ -19,7 +21,8 @@ from rheostat.engines.base import Request, Sampling
 from rheostat.engines.cache_folder import cache_folder
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
-from rheostat.engines.torch_levels import LevelMatrix, Levels, load_levels
+from rheostat.engines.torch_level_ops import Levels, packed, shape_of, unpacked
+from rheostat.engines.torch_levels import LevelMatrix, load_levels
 from rheostat.engines.torch_load import load_torch
 from rheostat.engines.torch_matrix import MOST_ROWS, Forms, candidates
 from rheostat.engines.torch_model import Llama
@@ -51,9 +54,18 @@ def random_levels(out: int, size: int, seed: int = 0) -> Levels:
     draw = torch.Generator().manual_seed(seed)
     return Levels(
         torch.randint(0, 16, (out, size), generator=draw, dtype=torch.uint8),
-        torch.rand(out, size // 32, generator=draw) / 8,
-        -torch.rand(out, size // 32, generator=draw),
+        (torch.rand(out, size // 32, generator=draw) / 8).half().float(),
+        -torch.rand(out, size // 32, generator=draw).half().float(),
     )
+
+
+@settings(max_examples=30, deadline=None)
+@given(blocks=st.integers(1, 5), groups=st.integers(1, 5), seed=st.integers(0, 1000))
+def test_what_is_packed_is_what_is_unpacked(blocks: int, groups: int, seed: int) -> None:
+    matrix = random_levels(16 * blocks, 32 * groups, seed)
+    held = packed(*matrix)
+    assert shape_of(held) == matrix.levels.shape
+    assert all(torch.equal(*pair) for pair in zip(unpacked(held), matrix, strict=True))
 
 
 def test_levels_are_the_files_weights(path: Path) -> None:
@@ -64,7 +76,7 @@ def test_levels_are_the_files_weights(path: Path) -> None:
         fused = fused_levels(held, layer)
         assert set(fused) == {"qkv", "out", "gate_up", "down"}
         for name, matrix in fused.items():
-            assert torch.equal(matrix.values(), dense[name]), name
+            assert torch.equal(unpacked(matrix).values(), dense[name]), name
 
 
 def test_the_second_load_reads_the_cache_and_a_damaged_one_is_made_again(path: Path) -> None:
@@ -76,7 +88,8 @@ def test_the_second_load_reads_the_cache_and_a_damaged_one_is_made_again(path: P
     assert kept.stat().st_mtime_ns == written
     kept.write_bytes(kept.read_bytes()[:100])
     again = load_levels(loaded)
-    assert all(torch.equal(a, b) for n in first for a, b in zip(first[n], again[n], strict=True))
+    assert set(first) == set(again)
+    assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 @pytest.mark.parametrize("border", [MOST_ROWS, 4, 0])
@@ -85,14 +98,14 @@ def test_a_product_is_that_of_the_weights_up_to_bfloat16(rows: int, border: int)
     matrix = random_levels(48, 64)
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(1))
     exact = x.double() @ matrix.values().double().t()
-    y = LevelMatrix(matrix, Forms(level_rows=border, level_wide=WIDE))(x)
+    y = LevelMatrix(packed(*matrix), Forms(level_rows=border, level_wide=WIDE))(x)
     assert (y.dtype, y.shape) == (torch.float32, (rows, 48))
     spread = x.abs().double() @ matrix.values().abs().double().t()
     assert ((y.double() - exact).abs() <= 4 * 2**-8 * spread).all()
 
 
 def test_a_row_has_the_same_product_among_others() -> None:
-    matrix = LevelMatrix(random_levels(64, 128), Forms())
+    matrix = LevelMatrix(packed(*random_levels(64, 128)), Forms())
     x = torch.randn(20, 128, generator=torch.Generator().manual_seed(2))
     whole = matrix(x)
     assert all(torch.equal(matrix(x[i : i + 1])[0], whole[i]) for i in range(20))

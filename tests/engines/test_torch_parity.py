@@ -187,7 +187,7 @@ def test_bfloat16_chooses_as_transformers_outside_the_declared_margin(smollm2, o
         assert (margins(logits)[differs] < BFLOAT16_MARGIN).all()
         assert (exact.argmax(dim=-1) == chosen)[margins(exact) >= BFLOAT16_MARGIN].all()
         differing, total = differing + int(differs.sum()), total + len(chosen)
-    assert total > 250
+    assert total > 30 * len(names)  # how long answers are depends on the processor's rounding
     assert differing < 0.05 * total
 
 

@@ -1,8 +1,9 @@
 """Suite `memory`: the most memory that a model takes above the imports, loading included.
 
 Each format runs in a process of its own, which says what it held after the imports and the most it
-held until an answer was written. That is compared with the weights in their format and the
-answer's cache. The model's measurements are cached before, as from the second start on.
+held until an answer was written, by the kernel's own mark; a second one is watched from inside,
+which takes memory as well. That is compared with the weights in their format and the answer's
+cache. The model's measurements are cached before, as from the second start on.
 
 Three figures, each over weights and cache: all that came in above the imports; the same without
 the pages of shared libraries (torch's code and that of the tokenizer are imported before, and come
@@ -49,21 +50,15 @@ def bench_memory(say: Callable[[str], None], journal: Journal) -> dict[str, Any]
 
 
 def _cell(dtype: str, batch: int) -> dict[str, Any]:
-    order = json.dumps({"model": MODEL, "dtype": dtype, "batch": batch, "new": NEW_TOKENS})
-    done = subprocess.run(
-        [sys.executable, "-m", "rheostat.bench.memory_child", order],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    peak, found = (_child(dtype, batch, watched=watched) for watched in (False, True))
     needed = _weight_bytes(dtype) + found["cache"]
-    above, own = found["peak"] - found["imports"], found["own"] - found["imports_own"]
+    above = peak["peak"] - peak["imports"]
+    own = found["own"] - found["imports_own"]
     return {
         "dtype": dtype,
         "batch": batch,
-        "imports_bytes": found["imports"],
-        "peak_bytes": found["peak"],
+        "imports_bytes": peak["imports"],
+        "peak_bytes": peak["peak"],
         "anonymous_peak_bytes": found["anonymous"],
         "library_bytes": above - own,
         "weights_bytes": _weight_bytes(dtype),
@@ -72,6 +67,21 @@ def _cell(dtype: str, batch: int) -> dict[str, Any]:
         "without_libraries": own / needed - 1,
         "own_above_needed": (found["anonymous"] - found["imports_anonymous"]) / needed - 1,
     }
+
+
+def _child(dtype: str, batch: int, *, watched: bool) -> dict[str, Any]:
+    """Return what a process of its own held; to watch it from inside takes memory as well."""
+    order = json.dumps(
+        {"model": MODEL, "dtype": dtype, "batch": batch, "new": NEW_TOKENS, "watched": watched}
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "rheostat.bench.memory_child", order],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _weight_bytes(dtype: str) -> int:

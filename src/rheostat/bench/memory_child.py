@@ -31,13 +31,14 @@ def held(name: str) -> int:
 def library_pages() -> int:
     """Return the bytes of shared libraries' files that are in memory: code and constants."""
     total, library = 0, False
-    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
-        if head := _HEAD.fullmatch(line):
-            library = ".so" in Path(head[1]).suffixes
-        elif library and line.startswith("Rss:"):
-            total += 1024 * int(line.split()[1])
-        elif library and line.startswith("Anonymous:"):  # written to: no longer the file's
-            total -= 1024 * int(line.split()[1])
+    with Path("/proc/self/smaps").open(encoding="utf-8") as lines:  # whole, it would be megabytes
+        for line in map(str.rstrip, lines):
+            if head := _HEAD.fullmatch(line):
+                library = ".so" in Path(head[1]).suffixes
+            elif library and line.startswith("Rss:"):
+                total += 1024 * int(line.split()[1])
+            elif library and line.startswith("Anonymous:"):  # written to: no longer the file's
+                total -= 1024 * int(line.split()[1])
     return total
 
 
@@ -77,13 +78,15 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     imports, anonymous, libraries = held("VmRSS"), held("RssAnon"), library_pages()
     watch = Watch()
-    watch.start()
+    if order["watched"]:
+        watch.start()
     engine = load_torch(order["model"], dtype=order["dtype"], threads=1)
     messages = ({"role": "user", "content": PROMPT},)
     requests = [Request(id=str(i), messages=messages) for i in range(order["batch"])]
     sampling = Sampling(max_new_tokens=order["new"])
     outputs = list(engine.generate(requests, sampling, installed=Installed()))
-    watch.end()
+    if order["watched"]:
+        watch.end()
     found = {
         "imports": imports,
         "imports_anonymous": anonymous,

@@ -86,6 +86,22 @@ class FileRows:
             )
 
 
+def in_memory(held: torch.Tensor) -> torch.Tensor:
+    """Return a copy in memory of its own, read from the tensor's file where it is mapped from one.
+
+    So no page of the mapping comes into memory meanwhile.
+    """
+    rows = FileRows(held.view(1, -1)).block(0, 1).view(held.shape)
+    return rows.clone() if rows.data_ptr() == held.data_ptr() else rows
+
+
+def rows_of(held: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    """Return some rows of a tensor in memory; a view of them where they follow each other."""
+    if rows and list(rows) == list(range(rows[0], rows[0] + len(rows))):
+        return held[rows[0] : rows[0] + len(rows)]
+    return held[list(rows)]
+
+
 def _bytes(rows: torch.Tensor) -> NDArray[np.uint8]:
     """Return the bytes of rows in memory, [n, bytes of a row]."""
     found: NDArray[np.uint8] = rows.view(torch.uint8).numpy()

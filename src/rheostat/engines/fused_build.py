@@ -50,6 +50,8 @@ class Built(NamedTuple):
 
     library: ctypes.CDLL | None
     reason: str = ""
+    path: Path | None = None
+    """Where it lies; the name stands for its source, compiler and processor."""
 
 
 @cache
@@ -69,7 +71,7 @@ def fused_library() -> Built:
         if reason:
             return Built(None, reason)
     try:
-        return Built(ctypes.CDLL(str(path)))
+        return Built(ctypes.CDLL(str(path)), path=path)
     except OSError as error:
         return Built(None, f"the compiled library does not load: {error}")
 

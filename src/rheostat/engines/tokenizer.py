@@ -21,6 +21,7 @@ import tokenizers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
+from rheostat.engines.tokenizer_backend import read_tokenizer
 from rheostat.engines.tokenizer_pieces import CONTROL, SPACE, USER_DEFINED, sentencepiece_json
 from rheostat.errors import ModelError, WorkloadError
 
@@ -83,7 +84,7 @@ class Tokenizer:
     ) -> None:
         """Build from a `tokenizer.json`; `named_tokens` (`bos_token` ...) serve the template."""
         try:
-            self._backend = tokenizers.Tokenizer.from_buffer(tokenizer_json.encode())
+            self._backend = read_tokenizer(tokenizer_json)
         # The library raises plain `Exception` for a file that it cannot read.
         except Exception as error:
             raise ModelError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from rheostat.engines.compiled_checks import found_right
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.torch_threads import on_threads
 
@@ -91,7 +92,7 @@ def _compiled() -> CDLL | None:
         return None
     library.draw_rows.argtypes = (c_void_p, c_long, c_long, *(c_void_p,) * 5, c_long)
     library.draw_rows.restype = None
-    return library if _agrees(library) else None
+    return library if found_right("draws", partial(_agrees, library)) else None
 
 
 def _drawn(

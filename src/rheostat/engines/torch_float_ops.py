@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_long, c_void_p
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch.profiler import record_function
 
+from rheostat.engines.compiled_checks import found_right
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_threads import on_threads
@@ -43,7 +44,7 @@ def float_ops() -> FloatOps:
         return FloatOps(None, built.reason)
     built.library.float_product.argtypes = (*(c_void_p,) * 3, *(c_long,) * 6)
     built.library.float_product.restype = None
-    if not _agrees(built.library):
+    if not found_right("products", partial(_agrees, built.library)):
         return FloatOps(None, "the compiled product does not agree with torch's")
     return FloatOps(built.library)
 

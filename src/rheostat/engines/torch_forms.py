@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from rheostat.engines.torch_head import Head
-from rheostat.engines.torch_level_ops import level_ops
+from rheostat.engines.torch_level_ops import level_ops, shape_of
 from rheostat.engines.torch_levels import LevelMatrix
 from rheostat.engines.torch_matrix import (
     MOST_ROWS,
@@ -36,7 +36,6 @@ from rheostat.engines.torch_scan_head import scan_fits
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rheostat.engines.torch_levels import Levels
 
 NARROW_ROWS = (1, 2, 4, 8)
 WIDE_ROWS = (16, 64)
@@ -144,14 +143,14 @@ def _rows_of(fastest: Sequence[str], among: set[str]) -> int:
     return max((rows for rows, _ in takewhile(lambda pair: pair[1] in among, pairs)), default=0)
 
 
-def with_levels(matrices: Sequence[Levels], forms: Forms) -> Forms:
+def with_levels(matrices: Sequence[torch.Tensor], forms: Forms) -> Forms:
     """Return the forms with the product of four-bit matrices, and the border of their other form.
 
     Args:
-        matrices: four-bit matrices, enough of them to exceed the caches.
+        matrices: packed four-bit matrices, enough of them to exceed the caches.
         forms: the forms chosen for the other matrices.
     """
-    shapes = [m.levels for m in matrices]
+    shapes = [torch.empty(shape_of(m), dtype=torch.uint8, device="meta") for m in matrices]
 
     def times(rows: Sequence[int], **changed: Any) -> dict[int, float]:
         held = [LevelMatrix(m, replace(forms, **changed)) for m in matrices]

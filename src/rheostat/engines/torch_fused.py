@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import torch
 import torch.nn.functional as F
 
+from rheostat.engines.compiled_checks import found_right
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.torch_attend_rows import AttendRows, attention_agrees
 
@@ -146,7 +147,8 @@ def fused_ops(stream: torch.dtype, product: torch.dtype) -> Fused:
     if built.library is None:
         return Fused(None, built.reason)
     ops = FusedOps(built.library, stream, product)
-    if not (_agrees(ops) and attention_agrees(ops.attend)):
+    name = f"steps-{_NAMES[stream]}-{_NAMES[product]}"
+    if not found_right(name, lambda: _agrees(ops) and attention_agrees(ops.attend)):
         return Fused(None, "the compiled operations do not agree with torch's")
     return Fused(ops)
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, final
 
-import numpy as np
-
 from rheostat.engines.mapped_pages import trim
 from rheostat.engines.stopping import row_stop
 from rheostat.engines.torch_budget import Budget
@@ -143,7 +141,7 @@ class Run:
             trace=Trace(reused=kept),
             max_new=grant.new_tokens,
             full=full,
-            rng=_generator(self.sampling.seed, request.id),
+            chance=f"{self.sampling.seed}\n{request.id}",
             decoder=engine.tokenizer.stream(),
             transcript=Transcript(self.sampling.stop, self._show(request.id)),
             reservation=grant.reservation,
@@ -353,8 +351,3 @@ class Run:
         if kept := row.trace.reused:
             row.trace.saved = reading_cost(self.engine, self.installed, kept, CHUNK).price
         return row.output(cost)
-
-
-def _generator(seed: int, name: str) -> np.random.Generator:
-    """Return a row's own source of chance, from the seed and the request's id."""
-    return np.random.default_rng(list(f"{seed}\n{name}".encode(errors="surrogatepass")))

@@ -8,10 +8,12 @@ order of its float32 sums (ours).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
+import numpy as np
 import torch
 
 from rheostat.engines.file_rows import FileRows
@@ -21,6 +23,8 @@ from rheostat.engines.torch_quick_head import QuickHead
 from rheostat.engines.torch_scan_head import SCAN_BYTES, ScanHead
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.torch_quick_head import Candidates
 
@@ -33,8 +37,17 @@ class Head:
     on how a product happens to round.
     """
 
-    def __init__(self, weight: torch.Tensor, dtype: torch.dtype, forms: Forms) -> None:
-        """Keep the weight, memory-mapped float32; the whole product is laid out when first used."""
+    def __init__(
+        self, weight: torch.Tensor, dtype: torch.dtype, forms: Forms, kept: Path | None = None
+    ) -> None:
+        """Keep the weight, memory-mapped float32; the whole product is laid out when first used.
+
+        Args:
+            weight: [vocabulary, width].
+            dtype: the model's number format.
+            forms: which readings there are.
+            kept: where the compiled scan's form is kept; None = nowhere.
+        """
         self._weight = weight
         self._rows = FileRows(weight)
         self._dtype = dtype
@@ -42,7 +55,7 @@ class Head:
         self._eight: QuickHead | ScanHead | None = None
         if forms.quick_rows:
             own = forms.quick_own
-            self._eight = ScanHead(weight, dtype) if own else QuickHead(weight, dtype, bits=8)
+            self._eight = ScanHead(weight, dtype, kept) if own else QuickHead(weight, dtype, bits=8)
         half = forms.half_rows > forms.quick_rows
         self._half = QuickHead(weight, dtype, bits=16) if half else None
 
@@ -98,14 +111,15 @@ class Head:
 
     def _best(self, x: torch.Tensor, found: Candidates) -> torch.Tensor:
         """Return each row's candidate with the largest logit, the first one on a tie; -1 = none."""
-        weights = self._rows(found.tokens.tolist()).to(self._dtype).float()
-        logits = torch.bmm(x[found.rows][:, None], weights[:, :, None])[:, 0, 0]
-        best = x.new_full((len(x),), -torch.inf).scatter_reduce_(0, found.rows, logits, "amax")
-        top = (logits == best[found.rows]) & logits.isfinite()
-        none = len(self._weight)
-        chosen = torch.full((len(x),), none)
-        chosen.scatter_reduce_(0, found.rows[top], found.tokens[top], "amin")
-        return torch.where(chosen == none, -1, chosen)
+        tokens = found.tokens.tolist()
+        weights = self._rows(tokens).to(self._dtype).float().numpy()
+        rows = found.rows.numpy()
+        logits = np.einsum("ij,ij->i", x.numpy()[rows], weights)
+        best = [(-math.inf, 0, -1)] * len(x)
+        for row, token, logit in zip(rows.tolist(), tokens, logits.tolist(), strict=True):
+            if math.isfinite(logit):
+                best[row] = max(best[row], (logit, -token, token))
+        return torch.tensor([token for _, _, token in best])
 
 
 def _largest(logits: torch.Tensor) -> torch.Tensor:

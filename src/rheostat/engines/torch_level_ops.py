@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_long, c_void_p
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 from torch.profiler import record_function
 
+from rheostat.engines.compiled_checks import found_right
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.torch_threads import on_threads
 
@@ -36,7 +37,7 @@ def level_ops() -> LevelOps:
     if built.library is None:
         return LevelOps(None, built.reason)
     built.library.level_product.argtypes = (*(c_void_p,) * 3, *(c_long,) * 4)
-    if not _agrees(built.library):
+    if not found_right("four-bits", partial(_agrees, built.library)):
         return LevelOps(None, "the compiled four-bit product does not agree with torch's")
     return LevelOps(built.library)
 
@@ -61,6 +62,39 @@ def packed(levels: torch.Tensor, scale: torch.Tensor, low: torch.Tensor) -> torc
         for field in (scale, low)
     ]
     return torch.cat([*(head.view(torch.uint8) for head in heads), quads], dim=2).contiguous()
+
+
+class Levels(NamedTuple):
+    """A matrix [out, in] in four bits: weight = scale x level + low."""
+
+    levels: torch.Tensor
+    """uint8 [out, in], 0..15."""
+    scale: torch.Tensor
+    """float32 [out, in / 32]."""
+    low: torch.Tensor
+    """float32 [out, in / 32]."""
+
+    def values(self) -> torch.Tensor:
+        """Return the weights, float32 [out, in]."""
+        scale, low = (t.repeat_interleave(GROUP, dim=1) for t in (self.scale, self.low))
+        return self.levels * scale + low
+
+
+def shape_of(matrix: torch.Tensor) -> tuple[int, int]:
+    """Return the shape [out, in] of a packed matrix."""
+    blocks, groups, _ = matrix.shape
+    return blocks * _LANES, groups * GROUP
+
+
+def unpacked(matrix: torch.Tensor) -> Levels:
+    """Return what was packed."""
+    out, size = shape_of(matrix)
+    blocks, groups, _ = matrix.shape
+    heads = matrix[..., : 4 * _LANES].contiguous().view(torch.float16).float()
+    fields = heads.view(blocks, groups, 2, _LANES).permute(2, 0, 3, 1).reshape(2, out, groups)
+    quads = matrix[..., 4 * _LANES :].view(blocks, groups, _QUADS, _LANES, _QUAD)
+    parts = torch.stack([quads & 15, quads >> 4])
+    return Levels(parts.permute(1, 4, 2, 0, 3, 5).reshape(out, size), *fields)
 
 
 def product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:

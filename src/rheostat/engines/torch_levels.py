@@ -11,22 +11,21 @@ the same whatever its neighbours are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, final
+from functools import partial
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.gguf_file import open_gguf
-from rheostat.engines.torch_level_ops import GROUP, packed, product
+from rheostat.engines.kept_tensors import kept_path, kept_tensors
+from rheostat.engines.torch_level_ops import GROUP, Levels, packed, product, unpacked
 from rheostat.engines.torch_matrix import MOST_ROWS, laid_out, multiplied
+from rheostat.engines.weight_names import FUSED
 from rheostat.errors import ModelError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -40,50 +39,37 @@ _OUT = 16
 """The product takes matrices whose rows are a multiple of this."""
 _MIDDLE = 8
 """The product counts levels from the middle: weight = scale (level - 8) + (low + 8 scale)."""
-_VERSION = 2
+_KIND = "levels-v3"
 _FOUR_BIT_PRODUCT = torch.ops.aten._weight_int4pack_mm_for_cpu.default
-
-
-class Levels(NamedTuple):
-    """A matrix [out, in] in four bits, rows in the file's order."""
-
-    levels: torch.Tensor
-    """uint8 [out, in], 0..15."""
-    scale: torch.Tensor
-    """float32 [out, in / 32]."""
-    low: torch.Tensor
-    """float32 [out, in / 32]."""
-
-    @staticmethod
-    def joined(parts: Sequence[Levels]) -> Levels:
-        """Put matrices of equal input below each other."""
-        return Levels(*(torch.cat(field) for field in zip(*parts, strict=True)))
-
-    def values(self) -> torch.Tensor:
-        """Return the weights, float32 [out, in]."""
-        scale, low = (t.repeat_interleave(GROUP, dim=1) for t in (self.scale, self.low))
-        return self.levels * scale + low
 
 
 @final
 class LevelMatrix:
     """A four-bit matrix, packed for the processor's own product, and its form for many rows."""
 
-    def __init__(self, matrix: Levels, forms: Forms) -> None:
-        """Pack it; the levels themselves are not kept, nor is a form that is never used."""
+    def __init__(self, matrix: torch.Tensor, forms: Forms) -> None:
+        """Hold it in memory of its own; a form that is never used is not made.
+
+        Args:
+            matrix: as `packed` lays it out.
+            forms: which products take it.
+        """
         self._rows = forms.level_rows
         self._form = forms.level_wide
-        self.own = packed(*matrix) if forms.level_own else None
+        self.own = matrix.clone() if forms.level_own else None
         """As our own product takes it; None where torch's is used."""
+        if forms.level_own and self._rows >= MOST_ROWS:
+            return
+        held = unpacked(matrix)
         if self._rows < MOST_ROWS:
-            self._wide = laid_out(matrix.values().to(torch.bfloat16), self._form)
+            self._wide = laid_out(held.values().to(torch.bfloat16), self._form)
         if forms.level_own:
             return
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(
-            matrix.levels.to(torch.int32), 2
+            held.levels.to(torch.int32), 2
         )
-        middle = matrix.low + _MIDDLE * matrix.scale
-        pairs = torch.stack([matrix.scale, middle], dim=-1).transpose(0, 1)
+        middle = held.low + _MIDDLE * held.scale
+        pairs = torch.stack([held.scale, middle], dim=-1).transpose(0, 1)
         self._pairs = pairs.to(torch.bfloat16).contiguous()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -103,19 +89,16 @@ class LevelMatrix:
         return 4.0 if self._form == "packed32" else 2.0
 
 
-def load_levels(loaded: LoadedModel) -> Mapping[str, Levels]:
-    """Return the matrices of a model's file that are held in four bits, by `weight_names`.
+def load_levels(loaded: LoadedModel) -> Mapping[str, torch.Tensor]:
+    """Return the stacked matrices that a model's file holds in four bits, packed and mapped.
+
+    They are packed once and kept in a file of the cache. Names are `layers.3.qkv` and the like;
+    rows of queries and keys are in the file's order, the one that `fused_weights` makes.
 
     Raises:
         ModelError: the file holds none.
     """
-    path = cache_folder() / "weights" / f"{loaded.digest}-levels-v{_VERSION}.safetensors"
-    held = _read(path)
-    if held is None:
-        held = _unpacked(loaded)
-        flat = {f"{n}#{f}": t for n, m in held.items() for f, t in m._asdict().items()}
-        with whole_file(path) as partial:
-            save_file(flat, partial)
+    held = kept_tensors(kept_path(loaded.digest, _KIND), partial(_stacked, loaded))
     if not held:
         raise ModelError(
             f"`{loaded.name}` holds no matrix of a layer in the four-bit formats Q4_0 and Q4_1",
@@ -124,27 +107,30 @@ def load_levels(loaded: LoadedModel) -> Mapping[str, Levels]:
     return held
 
 
-def _read(path: Path) -> dict[str, Levels] | None:
-    try:
-        flat = load_file(path)
-        names = {name.partition("#")[0] for name in flat}
-        return {n: Levels(*(flat[f"{n}#{field}"] for field in Levels._fields)) for n in names}
-    except (OSError, SafetensorError, KeyError):
-        return None
-
-
-def _unpacked(loaded: LoadedModel) -> dict[str, Levels]:
+def _stacked(loaded: LoadedModel) -> dict[str, torch.Tensor]:
     if loaded.gguf_path is None:
         raise UserError(
             f"`{loaded.name}` is no GGUF file: it has no four-bit weights of its own",
             hint="choose `--dtype float32` or `bfloat16`",
         )
     stored = open_gguf(loaded.gguf_path).tensors
-    return {
-        name: levels_of(tensor)
-        for name, tensor in stored.items()
-        if tensor.kind.name in _LAYOUTS and name.startswith("layers.") and _in_order(name, tensor)
-    }
+    found = {}
+    for layer in range(loaded.shape.layers):
+        for stack, parts in FUSED.items():
+            names = [f"layers.{layer}.{part}.weight" for part in parts]
+            matrix = _joined([(name, stored[name]) for name in names])
+            if matrix is not None:
+                found[f"layers.{layer}.{stack}"] = matrix
+    return found
+
+
+def _joined(parts: Sequence[tuple[str, GgufTensor]]) -> torch.Tensor | None:
+    """Put matrices of equal input below each other and pack them; None where one cannot be held."""
+    rows = sum(tensor.shape[0] for _, tensor in parts)
+    if rows % _OUT or not all(t.kind.name in _LAYOUTS and _in_order(n, t) for n, t in parts):
+        return None
+    levels = [levels_of(tensor) for _, tensor in parts]
+    return packed(*(torch.cat(field) for field in zip(*levels, strict=True)))
 
 
 def _in_order(name: str, tensor: GgufTensor) -> bool:
@@ -163,11 +149,6 @@ def levels_of(stored: GgufTensor) -> Levels:
     scale = heads[..., 0]
     low = heads[..., 1] if numbers > 1 else -np.float32(_MIDDLE) * scale
     return Levels(_tensor(levels), _tensor(scale), _tensor(low))
-
-
-def fits(matrix: Levels) -> bool:
-    """Return whether the processor's four-bit product takes a matrix of this shape."""
-    return matrix.levels.shape[0] % _OUT == 0
 
 
 def _tensor(array: NDArray[np.generic]) -> torch.Tensor:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from rheostat.engines.decoder import Decoder
     from rheostat.engines.torch_graphs import Capture
-    from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_matrix import FormName
     from rheostat.engines.torch_named import Opener
     from rheostat.engines.torch_ways import Way
@@ -230,7 +229,7 @@ class _Source(NamedTuple):
         return cast_candidates() if self.dtype == "layercast" else candidates(DTYPES[self.dtype])
 
     def _chosen(
-        self, levels: Mapping[str, Levels], progress: Callable[[str], None] | None
+        self, levels: Mapping[str, torch.Tensor], progress: Callable[[str], None] | None
     ) -> Forms:
         """Time the weight forms on some layers, more than a processor's caches hold."""
         if progress is not None:

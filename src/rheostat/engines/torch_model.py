@@ -19,30 +19,29 @@ import torch.nn.functional as F
 
 from rheostat.engines.decoder import LEAN
 from rheostat.engines.device import CPU, OFFERED
-from rheostat.engines.file_rows import FileRows
+from rheostat.engines.file_rows import FileRows, rows_of
 from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_observed import observed
 from rheostat.engines.torch_project import projected
-from rheostat.engines.torch_rotary import rotations
+from rheostat.engines.torch_rotary import Rotations
 from rheostat.engines.torch_stack import Stacked, View, fused_stack, packed_rows
 from rheostat.engines.torch_tree import places_of
 from rheostat.engines.torch_weights import (
     Layer,
     fused_levels,
     fused_weights,
+    head_path,
     head_weight,
     laid_out_layer,
     layer_bytes,
-    levels_of_layer,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rheostat.engines.torch_cache import RowCache
-    from rheostat.engines.torch_levels import Levels
     from rheostat.engines.torch_matrix import Forms
     from rheostat.engines.torch_ways import Way
     from rheostat.engines.weights_cache import LoadedModel
@@ -117,7 +116,7 @@ class Llama:
         *,
         dtype: torch.dtype,
         forms: Forms,
-        levels: Mapping[str, Levels] | None = None,
+        levels: Mapping[str, torch.Tensor] | None = None,
         fused: bool = True,
         device: torch.device = CPU,
     ) -> None:
@@ -126,7 +125,7 @@ class Llama:
         Args:
             dtype: format of activations and cache, and of weights that are not in four bits.
             forms: how those are laid out.
-            levels: the matrices that are multiplied in four bits.
+            levels: the stacked matrices that are held in four bits, as `load_levels` has them.
             fused: whether compiled operations are used where they can be had.
             device: where everything is; on another than the processor nothing stays in the file.
         """
@@ -149,27 +148,31 @@ class Llama:
             parts = fused_weights(loaded, layer, dtype, without=held)
             weights = {name: weight.to(device) for name, weight in parts.items()}
             self.layers.append(laid_out_layer(weights, forms, held))
-            give_back([*loaded.of_layer(layer), *levels_of_layer(levels or {}, layer)])
-        give_back(part for matrix in (levels or {}).values() for part in matrix)
-        stacked = Stacked(None, "they are not asked for")
-        if self.fixed:
-            stacked = Stacked(None, "a token's arithmetic is to be the same in every pass")
-        elif device != CPU:
-            stacked = Stacked(None, "the compiled ones are those of a processor")
-        elif fused and not architecture.is_plain(self.shape.head_size):
-            stacked = Stacked(None, "the compiled ones are those of the llama shape alone")
-        elif fused:
-            stacked = fused_stack(self.shape, self.layers, self._eps, dtype, forms)
-        self._stack, self.fused_reason = stacked
+            give_back([*loaded.of_layer(layer), *held.values()])
+        give_back((levels or {}).values())
+        self._stack, self.fused_reason = self._stacked(fused=fused)
         """The layers with compiled operations; else why there are none."""
         self.reads_parts = self._stack is not None and self._stack.reads_parts
-        self._head = Head(head_weight(loaded).to(device), forms.held(dtype), forms)
+        head, held_in = head_weight(loaded).to(device), forms.held(dtype)
+        self._head = Head(head, held_in, forms, head_path(loaded, held_in))
         give_back(loaded.tensors.values())
         self._bytes: dict[int, tuple[float, float]] = {}
         self._kinds = sorted(set(architecture.kinds))
         self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
         ropes = architecture.ropes
-        self.turns = [rotations(self.shape.context, rope).to(device) for rope in ropes]
+        self.turns = [Rotations(rope, self.shape.context, device) for rope in ropes]
+
+    def _stacked(self, *, fused: bool) -> Stacked:
+        """Return the layers with compiled operations, or why there are none."""
+        if self.fixed:
+            return Stacked(None, "a token's arithmetic is to be the same in every pass")
+        if self.device != CPU:
+            return Stacked(None, "the compiled ones are those of a processor")
+        if not fused:
+            return Stacked(None, "they are not asked for")
+        if not self.architecture.is_plain(self.shape.head_size):
+            return Stacked(None, "the compiled ones are those of the llama shape alone")
+        return fused_stack(self.shape, self.layers, self._eps, self.dtype, self.forms)
 
     @property
     def offers(self) -> frozenset[str]:
@@ -220,7 +223,7 @@ class Llama:
             ran = self._layered(x, views, depth, generated, first, observer)
         for row in rows:
             row.cache.advance(row.end - row.start)
-        x = ran.x if logit_rows is None else ran.x[list(logit_rows)]
+        x = ran.x if logit_rows is None else rows_of(ran.x, logit_rows)
         headed, again = self._headed(x, choices=choices)
         runs = sum(depth.layout.mlp) - ran.skipped
         return Passed(headed, runs, tuple(w for w in ran.widths if w), again)
@@ -336,7 +339,7 @@ class Llama:
         places = [i for f in feeds for i in f.places(f.cache.length + f.ahead)]
         for feed in feeds:
             feed.cache.make_room(feed.ahead + len(feed.tokens))
-        turns = [turns[places] for turns in self.turns]
+        turns = [rows_of(rope.up_to(max(places, default=-1) + 1), places) for rope in self.turns]
         group = self.shape.heads // self.shape.kv_heads
         packed = partial(packed_rows, feeds, group, dtype=self.dtype, device=self.device)
         rows = {window: packed(window=window) for window in {w for _, w in self._kinds}}

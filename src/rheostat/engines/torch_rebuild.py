@@ -81,7 +81,7 @@ class Rebuilder:
     def _block(self, layer: int, x: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
         llama = self.llama
         shape, held, architecture = llama.shape, llama.layers[layer], llama.architecture
-        turns = llama.turns[architecture.rope_of[layer]][list(places)]
+        turns = llama.turns[architecture.rope_of[layer]].up_to(max(places) + 1)[list(places)]
         normed = llama.normed(x, held.attention_norm)
         qkv = projected(held, normed, turns, shape=shape, eps=architecture.eps)
         kv = qkv[:, shape.heads * shape.head_size :]

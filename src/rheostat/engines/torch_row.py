@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
 
 from rheostat.engines.base import Output, StopReason
 from rheostat.kernel.cost import Cost
@@ -12,8 +15,6 @@ from rheostat.kernel.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from rheostat.engines.constrained import ConstrainedRow
     from rheostat.engines.stopping import RowStop
@@ -35,8 +36,8 @@ class Row:
     """New tokens that the request, the context and the budget allow."""
     full: StopReason
     """Which of the three `max_new` comes from."""
-    rng: np.random.Generator
-    """The row's own, so that it does not depend on its neighbours."""
+    chance: str
+    """Names the row's own source of chance, so that it does not depend on its neighbours."""
     decoder: StreamDecoder
     transcript: Transcript
     kept: int = 0
@@ -61,6 +62,11 @@ class Row:
     """Price of the passes before the one whose tokens are written now."""
     seconds: float = 0.0
     stop_reason: StopReason | None = None
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """The row's source of chance, made where something is drawn."""
+        return np.random.default_rng(list(self.chance.encode(errors="surrogatepass")))
 
     @property
     def last(self) -> int:

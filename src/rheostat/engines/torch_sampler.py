@@ -13,7 +13,6 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, final
 
-import numpy as np
 import torch
 
 from rheostat.engines.base import EngineCard
@@ -173,7 +172,7 @@ class TorchSampler:
             cache=self._idle[0],  # its own comes when it gets a row
             max_new=new,
             full=full,
-            rng=_generator(draw),
+            chance=f"{draw.sampling.seed}\n{draw.question}\n{draw.index}",
             decoder=self.engine.tokenizer.stream(),
             transcript=Transcript(draw.sampling.stop),
             reservation=reservation,
@@ -382,9 +381,3 @@ def _share(work: Work, rows: int) -> Work:
     counted = ("attention_tokens", "mlp_tokens", "head_tokens", "scores", "keys_read")
     whole = {name: round(shared[name]) for name in counted}
     return Work(**shared | whole | {"calls": 0})
-
-
-def _generator(draw: Draw) -> np.random.Generator:
-    """Return a sample's own source of chance."""
-    name = f"{draw.sampling.seed}\n{draw.question}\n{draw.index}"
-    return np.random.default_rng(list(name.encode(errors="surrogatepass")))

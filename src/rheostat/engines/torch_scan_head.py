@@ -7,18 +7,24 @@ of `torch_quick_head` are close, and a row seldom has more than one candidate (o
 
 from __future__ import annotations
 
+import math
 from ctypes import POINTER, Structure, byref, c_float, c_long, c_void_p
-from functools import cache
-from typing import NamedTuple, final
+from functools import cache, partial
+from typing import TYPE_CHECKING, NamedTuple, final
 
 import torch
 from torch.profiler import record_function
 
-from rheostat.engines.file_rows import FileRows
+from rheostat.engines.compiled_checks import found_right
+from rheostat.engines.file_rows import FileRows, in_memory
 from rheostat.engines.fused_build import fused_library
+from rheostat.engines.kept_tensors import kept_tensors
 from rheostat.engines.torch_level_ops import GROUP
 from rheostat.engines.torch_quick_head import FLOAT32, MARGIN, MOST, Candidates
 from rheostat.engines.torch_threads import on_threads
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LANES, _QUADS, _QUAD = 16, 8, 4
 _LEVELS = 127
@@ -70,12 +76,13 @@ class _Bounds(Structure):
 class ScanHead:
     """A head [vocabulary, width] in eight bits, and how far its rows are from the true ones."""
 
-    def __init__(self, weight: torch.Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, weight: torch.Tensor, dtype: torch.dtype, kept: Path | None = None) -> None:
         """Bring the head to eight bits, where `scan_fits`.
 
         Args:
             weight: float32 [vocabulary, width].
             dtype: format of the true head, to which the weight is rounded first.
+            kept: where what is made of it is kept; None = nowhere.
         """
         library = fused_library().library
         assert library is not None
@@ -86,24 +93,19 @@ class ScanHead:
         )
         self._scan.restype = None
         vocabulary, width = weight.shape
-        cell = _LANES * (2 + GROUP)
-        self._packed = torch.empty(vocabulary // _LANES, width // GROUP, cell, dtype=torch.uint8)
-        self._error, self._norm = torch.empty(2, vocabulary)
-        read = FileRows(weight)
-        for at in range(0, vocabulary, _BLOCK):
-            rows = slice(at, min(at + _BLOCK, vocabulary))
-            true = read.block(rows.start, rows.stop).to(dtype).float()
-            held = GroupedHead.of(true)
-            self._packed[rows.start // _LANES : rows.stop // _LANES] = held.packed()
-            lost = held.values().sub_(true)
-            self._error[rows] = MARGIN * torch.linalg.vector_norm(lost, dim=1)
-            self._norm[rows] = MARGIN * torch.linalg.vector_norm(true, dim=1)
-        self._damaged = not bool(self._norm.isfinite().all())
+        if kept is None:
+            held = _in_eight_bits(weight, dtype)
+        else:
+            mapped = kept_tensors(kept, partial(_in_eight_bits, weight, dtype))
+            held = {name: in_memory(tensor) for name, tensor in mapped.items()}
+        self._packed, self._error, self._norm = held["packed"], held["error"], held["norm"]
+        most_error, most_norm = held["most"].tolist()
+        self._damaged = not math.isfinite(most_norm)
         self._bounds = _Bounds(
             self._error.data_ptr(),
             self._norm.data_ptr(),
-            float(self._error.max()),
-            float(self._norm.max()),
+            most_error,
+            most_norm,
             FLOAT32 * width,
         )
         self._vocabulary, self._groups = vocabulary, width // GROUP
@@ -134,8 +136,30 @@ class ScanHead:
             )
         found: list[int] = counts.tolist()
         kept = torch.cat([tokens[row, :count] for row, count in enumerate(found)])
-        rows = torch.repeat_interleave(torch.arange(n), counts)
-        return Candidates(rows, kept, [row for row, count in enumerate(found) if not count])
+        rows = torch.tensor([row for row, count in enumerate(found) for _ in range(count)])
+        return Candidates(rows.long(), kept, [row for row, count in enumerate(found) if not count])
+
+
+def _in_eight_bits(weight: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return a head in eight bits, packed, and for each row bounds: how far it is, how long.
+
+    `most` holds the largest of either; of numbers one of which is none it is none.
+    """
+    vocabulary, width = weight.shape
+    cell = _LANES * (2 + GROUP)
+    packed = torch.empty(vocabulary // _LANES, width // GROUP, cell, dtype=torch.uint8)
+    error, norm = torch.empty(vocabulary), torch.empty(vocabulary)
+    read = FileRows(weight)
+    for at in range(0, vocabulary, _BLOCK):
+        rows = slice(at, min(at + _BLOCK, vocabulary))
+        true = read.block(rows.start, rows.stop).to(dtype).float()
+        held = GroupedHead.of(true)
+        packed[rows.start // _LANES : rows.stop // _LANES] = held.packed()
+        lost = held.values().sub_(true)
+        error[rows] = MARGIN * torch.linalg.vector_norm(lost, dim=1)
+        norm[rows] = MARGIN * torch.linalg.vector_norm(true, dim=1)
+    most = torch.stack([error.max(), norm.max()])
+    return {"packed": packed, "error": error, "norm": norm, "most": most}
 
 
 def scan_fits(weight: torch.Tensor) -> bool:
@@ -146,10 +170,12 @@ def scan_fits(weight: torch.Tensor) -> bool:
 
 
 @cache
-@torch.inference_mode()
 def _scan_is_right() -> bool:
-    if fused_library().library is None:
-        return False
+    return found_right("head", _agrees)
+
+
+@torch.inference_mode()
+def _agrees() -> bool:
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(8 * _LANES, 3 * GROUP, generator=draw)
     x = torch.randn(6, 3 * GROUP, generator=draw)

@@ -109,7 +109,7 @@ def packed_rows(
         n = len(feed.tokens)
         held = feed.cache.entries + feed.ahead
         mask = mask_of(feed.parents, n, held=held, window=window, dtype=dtype)
-        mask = None if mask is None else mask.repeat(group, 1).to(device)
+        mask = None if mask is None else torch.cat([mask] * group).to(device)
         places = feed.places(feed.cache.length + feed.ahead) if feed.cache.rebuild else ()
         rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead, places))
         start += n

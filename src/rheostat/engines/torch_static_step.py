@@ -50,6 +50,7 @@ class StaticStep:
             self._inputs = torch.zeros(2, rows, dtype=torch.long, device=device)
             self._lanes = torch.arange(rows, device=device)
             self._places = torch.arange(capacity, device=device)
+            self._turns = [rope.up_to(capacity) for rope in llama.turns]
         self._buffers = list(self._held)
         self._owners: list[ref[RowCache] | None] = [None] * rows
         self._given: dict[tuple[int, Wanted], torch.Tensor] = {}
@@ -90,7 +91,7 @@ class StaticStep:
         tokens, held = self._inputs[:, :n]
         kinds = llama.architecture.kinds
         masks = {window: self._mask(held, window) for _, window in kinds}
-        turns = [rope[held] for rope in llama.turns]
+        turns = [rope[held] for rope in self._turns]
         x = llama.embedded(tokens)
         slot = 0
         for index, layer in enumerate(llama.layers):

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from rheostat.engines.torch_levels import LevelMatrix, Levels, fits
+from rheostat.engines.kept_tensors import kept_path
+from rheostat.engines.mapped_pages import place_of
+from rheostat.engines.torch_levels import LevelMatrix
 from rheostat.engines.torch_matrix import Forms, Matrix
+from rheostat.engines.weight_names import FUSED
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
+    from pathlib import Path
 
     from rheostat.engines.weights_cache import LoadedModel
     from rheostat.kernel.model_cost import ModelShape
-
-_FUSED = {"qkv": ("q", "k", "v"), "out": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
-"""A layer's stacked matrices and their parts, in order."""
 
 
 class Layer(NamedTuple):
@@ -59,7 +60,7 @@ def fused_weights(
 
     fused = {
         name: torch.cat([part(one) for one in parts]).to(dtype)
-        for name, parts in _FUSED.items()
+        for name, parts in FUSED.items()
         if name not in without
     }
     norms = {"attention_norm": "attn_norm", "mlp_norm": "mlp_norm"}
@@ -70,7 +71,7 @@ def fused_weights(
     # copies: a vector that stayed in the mapped file would hold pages of its neighbours
     vectors = {name: part(one).to(dtype, copy=True) for name, one in norms.items()}
     if architecture.biases:
-        vectors["qkv_bias"] = torch.cat([part(one, "bias") for one in _FUSED["qkv"]]).to(dtype)
+        vectors["qkv_bias"] = torch.cat([part(one, "bias") for one in FUSED["qkv"]]).to(dtype)
     return fused | vectors
 
 
@@ -79,28 +80,21 @@ def head_weight(loaded: LoadedModel) -> torch.Tensor:
     return loaded.tensors["embed.weight" if loaded.shape.tied else "head.weight"].float()
 
 
-def fused_levels(levels: Mapping[str, Levels], layer: int) -> dict[str, Levels]:
-    """Return those of one layer's stacked matrices whose parts are all held in four bits.
-
-    The file's row order of queries and keys is the one that `fused_weights` makes.
-    """
-    fused = {}
-    for name, parts in _FUSED.items():
-        found = [levels.get(f"layers.{layer}.{part}.weight") for part in parts]
-        held = [matrix for matrix in found if matrix is not None]
-        if len(held) == len(parts) and fits(joined := Levels.joined(held)):
-            fused[name] = joined
-    return fused
+def head_path(loaded: LoadedModel, dtype: torch.dtype) -> Path | None:
+    """Return where the head in eight bits is kept; None = the weights are in memory alone."""
+    if place_of(loaded.tensors["embed.weight"]) is None:
+        return None
+    return kept_path(loaded.digest, f"head-{str(dtype).removeprefix('torch.')}-v1")
 
 
-def levels_of_layer(levels: Mapping[str, Levels], layer: int) -> list[torch.Tensor]:
-    """Return the tensors of one layer's four-bit matrices."""
-    start = f"layers.{layer}."
-    return [part for name, matrix in levels.items() if name.startswith(start) for part in matrix]
+def fused_levels(levels: Mapping[str, torch.Tensor], layer: int) -> dict[str, torch.Tensor]:
+    """Return those of one layer's stacked matrices that are held in four bits, packed."""
+    names = {name: f"layers.{layer}.{name}" for name in FUSED}
+    return {name: levels[full] for name, full in names.items() if full in levels}
 
 
 def laid_out_layer(
-    weights: Mapping[str, torch.Tensor], forms: Forms, levels: Mapping[str, Levels]
+    weights: Mapping[str, torch.Tensor], forms: Forms, levels: Mapping[str, torch.Tensor]
 ) -> Layer:
     """Return a layer with each matrix in its form."""
     dense = {n: w if w.ndim == 1 else Matrix(w, forms) for n, w in weights.items()}

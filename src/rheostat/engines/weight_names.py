@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rheostat.kernel.model_cost import ModelShape
 
 
+FUSED = {"qkv": ("q", "k", "v"), "out": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
+"""A layer's stacked matrices and their parts, in order."""
+
+
 def weight_shapes(
     shape: ModelShape, architecture: Architecture | None = None
 ) -> dict[str, tuple[int, ...]]:
