@@ -12,7 +12,7 @@ from engines.torch_rig import engine_of, requests
 from rheostat.bench.journal import Journal
 from rheostat.bench.numerics import first_difference, measured_numerics, parted
 from rheostat.bench.prove import Written
-from rheostat.engines.torch_load import FORMS
+from rheostat.engines.torch_load import forms_of_format
 from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.weights_cache import load_weights
 
@@ -24,7 +24,7 @@ def engines(tiny_gguf):
     loaded = load_weights(str(tiny_gguf))
     wide = {"float32": torch.float32, "gguf": torch.float32, "bfloat16": torch.bfloat16}
     return {name: engine_of(loaded, dtype=dtype) for name, dtype in wide.items()} | {
-        "reproducible": engine_of(loaded, forms=FORMS["reproducible"]),
+        "reproducible": engine_of(loaded, forms=forms_of_format("reproducible")),
         "layercast": engine_of(loaded, forms=Forms("cast", "cast")),
     }
 

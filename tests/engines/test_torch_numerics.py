@@ -13,8 +13,8 @@ from contract.outside_count import OutsideCount
 from engines.torch_rig import changed, engine_of, full, llama_of, outputs, read, tokens_of
 from engines.tree_drafts import knowing
 from rheostat.engines.torch_fixed_rows import ROWS, multiplied_in_fixed_rows
-from rheostat.engines.torch_load import FORMS
-from rheostat.engines.torch_matrix import Forms, Matrix, cast_candidates
+from rheostat.engines.torch_float_ops import float_ops
+from rheostat.engines.torch_matrix import FIXED, OWN, Forms, Matrix, cast_candidates
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.kernel.cost import total
@@ -23,6 +23,8 @@ from rheostat.kernel.seams import Installed
 from rheostat.methods.cache.sink_window import SinkWindow
 
 CAST = [Forms(form, form) for form in cast_candidates()]
+SAME = [Forms(form, form) for form in FIXED if form not in OWN or float_ops().library]
+"""Those of `reproducible`, with a compiler and without."""
 TEXT = np.random.default_rng(0).integers(4, 300, 60).tolist()
 PROMPTS = ["the cat and the hat and the cat in the hat", "is it a star", "zq"]
 
@@ -57,9 +59,9 @@ def test_layercast_holds_two_bytes_a_weight(forms):
     assert sum(t.numel() * t.element_size() for t in tensors) == 2 * weight.numel()
 
 
-@pytest.fixture(scope="module")
-def fixed(tiny_loaded):
-    return engine_of(tiny_loaded, forms=FORMS["reproducible"])
+@pytest.fixture(scope="module", params=SAME, ids=lambda forms: forms.narrow)
+def fixed(request, tiny_loaded):
+    return engine_of(tiny_loaded, forms=request.param)
 
 
 @pytest.mark.parametrize("split", [range(1, 60), range(5, 60, 5), [1], [59], [13, 14, 40]])
@@ -91,7 +93,7 @@ def test_a_product_over_fixed_rows_is_the_product(n):
     assert torch.allclose(multiplied_in_fixed_rows(x, weight), x @ weight.T, atol=1e-5)
 
 
-@pytest.mark.parametrize("forms", [*CAST, FORMS["reproducible"]], ids=str)
+@pytest.mark.parametrize("forms", [*CAST, *SAME], ids=str)
 @pytest.mark.parametrize("cache", [None, SinkWindow(sinks=2, window=4, every=8)])
 def test_the_books_balance(tiny_loaded, forms, cache):
     engine = engine_of(tiny_loaded, forms=forms)
@@ -126,8 +128,9 @@ def test_reproducible_answers_with_a_smaller_cache_are_the_same_in_every_batch(f
 
 
 @pytest.mark.slow
-def test_reproducible_logits_of_the_real_model_are_the_same_bits(smollm2):
-    llama = llama_of(smollm2, forms=FORMS["reproducible"])
+@pytest.mark.parametrize("forms", SAME, ids=lambda forms: forms.narrow)
+def test_reproducible_logits_of_the_real_model_are_the_same_bits(smollm2, forms):
+    llama = llama_of(smollm2, forms=forms)
     text = np.random.default_rng(1).integers(1000, 40000, 23).tolist()
     whole = read(llama, text)
     assert torch.equal(whole, read(llama, text, split=range(1, 23)))

@@ -11,7 +11,8 @@ import torch
 
 from engines.torch_rig import engine_of, full, outputs, tokens_of
 from rheostat.engines.torch_compaction import Compaction
-from rheostat.engines.torch_load import FORMS
+from rheostat.engines.torch_float_ops import float_ops
+from rheostat.engines.torch_matrix import FIXED, OWN, Forms
 from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.kernel.budget import Caps
@@ -22,6 +23,7 @@ from rheostat.kernel.seams import Installed
 from rheostat.kernel.trace import Trace
 
 TEXT = np.random.default_rng(0).integers(4, 300, 80).tolist()
+SAME = [Forms(form, form) for form in FIXED if form not in OWN or float_ops().library]
 NONE = Checkpoints(share=0.0, window=3, every=10)
 
 
@@ -30,9 +32,9 @@ def engine(tiny_loaded):
     return engine_of(tiny_loaded)
 
 
-@pytest.fixture(scope="module")
-def fixed(tiny_loaded):
-    return engine_of(tiny_loaded, forms=FORMS["reproducible"])
+@pytest.fixture(scope="module", params=SAME, ids=lambda forms: forms.narrow)
+def fixed(request, tiny_loaded):
+    return engine_of(tiny_loaded, forms=request.param)
 
 
 def step(engine, cache, tokens):

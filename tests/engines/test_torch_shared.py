@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engines.torch_rig import ToyDrafter, engine_of, outputs, requests, tokens_of
 from rheostat.engines.base import Sampling
-from rheostat.engines.torch_load import FORMS
+from rheostat.engines.torch_load import forms_of_format
 from rheostat.engines.torch_shared import LEAST, shared_prefix
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.cost import total
@@ -109,7 +109,7 @@ def test_it_is_read_once_and_the_first_row_pays(engine, batch):
 
 
 def test_in_a_reproducible_format_the_same_bits_are_read(tiny_loaded):
-    engine = engine_of(tiny_loaded, forms=FORMS["reproducible"])
+    engine = engine_of(tiny_loaded, forms=forms_of_format("reproducible"))
     base = outputs(engine, PROMPTS, max_new_tokens=20)
     assert tokens_of(answered(engine, batch=3, max_new_tokens=20)) == tokens_of(base)
 

@@ -48,6 +48,8 @@ class Decoder(Protocol):
     """Where weights, activations and cache are."""
     fixed: bool
     """Whether a token's arithmetic is the same in every pass."""
+    pads: bool
+    """Whether products take more rows than there are."""
 
     @property
     def offers(self) -> frozenset[str]:

@@ -348,7 +348,7 @@ class TorchEngine:
         price += prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
         again = others = passed.head_again * self.shape.width
         weight_bytes = self.decoder.weight_bytes(depth, widths, total, heads, choices=choices)
-        if fixed:
+        if self.decoder.pads:
             others += padding(self.shape, total, attentions=attentions, widths=widths, head=heads)
         share = 1 / len(feeds)
         counted = zip(feeds, starts, wanted, works, traces, strict=True)

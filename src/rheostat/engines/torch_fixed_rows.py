@@ -2,10 +2,11 @@
 
 A product over one row rounds otherwise than one over sixteen, and attention over a block of tokens
 otherwise than over one, so that an answer may change with the batch it runs in, with a draft or
-with the length of a pass. Here every product is over the same number of rows, padded where there
-are fewer, and every token attends by itself to just the entries that it sees. What a token gets is
-then the same, bit for bit, however the tokens around it were read (ours; the question is that of
-arXiv:2506.09501). It holds on one machine with one number of threads.
+with the length of a pass. Here products are our own, whose rows do not depend on each other, or,
+where there is no compiler, over the same number of rows, padded where there are fewer; and every
+token attends by itself to just the entries that it sees. What a token gets is then the same, bit
+for bit, however the tokens around it were read (ours; the question is that of arXiv:2506.09501). It
+holds on one machine with one number of threads.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ class Graphed:
     branches = True
     reads_parts = False
     fixed = False
+    pads = False
 
     def __init__(self, llama: Llama, capture: Capture) -> None:
         """Take the model; nothing is captured before the first step."""

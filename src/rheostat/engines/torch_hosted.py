@@ -54,6 +54,7 @@ class Hosted:
     """A causal language model of `transformers`."""
 
     fixed = False
+    pads = False
     packs = False
     reads_parts = False
 

@@ -14,11 +14,12 @@ from rheostat.engines.machine import machine
 from rheostat.engines.mapped_pages import give_back, trim
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
+from rheostat.engines.torch_float_ops import float_ops
 from rheostat.engines.torch_forms import choose, with_head, with_levels
 from rheostat.engines.torch_graphed import Graphed
 from rheostat.engines.torch_graphs import captured_on_cuda
 from rheostat.engines.torch_levels import load_levels
-from rheostat.engines.torch_matrix import Forms, candidates, cast_candidates
+from rheostat.engines.torch_matrix import FIXED, Forms, candidates, cast_candidates
 from rheostat.engines.torch_measured import Known, keep_known, measurements_path, read_known
 from rheostat.engines.torch_model import Llama
 from rheostat.engines.torch_prices import measured_prices, measured_while_busy
@@ -48,8 +49,8 @@ DTYPES = {
 """Number formats by the names that users know: `gguf` = the file's own four-bit matrices, and
 float32 between them; `layercast` = weights held in bfloat16, arithmetic in float32;
 `reproducible` = float32, each token's arithmetic the same whatever is computed beside it."""
-FORMS = {"reproducible": Forms(narrow="fixed", wide="fixed")}
-"""Layouts that are part of the format; those of the others are chosen by measurement."""
+_ELSEWHERE = {"reproducible": Forms("fixed", "fixed"), "layercast": Forms("cast", "cast")}
+"""Layouts on another device than the processor, where they are not plain."""
 
 
 def load_torch(  # noqa: PLR0913  # what a loaded model depends on
@@ -202,7 +203,16 @@ def check_format(dtype: str, threads: int | None) -> None:
 
 def forms_elsewhere(dtype: str) -> Forms:
     """Return the layouts of a number format on another device than the processor."""
-    return FORMS.get(dtype) or (Forms("cast", "cast") if dtype == "layercast" else Forms())
+    return _ELSEWHERE.get(dtype, Forms())
+
+
+def forms_of_format(dtype: str) -> Forms | None:
+    """Return the layouts that are part of a number format; None = they are to be measured."""
+    if dtype != "reproducible":
+        return None
+    padded, own = FIXED
+    form = padded if float_ops().library is None else own
+    return Forms(form, form)
 
 
 class _Source(NamedTuple):
@@ -213,16 +223,19 @@ class _Source(NamedTuple):
     device: torch.device = CPU
 
     def known(self) -> Known | None:
-        usable = {FORMS[self.dtype].narrow} if self.dtype in FORMS else set(self._candidates())
+        fixed = forms_of_format(self.dtype)
+        usable = {fixed.narrow} if fixed else set(self._candidates())
+        if self.device != CPU:
+            usable = {forms_elsewhere(self.dtype).narrow}
         return read_known(self.measurements, usable)
 
     def model(self, known: Known | None, progress: Callable[[str], None] | None) -> Llama:
         dtype = DTYPES[self.dtype]
         levels = load_levels(self.loaded) if self.dtype == "gguf" else {}
-        forms = FORMS.get(self.dtype) or (known.forms if known else None)
+        forms = known.forms if known else None
         if self.device != CPU:
             forms = forms or forms_elsewhere(self.dtype)
-        forms = forms or self._chosen(levels, progress)
+        forms = forms or forms_of_format(self.dtype) or self._chosen(levels, progress)
         return Llama(self.loaded, dtype=dtype, forms=forms, levels=levels, device=self.device)
 
     def _candidates(self) -> tuple[FormName, ...]:

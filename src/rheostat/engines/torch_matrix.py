@@ -22,16 +22,29 @@ from rheostat.engines.torch_float_ops import float_ops, float_product, in_panels
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FormName = Literal["plain", "transposed", "packed", "packed32", "own", "cast", "cast_own", "fixed"]
+FormName = Literal[
+    "plain",
+    "transposed",
+    "packed",
+    "packed32",
+    "own",
+    "cast",
+    "cast_own",
+    "fixed",
+    "fixed_own",
+]
 """The first five hold the same numbers and are chosen by measurement; `own` is multiplied by our
 own compiled product (`torch_float_ops`). `cast` is LayerCast (arXiv:2506.09501): bfloat16 held,
 widened to float32 just before each product, which is in float32; `cast_own` is the same by our
-product. `fixed` multiplies over a fixed number of rows (`torch_fixed_rows`)."""
+product. `fixed` multiplies over a fixed number of rows (`torch_fixed_rows`); `fixed_own` is our
+product, which needs none."""
 
 CAST: tuple[FormName, ...] = ("cast", "cast_own")
 """Forms whose weights are rounded to bfloat16, and nothing else of the model."""
-OWN: tuple[FormName, ...] = ("own", "cast_own")
+OWN: tuple[FormName, ...] = ("own", "cast_own", "fixed_own")
 """Forms of our own product."""
+FIXED: tuple[FormName, ...] = ("fixed", "fixed_own")
+"""Forms of a model whose arithmetic of a token is the same in every pass."""
 
 MOST_ROWS = 1 << 30
 """No product has more rows."""

@@ -23,6 +23,7 @@ from rheostat.engines.file_rows import FileRows, rows_of
 from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
+from rheostat.engines.torch_matrix import FIXED
 from rheostat.engines.torch_observed import observed
 from rheostat.engines.torch_project import projected
 from rheostat.engines.torch_rotary import Rotations
@@ -136,8 +137,7 @@ class Llama:
         self._eps = loaded.architecture.eps
         self.architecture = architecture = loaded.architecture
         self._embedding = FileRows(loaded.tensors["embed.weight"].to(device))
-        self.fixed = forms.narrow == "fixed"
-        """Whether a token's arithmetic is the same in every pass."""
+        self.fixed, self.pads = forms.narrow in FIXED, forms.narrow == "fixed"
         self.short_norms = device == CPU and not self.fixed
         """Whether the norm of one row may read a value."""
         self.attend = attention_of(architecture, self.shape, fixed=self.fixed)

@@ -85,7 +85,7 @@ class PartBooks:
             )
 
     def _padding(self, rows: int, attentions: int, widths: Sequence[int], head: int) -> int:
-        if not self.llama.fixed:
+        if not self.llama.pads:
             return 0
         shape = self.llama.shape
         return padding(shape, rows, attentions=attentions, widths=widths, head=head)
