@@ -22,6 +22,7 @@ from rheostat.engines.torch_hosted import Hosted
 from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed
 from rheostat.errors import MethodError, ModelError, UserError
+from rheostat.kernel.cost import total
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.kernel.seams import Depth, Installed, Layout
 
@@ -78,6 +79,28 @@ FOREIGN = {
 }
 PARTED = {"gpt2", "falcon", "gpt_neox", "phi", "olmo2"}
 """Those whose attentions and MLPs each are a module that adds to the stream."""
+LLAMA_LIKE = {
+    "hidden_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+}
+WINDOWED = {
+    "mistral": ("MistralConfig", LLAMA_LIKE | {"sliding_window": 5}),
+    "starcoder2": ("Starcoder2Config", LLAMA_LIKE | {"sliding_window": 5}),
+    "gpt_neo": (
+        "GPTNeoConfig",
+        {
+            "hidden_size": 48,
+            "num_layers": 2,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": 5,
+            "max_position_embeddings": 256,
+        },
+    ),
+}
 SHARED = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 TEXT = np.random.default_rng(3).integers(5, VOCABULARY, 60).tolist()
 
@@ -89,7 +112,7 @@ def hosted():
 
     def one(name):
         if name not in kept:
-            config, more = FOREIGN[name]
+            config, more = (FOREIGN | WINDOWED)[name]
             kept[name] = made(config, {**SHARED, **more}, seed=len(name))
         return Hosted(kept[name], name), kept[name]
 
@@ -139,6 +162,73 @@ def test_forks_and_truncations_change_nothing(hosted, name):
         theirs(module, TEXT[:20] + other)[20:], abs=1e-4
     )
     assert read(decoder, other, twin) == pytest.approx(theirs(module, TEXT + other)[60:], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", FOREIGN | WINDOWED)
+def test_rows_step_together_as_alone(hosted, name):
+    """Of several lengths, in another order, one of them missing for a while, over many steps."""
+    decoder, _ = hosted(name)
+    together = [cache_of(decoder) for _ in range(4)]
+    for cache, n in zip(together, (1, 13, 30, 30), strict=True):
+        read(decoder, TEXT[:n], cache)
+    together.append(together[1].fork())
+    alone = [cache.copied(room=8) for cache in together]
+    draw, depth = np.random.default_rng(0), full(decoder)
+    for step in range(70):
+        chosen = draw.permutation(5)[: draw.integers(2, 6)] if step % 7 == 6 else np.arange(5)
+        tokens = draw.integers(5, VOCABULARY, len(chosen)).tolist()
+        feeds = [Feed(together[i], [t], 0) for i, t in zip(chosen, tokens, strict=True)]
+        assert decoder.joins(feeds)
+        found = decoder.forward(feeds, depth, logit_rows=None).logits
+        wanted = [read(decoder, [t], alone[i]) for i, t in zip(chosen, tokens, strict=True)]
+        assert found == pytest.approx(torch.cat(wanted), abs=1e-4)
+        if step == 40:
+            for cache in (together[2], alone[2]):
+                cache.truncate(20)
+    assert [c.length for c in together] == [c.length for c in alone]
+
+
+def test_lanes_are_given_back_when_their_rows_have_ended(hosted):
+    decoder, _ = hosted("phi")
+    caches = [cache_of(decoder) for _ in range(3)]
+    decoder.forward([Feed(c, [7], 0) for c in caches], full(decoder), logit_rows=None)
+    (step,) = (s for layout, s in decoder._steps.items() if layout == full(decoder).layout)
+    assert step._lanes._held.numel() > 0
+    del caches[1:]
+    gc.collect()
+    assert step._lanes._held.numel() > 0
+    assert read(decoder, [8], caches[0]).isfinite().all()
+    del caches
+    gc.collect()
+    assert step._lanes._held.numel() == 0
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_drafts_do_not_branch_behind_a_window(hosted, name):
+    decoder, module = hosted(name)
+    assert not decoder.branches
+    cache = cache_of(decoder)
+    found = torch.cat([read(decoder, part, cache) for part in (TEXT[:30], TEXT[30:31], TEXT[31:])])
+    assert found == pytest.approx(theirs(module, TEXT), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "phi"])
+def test_a_batch_answers_as_its_rows_and_reads_the_weights_once(hosted, name):
+    _, module = hosted(name)
+    engine = rheostat.load(module, tokenizer=fast_tokenizer())
+    requests = [Request(id=str(i), prompt="a cat " * (i + 1)) for i in range(4)]
+    sampling = Sampling(max_new_tokens=30)
+
+    def answered(some):
+        return list(engine.generate(some, sampling, installed=Installed()))
+
+    together, alone = answered(requests), [answered([request])[0] for request in requests]
+    assert {o.id: o.token_ids for o in together} == {o.id: o.token_ids for o in alone}
+    steps = [len(output.token_ids) for output in alone]
+    assert min(steps) > 1
+    own, apart = (total(o.cost for o in found) for found in (together, alone))
+    assert own.bytes < apart.bytes
+    assert apart.flops <= own.flops < 1.1 * apart.flops  # of a padded batch, more is read
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -38,6 +38,11 @@ LEAN = frozenset(
 """What the lean loop offers to methods."""
 
 
+def all_rows(feeds: Sequence[Feed]) -> bool:
+    """Rows of any kind go through one pass."""
+    return True
+
+
 class Decoder(Protocol):
     """A decoder-only language model, loaded."""
 
@@ -57,7 +62,10 @@ class Decoder(Protocol):
 
     @property
     def packs(self) -> bool:
-        """Whether several rows go through one pass; else each takes a pass of its own."""
+        """Whether rows of any kind go through one pass, as alone where as many always do."""
+
+    def joins(self, feeds: Sequence[Feed]) -> bool:
+        """Return whether these rows go through one pass; else each takes one of its own."""
 
     @property
     def branches(self) -> bool:

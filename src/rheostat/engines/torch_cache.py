@@ -180,11 +180,12 @@ class RowCache:
     def move_into(self, buffer: torch.Tensor) -> None:
         """Hold the tokens in a lent buffer [slots, capacity, 2, kv_heads, head_size], zeros behind.
 
-        The row gives it up by itself when it outgrows it, or shares what it holds.
+        What the row shared with others is its own there. It gives the buffer up by itself when it
+        outgrows it, or shares what it holds.
         """
-        n = self._own_length
-        buffer[:, :n] = self._own[:, :n]
+        n = self._write_into(buffer)
         buffer[:, n:] = 0
+        self._prefix, self._own_length = (), n
         self._own = self._lent = buffer
 
     def move_out(self) -> None:
@@ -313,14 +314,18 @@ class RowCache:
         """
         assert self.borders is None
         twin = self._twin(self.length + max(room, 1))
+        twin._own_length = self._write_into(twin._own)
+        return twin
+
+    def _write_into(self, buffer: torch.Tensor) -> int:
+        """Write all tokens to a buffer's beginning; return their number."""
         start = 0
         for part in (*self._prefix, Part(self._own, self._own_length)):
             end = start + part.length
             assert isinstance(part, Part)
-            twin._own[:, start:end] = part.buffer[:, : part.length]
+            buffer[:, start:end] = part.buffer[:, : part.length]
             start = end
-        twin._own_length = start
-        return twin
+        return start
 
     def _twin(self, capacity: int) -> RowCache:
         return RowCache(

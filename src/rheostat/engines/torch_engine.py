@@ -333,7 +333,7 @@ class TorchEngine:
             works, traces: the counts of each feed's row, added to in place.
             choices: return the indices of the largest logits in their place.
         """
-        if len(feeds) > 1 and not self.decoder.packs:
+        if len(feeds) > 1 and not self.decoder.joins(feeds):
             each = zip(feeds, wanted, works, traces, strict=True)
             one = partial(self.passed, choices=choices)
             return torch.cat([one([f], depth, [i], [w], [t]) for f, i, w, t in each])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 import torch
 
+from rheostat.engines.decoder import all_rows
 from rheostat.engines.torch_model import Feed, Llama, Passed
 from rheostat.engines.torch_static_step import StaticStep
 
@@ -33,6 +34,7 @@ class Graphed:
 
     packs = True
     branches = True
+    joins = staticmethod(all_rows)
     reads_parts = False
     fixed = False
     pads = False

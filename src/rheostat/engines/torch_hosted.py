@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import torch
 from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
 
 from rheostat.engines.device import CPU
-from rheostat.engines.hosted_head import found_head
+from rheostat.engines.hosted_caches import Reading, Slot
+from rheostat.engines.hosted_head import HostedHead, found_head
 from rheostat.engines.hosted_layers import HostedLayers, found_layers
 from rheostat.engines.hosted_matrices import HostedMatrices
+from rheostat.engines.hosted_rows import HostedRows
 from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed, Passed
 from rheostat.engines.torch_prices import empty_cache
@@ -75,7 +76,7 @@ class Hosted:
         self._picks = "logits_to_keep" in takes
         self._asked: list[int] | None = []
         self._rows: dict[Layout, Cache] = {}
-        self._reading = _Reading(self._asked)
+        self._reading = Reading(self._asked)
         self._layers: HostedLayers | None = None
         self._matrices = HostedMatrices(module, module.get_output_embeddings())
         self.shape = self._seen_shape()
@@ -88,6 +89,8 @@ class Hosted:
         self._reading.asked = None
         self._head = found_head(module, lambda: self._tried(self._tokens))
         self.branches = self._branches()
+        self._steps: dict[Layout, HostedRows] = {}
+        self._joined = self._joins()
 
     @property
     def offers(self) -> frozenset[str]:
@@ -113,7 +116,9 @@ class Hosted:
         observer: Observer | None = None,
         resume: Resume | None = None,
     ) -> Passed:
-        """Read one row's tokens; arguments and result as of `torch_model.Llama.forward`."""
+        """Read rows that `joins` takes; arguments and result as of `torch_model.Llama.forward`."""
+        if len(feeds) > 1:
+            return self._step(feeds, depth.layout, logit_rows, choices=choices)
         (feed,) = feeds
         assert depth.policy is None  # it is not offered
         n, layout = len(feed.tokens), depth.layout
@@ -136,12 +141,43 @@ class Hosted:
         feed.cache.advance(n)
         first, again = resume.layer if resume else 0, 0
         mlps = sum(layout.within(first, self.shape.layers).mlp)
-        if head is not None:
-            logits, again = head.choices(logits)
-        elif choices:
-            best = logits.max(dim=-1)
-            logits = torch.where(best.values.isfinite(), best.indices, -1)
+        if choices:
+            logits, again = self._chosen_of(logits, head)
         return Passed(logits, np.full(n, sum(layout.mlp), dtype=np.int64), (n,) * mlps, again)
+
+    def joins(self, feeds: Sequence[Feed]) -> bool:
+        """Rows of one new token each do, where trying them gave what they give alone."""
+        return self._joined and all(map(_is_step, feeds))
+
+    def _step(
+        self,
+        feeds: Sequence[Feed],
+        layout: Layout,
+        logit_rows: Sequence[int] | None,
+        *,
+        choices: bool,
+    ) -> Passed:
+        """Read one token of every row."""
+        n, mlps = len(feeds), sum(layout.mlp)
+        rows = list(range(n) if logit_rows is None else logit_rows)
+        head = self._head if choices and self._head and self._head.takes(len(rows)) else None
+        seen: list[torch.Tensor] = []
+        if layout not in self._steps:
+            step = HostedRows(self._module, self.shape, layout, places=self._places)
+            self._steps[layout] = step
+        with ExitStack() as stack:
+            stack.enter_context(self._matrices.within(n))
+            if self._layers is not None:
+                stack.enter_context(self._layers.within(layout))
+            if head is not None:
+                seen = stack.enter_context(head.caught())
+            out = self._steps[layout](feeds)
+        for feed in feeds:
+            feed.cache.advance(1)
+        logits: torch.Tensor = (seen[0] if seen else out.logits)[rows, 0]
+        logits, again = self._chosen_of(logits, head) if choices else (logits, 0)
+        runs, entries = np.full(n, mlps, dtype=np.int64), max(f.cache.length for f in feeds)
+        return Passed(logits, runs, (n,) * mlps, again, entries)
 
     def lay_out(self, forms: Forms | None) -> Forms:
         """Lay matrices and head out once more in these forms; None = the fastest, timed here.
@@ -155,6 +191,13 @@ class Hosted:
         if self._head is not None:
             self._head.lay_out(forms)
         return forms
+
+    def _chosen_of(self, logits: torch.Tensor, head: HostedHead | None) -> tuple[torch.Tensor, int]:
+        """Return the choices, by the head where `logits` is what entered it: as of `Head`."""
+        if head is not None:
+            return head.choices(logits)
+        best = logits.max(dim=-1)
+        return torch.where(best.values.isfinite(), best.indices, -1), 0
 
     def _chosen(self) -> Forms:
         forms = self._matrices.chosen(Forms())
@@ -217,7 +260,7 @@ class Hosted:
         self._reading.feed = feed
         if layout not in self._rows:
             *slots, _ = accumulate(layout.attention, initial=0)
-            layers: list[Any] = [_Slot(self._reading, slot) for slot in slots]
+            layers: list[Any] = [Slot(self._reading, slot) for slot in slots]
             self._rows[layout] = Cache(layers=layers)
         return self._rows[layout]
 
@@ -267,7 +310,12 @@ class Hosted:
             )
 
     def _branches(self) -> bool:
-        """Return whether a token may be hidden from others, found by trying."""
+        """Return whether a token may be hidden from others, found by trying.
+
+        Not behind a window: a module takes a mask of ours as it is, for all of its layers.
+        """
+        if _has_window(self.config):
+            return False
         parents = (-1, 0, 1, 0)
         tree = self._tokens[:4]
         try:
@@ -277,6 +325,22 @@ class Hosted:
         chain = self._tried(tree[:3])
         other = self._tried([tree[0], tree[3]])
         return self._near(found, torch.cat([chain, other[1:]]))
+
+    def _joins(self) -> bool:
+        """Return whether rows of several lengths step together as alone, found by trying."""
+        caches = [self._cache() for _ in range(3)]
+        for n, cache in enumerate(caches):
+            self._tried(self._tokens[: 2 * n + 1], cache)
+        depth, steps = Depth(Layout.full(self.shape.layers)), self._tokens[:2]
+        alone = [[self._tried([t], twin) for t in steps] for twin in map(_twin, caches)]
+        try:
+            found = [
+                self.forward([Feed(c, [t], 0) for c in caches], depth, logit_rows=None).logits
+                for t in steps
+            ]
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return False
+        return self._near(torch.stack(found, dim=1), torch.stack([torch.cat(a) for a in alone]))
 
     def _near(self, one: torch.Tensor, other: torch.Tensor) -> bool:
         limit = NEAR.get(self.dtype, 0.05) * float(other.abs().max())
@@ -295,6 +359,24 @@ class Hosted:
         return self.forward([feed], Depth(Layout.full(self.shape.layers)), logit_rows=None).logits
 
 
+def _is_step(feed: Feed) -> bool:
+    """Return whether a feed is one token behind all of a row's own."""
+    return len(feed.tokens) == 1 and not feed.ahead and feed.parents is None
+
+
+def _has_window(config: Any) -> bool:
+    """Return whether a configuration names a window, or pieces, that attention looks within."""
+    return any(
+        isinstance(value, int) and not isinstance(value, bool) and value > 0
+        for name, value in config.to_dict().items()
+        if "window" in name or ("chunk" in name and "attention" in name)
+    )
+
+
+def _twin(cache: RowCache) -> RowCache:
+    return cache.copied(room=TRIED)
+
+
 def _with_inner(shape: ModelShape, module: Any) -> ModelShape:
     """Return the shape with an MLP of as many weights as the module's layers have on average."""
     every = sum(p.numel() for p in module.parameters() if p.ndim > 1)
@@ -308,55 +390,3 @@ def _with_inner(shape: ModelShape, module: Any) -> ModelShape:
     in_layers = every - sum(embeddings.values()) - (0 if tied else head)
     mlp = in_layers / shape.layers - shape.attention_weights
     return replace(shape, inner=max(round(mlp / (3 * shape.width)), 1))
-
-
-class _Reading:
-    """What is read by the pass that runs, and who has asked for the cache."""
-
-    def __init__(self, asked: list[int] | None) -> None:
-        self.asked = asked
-        self.feed: Feed | None = None
-
-
-class _Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' own
-    """One attention's part of a row's cache, as `transformers` asks for it."""
-
-    is_sliding = False
-
-    def __init__(self, reading: _Reading, slot: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # transformers' own
-        self.is_initialized = True
-        self._reading = reading
-        self._slot = slot
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Do nothing: the buffers are there."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new keys and values, [1, kv_heads, n, size] each; return all T of them alike."""
-        reading, slot = self._reading, self._slot
-        if reading.asked is not None:
-            reading.asked.append(slot)
-        assert reading.feed is not None
-        cache, ahead, n = reading.feed.cache, reading.feed.ahead, key_states.shape[2]
-        room = cache.room(slot, n, ahead)
-        room[:, 0] = key_states[0].transpose(0, 1)
-        room[:, 1] = value_states[0].transpose(0, 1)
-        keys, values = cache.held(slot, n, ahead).permute(1, 2, 0, 3)[:, None]
-        return keys, values
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return the keys that a mask covers, and the first one's place."""
-        return self.get_seq_length() + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Return the tokens held."""
-        feed = self._reading.feed
-        assert feed is not None
-        return feed.cache.length + feed.ahead
-
-    def get_max_length(self) -> int:
-        """Return -1: there is none."""
-        return -1

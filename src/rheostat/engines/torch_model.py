@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rheostat.engines.decoder import LEAN
+from rheostat.engines.decoder import LEAN, all_rows
 from rheostat.engines.device import CPU, OFFERED
 from rheostat.engines.file_rows import FileRows, rows_of
 from rheostat.engines.mapped_pages import give_back
@@ -110,6 +110,7 @@ class Llama:
 
     packs = True
     branches = True
+    joins = staticmethod(all_rows)
 
     def __init__(  # noqa: PLR0913  # how the weights are held, and where
         self,
@@ -159,8 +160,7 @@ class Llama:
         self._bytes: dict[int, tuple[float, float]] = {}
         self._kinds = sorted(set(architecture.kinds))
         self._view_of = [self._kinds.index(kind) for kind in architecture.kinds]
-        ropes = architecture.ropes
-        self.turns = [Rotations(rope, self.shape.context, device) for rope in ropes]
+        self.turns = [Rotations(rope, self.shape.context, device) for rope in architecture.ropes]
 
     def _stacked(self, *, fused: bool) -> Stacked:
         """Return the layers with compiled operations, or why there are none."""

@@ -122,7 +122,7 @@ class TorchSampler:
         self.model = engine.model
         self.depth = decided.depth or Depth(Layout.full(engine.shape.layers))
         self._stop = decided.stop
-        exact = engine.decoder.dtype == torch.float32
+        self._exact = exact = engine.decoder.dtype == torch.float32
         self._rows = rows = rows or (ROWS if exact else WIDE_ROWS)
         self._money = prices or TokenPrices(prompt=0.0, new=0.0)
         self._prompts: dict[str, _Prompt] = {}
@@ -283,12 +283,18 @@ class TorchSampler:
         feeds = [Feed(row.cache, [row.last], len(row.new) - 1) for row in rows]
         feeds += [Feed(cache, [0], 0) for cache in idle]
         beside, none = Work(), Trace()
-        logits = self.engine.passed(
-            feeds,
-            self.depth,
-            [[0]] * len(feeds),
-            [row.work for row in rows] + [beside] * len(idle),
-            [row.trace for row in rows] + [none] * len(idle),
+        works = [row.work for row in rows] + [beside] * len(idle)
+        traces = [row.trace for row in rows] + [none] * len(idle)
+        # a row may have other numbers beside others: then each takes a pass of its own
+        width = 1 if self._exact and not self.engine.decoder.packs else len(feeds)
+        parts = [slice(at, at + width) for at in range(0, len(feeds), width)]
+        logits = torch.cat(
+            [
+                self.engine.passed(
+                    feeds[part], self.depth, [[0]] * len(feeds[part]), works[part], traces[part]
+                )
+                for part in parts
+            ]
         )
         for cache in idle:
             cache.truncate(0)
