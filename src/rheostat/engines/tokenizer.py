@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rheostat.engines.gguf_metadata import GgufTokenizer
     from rheostat.engines.weights_cache import LoadedModel
 
+_RAW = "use raw prompts (`--raw`, without `--chat`) with it"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 # SmolLM's rule takes every digit by itself before GPT-2's rule cuts the rest.
 _DIGITS_APART: Mapping[str, bool] = MappingProxyType({"smollm": True, "gpt-2": False})
@@ -172,15 +173,13 @@ class Tokenizer:
     @cached_property
     def _template(self) -> jinja2.Template:
         if not self._chat_template:
-            raise ModelError(
-                "the model has no chat template", hint="use raw prompts (`--raw`) with it"
-            )
+            raise ModelError("the model has no chat template", hint=_RAW)
         try:
             return _environment().from_string(self._chat_template)
         except jinja2.TemplateError as error:
             raise ModelError(
                 f"the model's chat template cannot be read: {error}",
-                hint="use raw prompts (`--raw`) with it",
+                hint=_RAW,
             ) from error
 
 
