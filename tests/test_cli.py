@@ -41,6 +41,9 @@ BAD = [
     (("--accept-licence", "mit"), "no licence `mit`"),
     (("generate", "absent.gguf", "hi"), "`absent.gguf` does not exist"),
     (("generate", "notes.txt", "hi"), "is no model's file"),
+    (("generate", "./absent", "hi"), "`./absent` does not exist"),
+    (("generate", "../absent", "hi"), "`../absent` does not exist"),
+    (("run", "model", "--requests", "requests.jsonl", "--out", "out"), "write `base:model`"),
     (("generate", "bad.gguf", "hi"), "not a whole GGUF file"),
     (("generate", "empty.gguf", "hi"), "not a whole GGUF file"),
     (("generate", "scripted:absent.json", "a"), "cannot be read"),
@@ -77,6 +80,7 @@ BAD = [
     ((*GENERATE, "--set", "copyspec"), "METHOD=DIAL"),
     ((*GENERATE, "--set", "copyspek=1"), "no method `copyspek`"),
     ((*GENERATE, "--set", "llm_drop=0.5"), "needs `depth.static`"),
+    ((*GENERATE, "--set", "agreement=1"), "decides about samples of a question"),
     ((*GENERATE, "--param", "copyspec.gamma=4"), "not switched on"),
     ((*GENERATE, "--set", "copyspec=1", "--param", "copyspec.x=4"), "no parameter `x`"),
     ((*GENERATE, "--plan", "absent.json"), "no plan `absent.json`"),
@@ -122,6 +126,7 @@ def folder(tmp_path, monkeypatch):
     write_inputs(tmp_path)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
+    (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

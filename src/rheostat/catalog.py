@@ -118,6 +118,11 @@ def listing(*, results: Path | None = None) -> list[dict[str, Any]]:
 
 def _check_needs(card: Card, offered: frozenset[str]) -> None:
     missing = sorted(card.needs - offered)
+    if "sample" in missing:
+        raise MethodError(
+            f"`{card.name}` decides about samples of a question, and this is one answer",
+            hint=f"`rheostat solve MODEL --tasks FILE --rule {card.name}` draws samples",
+        )
     if missing:
         listed = ", ".join(f"`{offer}`" for offer in sorted(offered)) or "nothing to methods"
         raise MethodError(

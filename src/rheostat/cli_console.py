@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -100,9 +101,13 @@ def writable(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if path.exists() and not os.access(path, os.W_OK):
         raise OutputError(f"`{path}` cannot be written: no permission", hint="name another file")
-    return path
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):  # some folders say that they can be written
+            return path
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

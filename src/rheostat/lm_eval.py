@@ -239,6 +239,11 @@ def main() -> None:
     except RheostatError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(error.exit_code) from error
+    except ValueError as error:
+        if not str(error).startswith("Tasks not found"):
+            raise
+        sys.stderr.write(f"{error}\nhint: `lm-eval ls tasks` lists what there is\n")
+        raise SystemExit(2) from error
 
 
 if __name__ == "__main__":

@@ -292,7 +292,9 @@ def test_no_chat_template_is_said_when_it_is_needed(llama_folder):
 def test_a_hub_id_out_of_reach_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="not on this machine and could not be fetched"):
+    with pytest.raises(
+        ModelError, match=r"no folder here, nor in the hub.s cache, and could not be fetched"
+    ):
         load_model("nobody/nothing")
 
 

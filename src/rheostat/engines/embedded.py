@@ -112,6 +112,12 @@ def gguf_path(name: str, progress: Callable[[str], None] | None) -> Path:
             f"`{name}` is no model's file",
             hint=f"give a .gguf file, a folder as Hugging Face keeps it, or a name: {known}",
         )
+    if name.startswith((".", "~", "/")):
+        raise ModelError(
+            f"`{name}` does not exist",
+            hint="a relative path counts from the folder you are in; a plan names its model as it "
+            "was given",
+        )
     similar = difflib.get_close_matches(name, EMBEDDED, n=1)
     raise ModelError(
         f"unknown model `{name}`",

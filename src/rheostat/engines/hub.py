@@ -31,7 +31,7 @@ def hub_folder(name: str, progress: Callable[[str], None] | None) -> Path:
         return Path(
             huggingface_hub.snapshot_download(name, allow_patterns=patterns, local_files_only=True)
         )
-    except (errors.LocalEntryNotFoundError, OSError):
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError, OSError):
         if progress is not None:
             progress(f"fetching {name} from the hub (once)")
     try:
@@ -43,8 +43,9 @@ def hub_folder(name: str, progress: Callable[[str], None] | None) -> Path:
         ) from error
     except Exception as error:  # the package raises errors of several HTTP libraries
         raise ModelError(
-            f"`{name}` is not on this machine and could not be fetched: {_first_line(error)}",
-            hint="connect once, or give the path of a folder that holds the model",
+            f"`{name}` is no folder here, nor in the hub's cache, and could not be fetched: "
+            f"{_first_line(error)}",
+            hint="look at the path; for a model of the hub connect once",
         ) from error
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rheostat.engines.weights_cache import LoadedModel
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def load_model(name: str, *, progress: Callable[[str], None] | None = None) -> LoadedModel:

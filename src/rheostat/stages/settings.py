@@ -81,6 +81,11 @@ def read_plan(path: Path) -> Plan:
             f"there is no plan `{path}`",
             hint=f"give a plan's file, or `{BASE}MODEL` for a model without methods",
         ) from error
+    except IsADirectoryError as error:
+        raise PlanError(
+            f"`{path}` is a folder, and no plan's file",
+            hint=f"for a model without methods write `{BASE}{path}`",
+        ) from error
     except OSError as error:
         raise PlanError(f"the plan `{path}` cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
