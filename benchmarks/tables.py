@@ -845,6 +845,23 @@ def models_table() -> str:
     return "\n".join(lines) + "\n" + note + planned_note(data["planned"]) + source(data)
 
 
+def models_loads_table() -> str:
+    """Every shape against transformers: several rows at once, and behind a long text."""
+    data = result("models")
+    loads = list(dict.fromkeys(cell["load"] for cell in data["loads"]))
+    lines = [
+        f"| shape | format | {' | '.join(loads)} |",
+        f"|---|---|{'---|' * len(loads)}",
+    ]
+    found = {(c["model"], c["dtype"], c["load"]): c["ratio"] for c in data["loads"]}
+    for model, dtype in dict.fromkeys((c["model"], c["dtype"]) for c in data["loads"]):
+        ratios = [found.get((model, dtype, load)) for load in loads]
+        told = [f"{r['median']:.2f}× ({r['min']:.2f}–{r['max']:.2f})" if r else "–" for r in ratios]
+        lines.append(f"| {model} | {dtype} | {' | '.join(told)} |")
+    note = "\nTokens a second after the first, over those of `transformers`.\n"
+    return "\n".join(lines) + "\n" + note + source(data)
+
+
 def planned_note(plan: dict) -> str:
     """What profiling and planning a model took, and what the plan measured."""
     methods = " + ".join(f"`{m['name']}` {m['dial']:.3g}" for m in plan["methods"])
@@ -1236,6 +1253,7 @@ PARTS = {
     "judge": judge_line,
     "memory": memory_table,
     "models": models_table,
+    "models-loads": models_loads_table,
     "laws": laws_table,
     "numerics": numerics_table,
     "oracle": oracle_table,

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the suites run on the `torch` engine")
 pytest.importorskip("transformers", reason="needs the package `transformers`")
 
-from rheostat.bench import models, models_planned, models_shapes
+from rheostat.bench import models, models_loads, models_planned, models_shapes
 from rheostat.bench.models import PROMPTS
 from rheostat.bench.models_shapes import SHAPES
 from rheostat.bench.peer import Timed
@@ -27,6 +27,13 @@ def small(monkeypatch, engines_folder):
     monkeypatch.setattr(models_shapes, "_COMMON", MappingProxyType(common))
     monkeypatch.setattr(models, "REPEATS", 1)
     monkeypatch.setattr(models, "NEW_TOKENS", 3)
+    monkeypatch.setattr(models_loads, "REPEATS", 1)
+    monkeypatch.setattr(models_loads, "NEW_TOKENS", 3)
+    loads = {
+        "eight at once": models_loads.Load(8, 9),
+        "behind 40 tokens": models_loads.Load(1, 40, ("gpt2",)),
+    }
+    monkeypatch.setattr(models_loads, "LOADS", loads)
 
 
 @pytest.fixture
@@ -36,7 +43,12 @@ def engines_folder(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("name", "runs_on"), [("qwen3", "lean loop"), ("gpt2", "own module")])
 def test_a_random_model_is_timed_against_its_own_module(small, name, runs_on):
-    cell = models._random(name, "float32")
+    found = models._random(name, "float32")
+    cell, loads = found["speed"], found["loads"]
+    assert [one["load"] for one in loads] == (
+        ["eight at once", "behind 40 tokens"] if name == "gpt2" else ["eight at once"]
+    )
+    assert all(one["ratio"]["repeats"] == 1 and one["ratio"]["min"] > 0 for one in loads)
     assert cell["model"] == name
     assert runs_on in cell["runs_on"]
     assert cell["ratio"]["repeats"] == 1

@@ -1,8 +1,8 @@
 """Suite `models`: every shape against `transformers`, same weights, format and one thread.
 
 Gemma-3-270M answers twenty prompts as `transformers` does, counted; it, and a random model of every
-shape, are timed side by side. Random models write nonsense, which takes as long as sense. In the
-end Gemma is profiled and planned.
+shape, are timed side by side, the random ones under load as well. They write nonsense, which takes
+as long as sense. In the end Gemma is profiled and planned.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rheostat.bench.models_loads import loaded
 from rheostat.bench.models_planned import planned
 from rheostat.bench.models_shapes import SHAPES, byte_tokenizer, random_module
 from rheostat.bench.peer import Transformers
@@ -59,6 +60,7 @@ def bench_models(say: Callable[[str], None], journal: Journal) -> dict[str, Any]
     """Count identical answers of the real model, then time every shape."""
     result = envelope("models", "does every shape equal transformers, and is it as fast?", seed=0)
     cells: list[dict[str, Any]] = []
+    loads: list[dict[str, Any]] = []
     counted: dict[str, Any] = {}
     for dtype in FORMATS:
         say(f"{REAL} in {dtype}")
@@ -68,10 +70,12 @@ def bench_models(say: Callable[[str], None], journal: Journal) -> dict[str, Any]
     for name in SHAPES:
         for dtype in FORMATS:
             say(f"a random {name} in {dtype}")
-            cells.append(journal.part(f"{name}, {dtype}", partial(_random, name, dtype)))
+            kept = journal.part(f"{name}, {dtype}", partial(_random, name, dtype))
+            cells.append(kept["speed"])
+            loads += kept["loads"]
     say(f"a profile and a plan of {REAL}")
     plan = journal.part(f"{REAL}, planned", partial(planned, REAL, say))
-    told = {"identity": counted, "planned": plan, "cells": cells}
+    told = {"identity": counted, "planned": plan, "cells": cells, "loads": loads}
     return result | {"threads": 1, "new_tokens": NEW_TOKENS} | told
 
 
@@ -90,7 +94,8 @@ def _random(name: str, dtype: str) -> dict[str, Any]:
     module = random_module(name, DTYPES[dtype])
     engine = load_live(module, byte_tokenizer(), threads=1)
     assert isinstance(engine, TorchEngine)
-    return _timed(name, engine, Transformers.around(module))
+    peer = Transformers.around(module)
+    return {"speed": _timed(name, engine, peer), "loads": loaded(name, engine, peer)}
 
 
 def _identical(
