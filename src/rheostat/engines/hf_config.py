@@ -131,9 +131,15 @@ def _rope(
     """
     theta = given.get("rope_theta", config.values.get("rope_theta", 10000.0))
     share = given.get("partial_rotary_factor", config.values.get("partial_rotary_factor", 1.0))
-    if (partial or share != 1) and kind_of(given) != "default":
-        part = "" if share == 1 else " of a part of a head"
-        raise config.unsupported(f"the rotary embedding `{kind_of(given)}`{part}")
+    kind = kind_of(given)
+    if partial and kind != "default":
+        raise config.unsupported(f"the rotary embedding `{kind}`")
+    if share != 1 and kind != "default":
+        raise ModelError(
+            f"`{config.path}` asks for the rotary embedding `{kind}` of a part of a head, which "
+            "`transformers` does not run either",
+            hint=DAMAGED,
+        )
     try:
         rotated = int(shape.head_size * float(share)) if partial else shape.head_size
         if not 0 < rotated <= shape.head_size or rotated % 2:
