@@ -63,6 +63,8 @@ class OutsideCount(TorchDispatchMode):
             self._products(args[0], args[1])
         elif "scaled_dot_product" in name:
             self._attention(*args[:3])
+        elif name == "matmul" and args[0].shape[:-2] == args[1].shape[:-2]:
+            self._capped(args[0], args[1])
         elif name in {"baddbmm", "matmul", "einsum"}:
             raise AssertionError(f"`{name}` is not counted; teach the count about it")
         return result
@@ -78,6 +80,13 @@ class OutsideCount(TorchDispatchMode):
     def _products(self, x, weights):
         self.flops += 2 * x.shape[1] * weights.numel()
         self.bytes += weights.numel() * weights.element_size()
+
+    def _capped(self, x, held):
+        """Attention whose scores are capped: its products with keys and with values."""
+        read = held.numel() * held.element_size()
+        self.flops += 2 * x.shape[-2] * held.numel()
+        self.bytes += read
+        self.cached += read
 
     def _four_bits(self, x, packed, pairs):
         self.flops += 2 * x.shape[0] * 2 * packed.numel() * packed.element_size()

@@ -30,3 +30,23 @@ def deep_loaded(tmp_path_factory, engines_cache):
     path = tmp_path_factory.mktemp("deep") / "deep.gguf"
     sizes = {"layers": 5, "width": 48, "heads": 6, "kv_heads": 2, "inner": 80}
     return load_weights(str(tiny.write_tiny_gguf(path, **sizes, tied=False, seed=3)))
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, engines_cache):
+    """Makes a folder of one of `hf_shapes.SHAPES` once: its path and `transformers`' model."""
+    shapes = pytest.importorskip("engines.hf_shapes", reason="needs the package `transformers`")
+    from engines.hf_models import write_tokenizer
+
+    kept = {}
+
+    def folder(name):
+        if name not in kept:
+            path = tmp_path_factory.mktemp("hf")
+            model = shapes.model_of(name)
+            model.save_pretrained(path)
+            write_tokenizer(path)
+            kept[name] = path, model
+        return kept[name]
+
+    return folder

@@ -60,6 +60,15 @@ class ForkedRows(RuleBasedStateMachine):
         cache.advance(n)
         held += new
 
+    @rule(row=st.integers(0, 9), part=st.floats(0, 1, exclude_max=True))
+    def read_behind(self, row, part):
+        """As an attention does whose window hides the first ones."""
+        cache, held = self.rows[row % len(self.rows)]
+        first = int(part * len(held))
+        for slot in range(SLOTS if held else 0):
+            found = cache.held(slot, 0, first=first)[:, 1, 0, 3].tolist()
+            assert found == [t + 1000 * slot for t in held[first:]]
+
     @rule(row=st.integers(0, 9), part=st.floats(0, 1))
     def truncate(self, row, part):
         cache, held = self.rows[row % len(self.rows)]

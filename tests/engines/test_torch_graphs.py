@@ -75,7 +75,8 @@ def test_fifty_replays_write_the_tokens_of_fifty_plain_steps(model, rows, reques
 def test_windows_rotations_caps_and_norms_are_those_of_the_shape(tmp_path, engines_cache):
     transformers = pytest.importorskip("transformers")
     assert transformers
-    from engines.test_hf_folder import SHAPES, model_of, write_tokenizer
+    from engines.hf_models import write_tokenizer
+    from engines.hf_shapes import SHAPES, model_of
     from rheostat.engines.load_model import load_model
 
     for name in ("gemma2", "gemma3", "qwen3", "phi3, partial", "mistral"):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rheostat.engines.architecture import Rope
+from rheostat.engines.architecture import Rope, scaled_rope
 from rheostat.engines.torch_rotary import BLOCK, Rotations
 
 ROPE = Rope(frequencies=tuple(10_000 ** (-i / 16) for i in range(16)), scale=1.25)
@@ -35,3 +35,33 @@ def test_they_are_those_of_the_definition():
     wanted = torch.polar(torch.full_like(angles, ROPE.scale), angles)
     near = 2.0**-23 * CONTEXT  # angles are rounded to float32
     assert (found - wanted).abs().max() < near
+
+
+def test_the_far_end_of_a_long_context_is_turned_as_in_transformers():
+    transformers = pytest.importorskip("transformers", reason="needs the package `transformers`")
+    context, last = 131072, 50
+    scaling = {
+        "rope_type": "llama3",
+        "rope_theta": 5e5,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    config = transformers.LlamaConfig(
+        hidden_size=64,
+        num_attention_heads=1,
+        max_position_embeddings=context,
+        rope_parameters=dict(scaling),
+    )
+    theirs = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+    rope = scaled_rope(64, 5e5, scaling, context)
+    found = Rotations(rope, context, torch.device("cpu")).up_to(context)
+    assert len(found) == context
+    places = torch.arange(context - last, context)
+    cos, sin = theirs(torch.zeros(1), places[None])
+    turned = torch.complex(cos, sin)[0, :, :32]
+    assert (found[-last:] - turned).abs().max() < 2.0**-24 * context
+    angles = torch.outer(places.double(), torch.tensor(rope.frequencies, dtype=torch.float64))
+    wanted = torch.polar(torch.ones_like(angles), angles)
+    assert (found[-last:] - wanted).abs().max() < 2.0**-23 * context

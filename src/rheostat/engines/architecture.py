@@ -94,6 +94,11 @@ def rope_of(rotated: int, theta: float) -> Rope:
     return Rope(frequencies=tuple((1.0 / theta**exponents).tolist()))
 
 
+def kind_of(scaling: Mapping[str, object]) -> str:
+    """Return how a rotary embedding is scaled, by the entries of a model's configuration."""
+    return str(scaling.get("rope_type", scaling.get("type", "default")))
+
+
 def scaled_rope(rotated: int, theta: float, scaling: Mapping[str, object], context: int) -> Rope:
     """Return a rotary embedding whose frequencies are scaled for longer contexts.
 
@@ -110,15 +115,16 @@ def scaled_rope(rotated: int, theta: float, scaling: Mapping[str, object], conte
         ValueError: the way of scaling is not known.
     """
     plain = rope_of(rotated, theta)
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    kind = kind_of(scaling)
     if kind == "default":
         return plain
     if kind not in ("linear", "llama3", "yarn"):
-        raise ValueError(str(kind))
-    factor = _number(scaling, "factor")
+        raise ValueError(kind)
+    original = _number(scaling, "original_max_position_embeddings", float(context))
+    derived = kind == "yarn" and "factor" in scaling  # `null`: that which the lengths have
+    factor = _number(scaling, "factor", context / original if derived else None)
     if kind == "linear":
         return Rope(frequencies=tuple(f / factor for f in plain.frequencies))
-    original = _number(scaling, "original_max_position_embeddings", float(context))
     if kind == "llama3":
         low, high = _number(scaling, "low_freq_factor"), _number(scaling, "high_freq_factor")
         return Rope(

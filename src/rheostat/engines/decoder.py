@@ -57,6 +57,10 @@ class Decoder(Protocol):
     """Whether products take more rows than there are."""
 
     @property
+    def windows(self) -> tuple[int, ...]:
+        """For each layer the entries before a token, itself included, that are read; 0 = all."""
+
+    @property
     def offers(self) -> frozenset[str]:
         """Capabilities that a method's `needs` may name."""
 

@@ -140,15 +140,29 @@ class RowCache:
         start = self._own_length + ahead
         return self._own[slot, start : start + n]
 
-    def held(self, slot: int, n: int, ahead: int = 0) -> torch.Tensor:
-        """Return a slot's tokens, n written ones behind them: [T + n, 2, kv_heads, head_size]."""
+    def held(self, slot: int, n: int, ahead: int = 0, *, first: int = 0) -> torch.Tensor:
+        """Return a slot's tokens, n written ones behind them: [T + n, 2, kv_heads, head_size].
+
+        With `first`, so many of them are left out: of a row whose entries are all its tokens.
+        """
+        if first:
+            return self._behind(slot, first, n + ahead)
         own = self._own[slot, : self._own_length + ahead + n]
         if self.rebuild and self.residuals and self.rebuilt:
-            first = self.rebuild(slot, self.residuals.first(slot, self.rebuilt))
-            return torch.cat([first, *(part.read(slot) for part in self._prefix), own])
+            rebuilt = self.rebuild(slot, self.residuals.first(slot, self.rebuilt))
+            return torch.cat([rebuilt, *(part.read(slot) for part in self._prefix), own])
         if not self._prefix:
             return own
         return torch.cat([*(part.read(slot) for part in self._prefix), own])
+
+    def _behind(self, slot: int, first: int, more: int) -> torch.Tensor:
+        """Return a slot's tokens from `first` on and `more` behind them, out of the parts."""
+        left, pieces = first, list[torch.Tensor]()
+        for part in (*self._prefix, Part(self._own, self._own_length + more)):
+            if left < part.length:
+                pieces.append(part.read(slot)[left:])
+            left = max(left - part.length, 0)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def whole(self) -> torch.Tensor | None:
         """Return the buffer [slots, capacity, 2, kv_heads, head_size] that holds every token.

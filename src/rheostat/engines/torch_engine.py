@@ -15,13 +15,14 @@ from rheostat.engines.base import EngineCard, Request, Scored
 from rheostat.engines.constrained import Constrained, Ends
 from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_draft_model import check_drafts_for
-from rheostat.engines.torch_fixed_rows import padding, pairs_seen
+from rheostat.engines.torch_fixed_rows import padding
 from rheostat.engines.torch_generate import CHUNK, Run
 from rheostat.engines.torch_graphed import Graphed
 from rheostat.engines.torch_kept import reading_cost
 from rheostat.engines.torch_model import Feed, Llama
 from rheostat.engines.torch_particles import particle_outputs
 from rheostat.engines.torch_parts import check_numbers
+from rheostat.engines.torch_seen import seen
 from rheostat.engines.torch_ways import Tables, way_of, way_under
 from rheostat.engines.torch_work import predicted_work
 from rheostat.errors import MethodError, WorkloadError
@@ -342,7 +343,7 @@ class TorchEngine:
         held = sum(feed.cache.entries for feed in feeds) // len(feeds)
         passed = self.decoder.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
-        widths, fixed, heads = passed.mlp_widths, self.decoder.fixed, len(rows)
+        widths, heads, entries = passed.mlp_widths, len(rows), passed.entries
         prices = self._tables.of(way_of(self.decoder, depth, feeds))
         price = prices.mlp_seconds(widths)
         price += prices.seconds(total, held, attention=attentions, mlp=0, head_rows=heads)
@@ -354,15 +355,16 @@ class TorchEngine:
         counted = zip(feeds, starts, wanted, works, traces, strict=True)
         for feed, at, indices, work, trace in counted:
             n = len(feed.tokens)
-            pairs, keys = pairs_seen(feed, feed.cache.entries - n, fixed=fixed)
+            before, tree = feed.cache.entries - n, feed.parents
+            read = seen(self.decoder, depth.layout, n, before, parents=tree, entries=entries)
             runs = int(passed.mlp_runs[at : at + n].sum())
             work.add(
                 Work(
                     attention_tokens=attentions * n,
                     mlp_tokens=runs,
                     head_tokens=len(indices),
-                    scores=attentions * max(pairs, passed.entries),
-                    keys_read=attentions * max(keys, passed.entries),
+                    scores=read.scores,
+                    keys_read=read.keys,
                     weight_bytes=(weight_bytes + 4 * again) * share,
                     others=others * share,
                     calls=1,

@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from rheostat.engines.torch_tree import places_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rheostat.engines.torch_model import Feed
     from rheostat.kernel.model_cost import ModelShape
 
 ROWS = 4
@@ -85,21 +82,6 @@ def attended_one_by_one(  # noqa: PLR0913  # the arguments of torch's own functi
             )
         )
     return torch.stack(outs, dim=3).flatten(2, 3)
-
-
-def pairs_seen(feed: Feed, held: int, *, fixed: bool) -> tuple[int, int]:
-    """Return the scores that one attention computes for a feed, and the entries that it reads.
-
-    Args:
-        feed: n new tokens.
-        held: entries before the first of them.
-        fixed: whether every token attends by itself, instead of all of them together.
-    """
-    n = len(feed.tokens)
-    if not fixed:
-        return n * (held + n), held + n
-    seen = n * (held + 1) + sum(places_of(feed.parents, n))
-    return seen, seen
 
 
 def padding(

@@ -46,6 +46,7 @@ class Graphed:
         self.llama = llama
         self.shape, self.dtype, self.device = llama.shape, llama.dtype, llama.device
         self.offers, self.score_scale = llama.offers, llama.score_scale
+        self.windows = llama.windows
         self.weight_bytes = llama.weight_bytes
         self._capture = capture
         self._steps: dict[Layout, StaticStep] = {}

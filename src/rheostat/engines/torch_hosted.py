@@ -93,6 +93,11 @@ class Hosted:
         self._joined = self._joins()
 
     @property
+    def windows(self) -> tuple[int, ...]:
+        """Every entry is handed to the module, which hides those outside its windows."""
+        return (0,) * self.shape.layers
+
+    @property
     def offers(self) -> frozenset[str]:
         """Capabilities that a method's `needs` may name."""
         if self._layers is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from rheostat.engines.torch_offload import brought_back, offloaded
+from rheostat.engines.torch_seen import seen
 from rheostat.errors import MethodError
 from rheostat.kernel.model_cost import Work
 
@@ -123,13 +124,13 @@ def reading_cost(engine: TorchEngine, installed: Installed, tokens: int, chunk: 
     work, prices = Work(), engine.prices(installed)
     for at in range(0, tokens, chunk):
         n = min(chunk, tokens - at)
-        held = at + n
+        read = seen(engine.decoder, depth.layout, n, at)
         work.add(
             Work(
                 attention_tokens=attentions * n,
                 mlp_tokens=mlps * n,
-                scores=attentions * n * held,
-                keys_read=attentions * held,
+                scores=read.scores,
+                keys_read=read.keys,
                 weight_bytes=engine.decoder.weight_bytes(depth, [n] * mlps, n, 0, choices=False),
                 calls=1,
                 price=prices.seconds(n, at, attention=attentions, mlp=mlps, head_rows=0),

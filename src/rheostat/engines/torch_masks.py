@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def mask_of(
     parents: Sequence[int] | None, n: int, *, held: int, window: int, dtype: torch.dtype
 ) -> torch.Tensor | None:
-    """Return the additive mask [n, held + n]; None where a single token sees everything.
+    """Return the additive mask [n, held + n - first]; None where a token sees all of that.
+
+    `first` is what `first_seen` gives.
 
     Args:
         parents: for each new token the one that it hangs on; None = they are a chain.
@@ -23,14 +25,24 @@ def mask_of(
         held: tokens before them.
         window: how many positions back a token sees, itself included; 0 = all.
     """
-    mask = _causal(n, held, dtype) if parents is None else tree_mask(parents, held, dtype)
-    if not window or held + n <= window:
+    first = first_seen(held, window)
+    before = held - first
+    mask = _causal(n, before, dtype) if parents is None else tree_mask(parents, before, dtype)
+    if mask is None or not window or held + n <= window:
         return mask
     places = torch.tensor([held + place for place in places_of(parents, n)])
-    keys = torch.cat([torch.arange(held), places])
+    keys = torch.cat([torch.arange(first, held), places])
     far = keys[None] <= places[:, None] - window
-    mask = torch.zeros(n, held + n, dtype=dtype) if mask is None else mask
     return mask.masked_fill(far, float("-inf"))
+
+
+def first_seen(held: int, window: int) -> int:
+    """Return the first of `held` tokens that the next one sees; those behind it see no earlier one.
+
+    Args:
+        window: how many positions back a token sees, itself included; 0 = all.
+    """
+    return max(held + 1 - window, 0) if window else 0
 
 
 def _causal(n: int, held: int, dtype: torch.dtype) -> torch.Tensor | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rheostat.engines.torch_matrix import FormName
     from rheostat.engines.torch_ways import Way
 
-FORMAT = 11
+FORMAT = 12
 """Version of the cached measurements."""
 
 

@@ -24,6 +24,7 @@ from rheostat.engines.mapped_pages import give_back
 from rheostat.engines.torch_attention import attention_of, by_key_heads, by_tokens, capped
 from rheostat.engines.torch_head import Head
 from rheostat.engines.torch_matrix import FIXED
+from rheostat.engines.torch_norms import norm_dtype, rms_normed
 from rheostat.engines.torch_observed import observed
 from rheostat.engines.torch_project import projected
 from rheostat.engines.torch_rotary import Rotations
@@ -132,17 +133,17 @@ class Llama:
             device: where everything is; on another than the processor nothing stays in the file.
         """
         self.device = device
-        self.shape = loaded.shape
-        self.dtype = dtype
-        self.forms = forms
+        self.shape, self.dtype, self.forms = loaded.shape, dtype, forms
         self._eps = loaded.architecture.eps
         self.architecture = architecture = loaded.architecture
+        self.windows = architecture.windows
         self._embedding = FileRows(loaded.tensors["embed.weight"].to(device))
         self.fixed, self.pads = forms.narrow in FIXED, forms.narrow == "fixed"
         self.short_norms = device == CPU and not self.fixed
         """Whether the norm of one row may read a value."""
         self.attend = attention_of(architecture, self.shape, fixed=self.fixed)
-        self._norm = loaded.tensors["norm.weight"].to(device, dtype, copy=True)
+        wide, norm = norm_dtype(architecture, dtype), loaded.tensors["norm.weight"]
+        self._norm = norm.to(device, wide, copy=True)
         self.layers = []
         for layer in range(self.shape.layers):
             held = fused_levels(levels or {}, layer)
@@ -357,7 +358,7 @@ class Llama:
     def normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide each row by its root mean square; one float32 row takes a short cut."""
         if len(x) > 1 or x.dtype != torch.float32 or not self.short_norms:
-            return F.rms_norm(x, (self.shape.width,), weight, self._eps)
+            return rms_normed(x, weight, self._eps)
         row = x[0]
         square = float(torch.dot(row, row)) / self.shape.width + self._eps
         return torch.mul(x, square**-0.5).mul_(weight)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from rheostat.engines.torch_fixed_rows import padding, pairs_seen
+from rheostat.engines.torch_fixed_rows import padding
+from rheostat.engines.torch_seen import seen
 from rheostat.errors import ModelError
 from rheostat.kernel.model_cost import Work, interpolated
 from rheostat.kernel.seams import Depth, Layout
@@ -49,15 +50,15 @@ class PartBooks:
         for feed, work in zip(feeds, works, strict=True):
             n = len(feed.tokens)
             before = feed.cache.entries + feed.ahead
-            pairs, keys = pairs_seen(feed, before, fixed=self.llama.fixed)
+            read = seen(self.llama, layout, n, before, parents=feed.parents)
             if feed.cache.rebuild:
                 work.add(feed.cache.rebuild.work(feed, attentions))
             work.add(
                 Work(
                     attention_tokens=attentions * n,
                     mlp_tokens=mlps * n,
-                    scores=attentions * pairs,
-                    keys_read=attentions * keys,
+                    scores=read.scores,
+                    keys_read=read.keys,
                     weight_bytes=weights / len(feeds),
                     others=others / len(feeds),
                     price=price * n / total,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-
+from rheostat.engines.torch_norms import rms_normed
 from rheostat.engines.torch_rotary import turn
 
 if TYPE_CHECKING:
@@ -35,6 +34,6 @@ def projected(
     if layer.q_norm is not None and layer.k_norm is not None:
         for part, weight in ((qkv[:, :q_size], layer.q_norm), (qkv[:, q_size:k_end], layer.k_norm)):
             heads = part.view(len(part), -1, size)
-            heads.copy_(F.rms_norm(heads, (size,), weight, eps))
+            heads.copy_(rms_normed(heads, weight, eps))
     turn(qkv[:, :k_end], turns.unsqueeze(1), size)
     return qkv

@@ -15,7 +15,7 @@ from rheostat.engines.torch_attend_rows import OneToken
 from rheostat.engines.torch_fused import FUSED_ROWS, Fused, fused_ops
 from rheostat.engines.torch_level_step import LevelStep
 from rheostat.engines.torch_levels import LevelMatrix
-from rheostat.engines.torch_masks import mask_of
+from rheostat.engines.torch_masks import first_seen, mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +38,11 @@ class PackedRow(NamedTuple):
     start: int
     end: int
     mask: torch.Tensor | None
-    """Additive, [group * n, T + n]; None = everything is seen."""
+    """Additive, [group * n, T + n - first]; None = everything from `first` on is seen."""
     ahead: int = 0
     """Tokens between those that the cache counts and the first new one."""
+    first: int = 0
+    """Entries that lie before what any new token sees."""
     places: Sequence[int] = ()
     """Of the new tokens in their text, where they may be rebuilt."""
 
@@ -63,11 +65,11 @@ class PackedRow(NamedTuple):
             kept.put(slot, own[None, None], self.cache.length + self.ahead)
 
     def put(self, slot: int, kv: torch.Tensor) -> torch.Tensor:
-        """Write the row's part of kv [n, 2, kv_heads, head_size]; return all, [T + n, ...]."""
+        """Write the row's part of kv [n, 2, kv_heads, head_size]; return [T + n - first, ...]."""
         n = self.end - self.start
         self.cache.room(slot, n, self.ahead)[:] = kv[self.start : self.end]
         self.rewrite(slot)
-        return self.cache.held(slot, n, self.ahead)
+        return self.cache.held(slot, n, self.ahead, first=self.first)
 
     def rewrite(self, slot: int) -> None:
         """Hold the newest keys and values in the bits of a rebuilding, where there will be one."""
@@ -111,7 +113,8 @@ def packed_rows(
         mask = mask_of(feed.parents, n, held=held, window=window, dtype=dtype)
         mask = None if mask is None else torch.cat([mask] * group).to(device)
         places = feed.places(feed.cache.length + feed.ahead) if feed.cache.rebuild else ()
-        rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead, places))
+        first = first_seen(held, window)
+        rows.append(PackedRow(feed.cache, start, start + n, mask, feed.ahead, first, places))
         start += n
     return rows
 

@@ -15,6 +15,7 @@ from rheostat.engines.kept_tensors import kept_path
 from rheostat.engines.mapped_pages import place_of
 from rheostat.engines.torch_levels import LevelMatrix
 from rheostat.engines.torch_matrix import Forms, Matrix
+from rheostat.engines.torch_norms import norm_dtype
 from rheostat.engines.weight_names import FUSED
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def fused_weights(
     if architecture.post_norms:
         norms |= {"attention_post_norm": "attn_post_norm", "mlp_post_norm": "mlp_post_norm"}
     # copies: a vector that stayed in the mapped file would hold pages of its neighbours
-    vectors = {name: part(one).to(dtype, copy=True) for name, one in norms.items()}
+    wide = norm_dtype(architecture, dtype)
+    vectors = {name: part(one).to(wide, copy=True) for name, one in norms.items()}
     if architecture.biases:
         vectors["qkv_bias"] = torch.cat([part(one, "bias") for one in FUSED["qkv"]]).to(dtype)
     return fused | vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rheostat.engines.torch_seen import seen
 from rheostat.kernel.model_cost import Work
 from rheostat.kernel.seams import Depth
 
@@ -27,11 +28,12 @@ def predicted_work(  # noqa: PLR0913  # a pass has many sizes
     """
     attentions, run = sum(layout.attention), sum(layout.mlp) * mlps
     widths = [n] * round(run)
+    read = seen(model, layout, n, context)
     return Work(
         attention_tokens=attentions * n,
         mlp_tokens=round(run * n),
         head_tokens=head_rows,
-        scores=attentions * n * (context + n),
-        keys_read=attentions * (context + n),
+        scores=read.scores,
+        keys_read=read.keys,
         weight_bytes=model.weight_bytes(Depth(layout), widths, n, head_rows, choices=True),
     )
