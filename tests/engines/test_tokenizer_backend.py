@@ -15,7 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from rheostat.engines.tokenizer_backend import read_tokenizer
 
-TEXTS = ["the cat sat on the mat, and the hat", "über naïve 漢字 😀 1234", "aa ab ba bb aab abb"]
+TEXTS = ["the cat sat on the mat, and the hat", "über naïve 漢字 😀 1234", "aa ab aab abb cc"]
 SPECIAL = ["<s>", "</s>", "<|name|>"]
 
 
@@ -107,7 +107,7 @@ def test_merges_in_the_older_writing_are_read():
     assert read_tokenizer(older).encode(sentence).ids == whole.encode(sentence).ids
 
 
-def test_other_models_are_the_librarys():
+def test_other_models_are_read_by_the_library():
     made = tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     assert read_tokenizer(made.to_str()).encode("a c b").ids == [0, 2, 1]
