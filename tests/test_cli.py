@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import signal
@@ -286,6 +287,27 @@ def test_an_internal_error_is_one_line_and_a_traceback_only_for_debugging(capsys
     assert caught.value.exit_code == 1
     assert "internal error: ZeroDivisionError: by zero" in said
     assert ("Traceback" in said) is debug
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 9.00 GiB"),
+    ],
+)
+def test_memory_that_runs_out_anywhere_is_no_internal_error(capsys, error):
+    def fails(debug=False):
+        raise error
+
+    with pytest.raises(typer.Exit) as caught:
+        guarded(fails)()
+    said = capsys.readouterr().err
+    assert caught.value.exit_code == 2
+    assert "memory ran out" in said
+    assert "hint: run fewer rows side by side" in said
 
 
 def test_ctrl_c_is_exit_code_130_with_one_line(folder):

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, final
 import typer
 from rich.console import Console
 
-from rheostat.errors import OutputError, RheostatError
+from rheostat.engines.enough_memory import FEWER, is_short
+from rheostat.errors import MemoryShortError, OutputError, RheostatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -192,6 +193,9 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
         hint = "free some space; `run` goes on from what is finished"
         _complain(f"the output cannot be written: {error.strerror}", hint, debug=debug)
         return OutputError.exit_code
+    if is_short(error):
+        _complain(f"memory ran out: {error or type(error).__name__}", FEWER, debug=debug)
+        return MemoryShortError.exit_code
     hint = "please report this with the traceback above" if debug else "`--debug` shows where"
     _complain(f"internal error: {type(error).__name__}: {error}", hint, debug=debug)
     return RheostatError.exit_code

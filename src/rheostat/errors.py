@@ -9,6 +9,7 @@ RheostatError                exit code 1 when it reaches the command line unclas
     OutputError              a folder of another run, or one that cannot be written
     ConstraintError          a constraint that is malformed, or that admits no token
     BudgetError              a budget that is malformed or would be exceeded
+    MemoryShortError         weights, caches or a pass that do not fit into memory
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class ConstraintError(UserError):
 
 class BudgetError(UserError):
     """A budget that is malformed or would be exceeded."""
+
+
+class MemoryShortError(UserError):
+    """Weights, caches or a pass that do not fit into memory; what was finished before is kept."""
 
 
 class UndecidedError(UserError):

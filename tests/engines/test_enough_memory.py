@@ -61,8 +61,21 @@ def test_the_smaller_of_machine_and_control_group_counts(monkeypatch, tmp_path):
     (tmp_path / "memory.current").write_text("500000\n")
     monkeypatch.setattr(enough_memory, "_MEMORY", tmp_path / "meminfo")
     monkeypatch.setattr(enough_memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(enough_memory, "_TAKEN", tmp_path / "none")
     assert free_bytes() == 1_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert free_bytes() == 2_048_000
     monkeypatch.setattr(enough_memory, "_MEMORY", tmp_path / "none")
+    assert free_bytes() is None
+
+
+def test_a_limit_of_addresses_counts_as_well(monkeypatch, tmp_path):
+    resource = pytest.importorskip("resource", reason="a system without such limits")
+    monkeypatch.setattr(enough_memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(enough_memory, "_MEMORY", tmp_path / "none")
+    (tmp_path / "statm").write_text("3 1 1 0 0 0 0\n")
+    monkeypatch.setattr(enough_memory, "_TAKEN", tmp_path / "statm")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (10**6, -1))
+    assert free_bytes() == 10**6 - 3 * resource.getpagesize()
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, -1))
     assert free_bytes() is None

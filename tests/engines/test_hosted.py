@@ -151,6 +151,24 @@ def test_text_read_in_parts_gives_the_modules_own_logits(hosted, name):
 
 
 @pytest.mark.parametrize("name", FOREIGN)
+def test_greedy_tokens_are_those_of_transformers_over_200_steps(hosted, name):
+    decoder, module = hosted(name)
+    with torch.inference_mode():
+        whole = module.generate(
+            torch.tensor([TEXT[:12]]),
+            max_new_tokens=200,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )[0].tolist()
+    cache, written, last = cache_of(decoder), [], TEXT[:12]
+    for _ in range(200):
+        last = [int(read(decoder, last, cache)[-1].argmax())]
+        written += last
+    assert written == whole[12:]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
 def test_forks_and_truncations_change_nothing(hosted, name):
     decoder, module = hosted(name)
     cache = cache_of(decoder)

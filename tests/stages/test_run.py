@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rheostat.engines.base import Sampling
-from rheostat.errors import MethodError, OutputError, UserError, WorkloadError
+from rheostat.errors import MemoryShortError, MethodError, OutputError, UserError, WorkloadError
 from rheostat.kernel.budget import Caps
 from rheostat.kernel.plan import Plan, Setting
 from rheostat.stages.folder_lock import LOCK, locked
@@ -45,6 +45,10 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def out_of_memory():
+    raise MemoryShortError("memory ran out", hint="run fewer rows")
+
+
 def test_a_run_writes_its_files_in_input_order_and_nothing_else(inputs, tmp_path):
     spec, requests = inputs
     summary = answer(Ending(spec), requests, tmp_path / "run", batch=4)
@@ -55,6 +59,16 @@ def test_a_run_writes_its_files_in_input_order_and_nothing_else(inputs, tmp_path
     assert [line["id"] for line in read(tmp_path / "run", "trace.jsonl")] == ids
     assert summary["requests"] == COUNT
     assert summary["resumed"] == 0
+
+
+def test_a_run_out_of_memory_keeps_what_is_answered_and_goes_on(inputs, undisturbed, tmp_path):
+    spec, requests = inputs
+    folder = tmp_path / "run"
+    with pytest.raises(MemoryShortError) as error:
+        answer(Ending(spec, after=2, end=out_of_memory), requests, folder, batch=4)
+    assert f"run fewer rows; 2 of {COUNT} requests are answered and kept" in error.value.hint
+    assert answer(Ending(spec), requests, folder)["resumed"] == 2
+    assert files_of(folder) == undisturbed
 
 
 def test_the_totals_are_the_sum_of_the_outputs(inputs, tmp_path):

@@ -78,7 +78,7 @@ def load_folder(
     """
     opened = open_folder(where)
     found = described(opened.config)
-    tensors = named_tensors(str(opened.folder), _stored(opened.folder, opened.files), found)
+    tensors = named_tensors(str(opened.folder), stored_tensors(opened.folder, opened.files), found)
     check_numbers(str(opened.folder), tensors, opened.digest, progress)
     return LoadedModel(
         name=name or where,
@@ -197,7 +197,7 @@ def _digest(files: list[Path]) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def _stored(folder: Path, files: Iterable[Path]) -> dict[str, torch.Tensor]:
+def stored_tensors(folder: Path, files: Iterable[Path]) -> dict[str, torch.Tensor]:
     """Map every weight under the files' names."""
     stored: dict[str, torch.Tensor] = {}
     for file in files:

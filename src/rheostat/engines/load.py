@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rheostat.engines.enough_memory import loading_told, memory_told
 from rheostat.engines.scripted import load_scripted
 from rheostat.errors import ModelError, UserError
 
@@ -94,7 +95,8 @@ def load_engine(  # noqa: PLR0913  # what a loaded model depends on
             from rheostat.engines.endpoint_engine import load_endpoint
         return load_endpoint(name)
     load = partial(_load_torch, name, threads=threads, device=device, progress=progress)
-    return load(dtype=dtype, cuda_graphs=cuda_graphs)
+    with memory_told(lambda: loading_told(name, dtype)):
+        return load(dtype=dtype, cuda_graphs=cuda_graphs)
 
 
 def load_live(
@@ -111,7 +113,10 @@ def load_live(
     """
     with _extra("torch"), _extra("transformers"):
         from rheostat.engines import load_hosted
-    return load_hosted.load_live(model, tokenizer, dtype=dtype, threads=threads, progress=progress)
+    with memory_told(lambda: loading_told(type(model).__name__, dtype)):
+        return load_hosted.load_live(
+            model, tokenizer, dtype=dtype, threads=threads, progress=progress
+        )
 
 
 def torch_extra() -> AbstractContextManager[None]:

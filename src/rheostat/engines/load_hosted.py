@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from rheostat.engines.device import checked_device
-from rheostat.engines.hf_config import ELSEWHERE, Config, UnsupportedShapeError, described
+from rheostat.engines.device import CPU, checked_device
+from rheostat.engines.hf_config import Config, UnsupportedShapeError, described
 from rheostat.engines.hf_folder import (
     NAMED,
     Words,
@@ -27,6 +27,8 @@ from rheostat.engines.hf_folder import (
     open_folder,
     words_of,
 )
+from rheostat.engines.hosted_context import border_told
+from rheostat.engines.hosted_files import check_room_of, module_of
 from rheostat.engines.load_model import folder_of
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
@@ -50,6 +52,8 @@ DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
 )
 """Number formats of modules that run themselves."""
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+TURNED: Mapping[str, str] = MappingProxyType({"float32": "float", "bfloat16": "bfloat16"})
+"""How a module is turned into a number format."""
 
 
 @final
@@ -85,8 +89,8 @@ def load_hosted(
         why: what says so; it is raised where `transformers` has no such module either.
 
     Raises:
-        ModelError: a file is missing or damaged, or the module keeps another state than keys and
-            values.
+        ModelError: a file is missing or damaged, the files lack weights or hold foreign ones, they
+            do not fit into memory, or the module keeps another state than keys and values.
         UserError: the number format is not one of the module's.
     """
     if dtype not in DTYPES:
@@ -97,20 +101,12 @@ def load_hosted(
     opened = open_folder(folder_of(name, progress))
     if progress is not None:
         progress(f"{why.message}: running it on transformers' own module")
-    module: Any
-    try:
-        module = AutoModelForCausalLM.from_pretrained(
-            opened.folder, dtype=DTYPES[dtype], local_files_only=True
-        )
-    except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"{why.message}; nor does `transformers`: {first}", hint=ELSEWHERE
-        ) from error
+    place = checked_device(device)
+    if place == CPU:
+        check_room_of(opened, name, DTYPES[dtype])
+    module = module_of(opened, why.message, DTYPES[dtype], progress)
     check_numbers(str(opened.folder), module.state_dict(), opened.digest, progress)
-    return _hosted_engine(
-        module.to(checked_device(device)), name, opened.digest, words_of(opened), progress
-    )
+    return _hosted_engine(module.to(place), name, opened.digest, words_of(opened), progress)
 
 
 def load_live(
@@ -157,7 +153,10 @@ def load_live(
         if dtype not in (None, own):
             raise UserError(
                 f"`{name}` runs on its own module, in {own}",
-                hint=f"leave `dtype` out, or turn the model itself into {dtype}",
+                hint=f"leave `dtype` out, or turn the model itself: `model.{TURNED[dtype]}()`"
+                if dtype in TURNED
+                else f"leave `dtype` out: `{dtype}` is of the engine's own loop, which does not "
+                "run this model",
             ) from None
         return _hosted_engine(model, name, digest, words, progress)
     loaded = LoadedModel(
@@ -174,6 +173,8 @@ def load_live(
 
 def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: Say) -> TorchEngine:
     hosted, dtype = Hosted(module, name), _NAMES[module.dtype]
+    if progress is not None and (border := border_told(hosted.config)):
+        progress(f"{name}: {border}")
     path = measurements_path(digest, f"{dtype}, hosted, laid out", module.device)
     known = read_known(path, candidates(module.dtype))
     if known is not None:

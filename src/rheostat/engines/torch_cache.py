@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import numpy as np
 import torch
 
+from rheostat.engines.enough_memory import memory_told, row_told
 from rheostat.engines.torch_coded import CodedPart
 
 if TYPE_CHECKING:
@@ -349,7 +350,9 @@ class RowCache:
     def _empty(self, capacity: int) -> torch.Tensor:
         shape = self._shape
         size = (self._slots, capacity, 2, shape.kv_heads, shape.head_size)
-        return torch.empty(size, dtype=self._dtype, device=self._device)
+        each = self._slots * 2 * shape.kv_heads * shape.head_size * self._dtype.itemsize
+        with memory_told(lambda: row_told(capacity, each)):
+            return torch.empty(size, dtype=self._dtype, device=self._device)
 
 
 def _state_bytes(state: object) -> int:

@@ -13,6 +13,8 @@ import torch
 
 from rheostat.engines.base import EngineCard, Request, Scored
 from rheostat.engines.constrained import Constrained, Ends
+from rheostat.engines.enough_memory import loading_told, memory_told, pass_told
+from rheostat.engines.torch_asked import check_prompt, check_scored
 from rheostat.engines.torch_compaction import Compaction
 from rheostat.engines.torch_draft_model import check_drafts_for
 from rheostat.engines.torch_fixed_rows import padding
@@ -122,7 +124,8 @@ class TorchEngine:
         if wanted not in self._formats:
             if self._opener is None:
                 raise MethodError(f"`{self.model}` was loaded without a way to load it again")
-            self._formats[wanted] = self._opener(self.model, dtype=wanted)
+            with memory_told(lambda: loading_told(self.model, wanted)):
+                self._formats[wanted] = self._opener(self.model, dtype=wanted)
         return self._formats[wanted]
 
     def drafting_model(self, path: str) -> TorchEngine:
@@ -135,7 +138,8 @@ class TorchEngine:
         if path not in self._drafting:
             if self._opener is None:
                 raise MethodError(f"`{self.model}` was loaded without a way to load `{path}`")
-            other = self._opener(path)
+            with memory_told(lambda: loading_told(path, None)):
+                other = self._opener(path)
             check_drafts_for(other, self)
             self._drafting[path] = other
         return self._drafting[path]
@@ -163,13 +167,8 @@ class TorchEngine:
         return ids
 
     def check_prompt(self, ids: Sequence[int], of: str) -> None:
-        """Raise `WorkloadError` when a prompt leaves no room in the context."""
-        if len(ids) >= self.shape.context:
-            raise WorkloadError(
-                f"the prompt of {of} has {len(ids)} tokens, the model's context "
-                f"holds {self.shape.context} with the answer",
-                hint="shorten the prompt",
-            )
+        """Raise when a prompt leaves no room in the context, or is not of the model's tokens."""
+        check_prompt(ids, of, self.shape)
 
     def generate(  # noqa: PLR0913  # as of every engine, who looks on, and what is shared
         self,
@@ -276,7 +275,7 @@ class TorchEngine:
             return own.score(prompt, continuation, installed=replace(installed, model=None))
         depth = self.depth(installed)
         tokens = [*prompt, *continuation][:-1]
-        _check_length(len(prompt), len(tokens), self.shape.context)
+        check_scored(prompt, continuation, self.shape)
         if not continuation:
             none = np.empty(0)
             return Scored(nats=none, choice=none.astype(np.int64), margin=none, cost=Cost())
@@ -341,7 +340,8 @@ class TorchEngine:
         *starts, total = accumulate((len(feed.tokens) for feed in feeds), initial=0)
         rows = [at + i for at, indices in zip(starts, wanted, strict=True) for i in indices]
         held = sum(feed.cache.entries for feed in feeds) // len(feeds)
-        passed = self.decoder.forward(feeds, depth, logit_rows=rows, choices=choices)
+        with memory_told(lambda: pass_told([feed.cache for feed in feeds], total)):
+            passed = self.decoder.forward(feeds, depth, logit_rows=rows, choices=choices)
         attentions, mlps = sum(depth.layout.attention), sum(depth.layout.mlp)
         widths, heads, entries = passed.mlp_widths, len(rows), passed.entries
         prices = self._tables.of(way_of(self.decoder, depth, feeds))
@@ -376,16 +376,6 @@ class TorchEngine:
             trace.mlp_skipped += mlps * n - runs
         check_numbers(logits := passed.logits.cpu())  # the one transfer of a pass
         return logits
-
-
-def _check_length(prompt: int, tokens: int, context: int) -> None:
-    if not prompt:
-        raise WorkloadError("there is no prompt to score after", hint="give at least one token")
-    if tokens > context:
-        raise WorkloadError(
-            f"the text to score has {tokens + 1} tokens, the model's context holds {context}",
-            hint="shorten it",
-        )
 
 
 def _read(

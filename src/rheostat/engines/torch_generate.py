@@ -19,6 +19,7 @@ from rheostat.engines.torch_prices import most_seconds, step_seconds
 from rheostat.engines.torch_row import Row
 from rheostat.engines.torch_tree import keep_accepted, parents_in_feed
 from rheostat.engines.transcript import Transcript
+from rheostat.errors import MemoryShortError
 from rheostat.kernel.policies.token_tree import clipped, first_branch
 from rheostat.kernel.policies.verify import Verified, verify_greedy, verify_sampled
 from rheostat.kernel.seams import DraftStart, Installed
@@ -104,6 +105,9 @@ class Run:
                 rows = [row for row in rows if not row.stop_reason]
                 if rows:
                     self._step(rows)
+        except MemoryShortError:
+            yield from (self._finished(row) for row in rows if row.stop_reason)
+            raise
         finally:
             for row in rows:
                 if row.reservation is not None and row.reservation.open:

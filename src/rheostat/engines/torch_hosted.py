@@ -20,6 +20,8 @@ from transformers import Cache
 
 from rheostat.engines.device import CPU
 from rheostat.engines.hosted_caches import Reading, Slot
+from rheostat.engines.hosted_context import context_of
+from rheostat.engines.hosted_files import SERVED
 from rheostat.engines.hosted_head import HostedHead, found_head
 from rheostat.engines.hosted_layers import HostedLayers, found_layers
 from rheostat.engines.hosted_matrices import HostedMatrices
@@ -45,9 +47,6 @@ TRIED = 6
 NEAR = {torch.float32: 1e-3, torch.float64: 1e-6}
 """Share of the largest logit by which two ways of reading the same tokens may differ; in narrower
 formats 5 %."""
-CONTEXT = 2048
-"""Longest sequence of a model whose configuration names none."""
-ELSEWHERE = "serve the model with vLLM or llama.cpp and name it as `http://HOST/v1#NAME`"
 
 
 @final
@@ -282,7 +281,7 @@ class Hosted:
             raise ModelError(
                 f"`{self._name}` ({config.model_type}) keeps a state that is no cache of keys and "
                 "values of one size, so it cannot be run here",
-                hint=ELSEWHERE,
+                hint=SERVED,
             )
         ((kv_heads, size),) = (s for s in sizes if s is not None)
         embedding, head = module.get_input_embeddings(), module.get_output_embeddings()
@@ -295,7 +294,7 @@ class Hosted:
             head_size=size,
             inner=1,
             vocabulary=head.weight.shape[0],
-            context=getattr(config, "max_position_embeddings", None) or CONTEXT,
+            context=context_of(config),
             tied=head.weight is embedding.weight,
         )
         return _with_inner(shape, module)
@@ -311,7 +310,7 @@ class Hosted:
             raise ModelError(
                 f"`{self._name}` ({self.config.model_type}) keeps a state that cannot be cut back "
                 "to an earlier token, so it cannot be run here",
-                hint=ELSEWHERE,
+                hint=SERVED,
             )
 
     def _branches(self) -> bool:

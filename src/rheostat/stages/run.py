@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rheostat import catalog
 from rheostat.engines.machine import machine
 from rheostat.engines.torch_shared import shared_prefix
-from rheostat.errors import UserError
+from rheostat.errors import MemoryShortError, UserError
 from rheostat.kernel.cost import Cost, total
 from rheostat.kernel.ledger import Ledger
 from rheostat.kernel.seams import Installed
@@ -164,6 +164,12 @@ def _keep(
             f"interrupted: {len(folder.finished)} of {count} requests are answered and kept, "
             "the same command goes on from there"
         ) from None
+    except MemoryShortError as error:
+        raise MemoryShortError(
+            error.message,
+            hint=f"{error.hint}; {len(folder.finished)} of {count} requests are answered and kept, "
+            "the same command with a smaller `--batch` goes on from there",
+        ) from error
 
 
 def _ledger(budget: Caps | None, folder: RunFolder, shadow: Shadow | None) -> Ledger:
