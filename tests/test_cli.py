@@ -155,6 +155,13 @@ def test_bad_input_gets_a_sentence_a_hint_and_exit_code_2(args, found):
     assert done.stdout == ""
 
 
+def test_python_m_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "rheostat", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "generate" in done.stdout
+
+
 def test_a_cut_off_model_is_refused(tiny_gguf, folder):
     whole = tiny_gguf.read_bytes()
     (folder / "cut.gguf").write_bytes(whole[: len(whole) // 2])

@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils.logging import get_verbosity, set_verbosity
+from transformers.utils.logging import (
+    disable_progress_bar,
+    enable_progress_bar,
+    get_verbosity,
+    is_progress_bar_enabled,
+    set_verbosity,
+)
 
 from rheostat.engines.enough_memory import check_room, is_short
 from rheostat.engines.hf_folder import INDEX, stored_tensors
@@ -151,10 +157,13 @@ def _others(keys: Sequence[str]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let what is missing be told once, by us."""
-    before = get_verbosity()
+    """Let what is missing be told once, by us, and no bar be drawn."""
+    before, bars = get_verbosity(), is_progress_bar_enabled()
     set_verbosity(logging.ERROR)
+    disable_progress_bar()
     try:
         yield
     finally:
         set_verbosity(before)
+        if bars:
+            enable_progress_bar()

@@ -100,7 +100,7 @@ def load_hosted(
         )
     opened = open_folder(folder_of(name, progress))
     if progress is not None:
-        progress(f"{why.message}: running it on transformers' own module")
+        progress(f"`{name}` runs on transformers' own module: {why.message}")
     place = checked_device(device)
     if place == CPU:
         check_room_of(opened, name, DTYPES[dtype])
