@@ -26,6 +26,8 @@ from rheostat.engines.torch_model import Feed
 from rheostat.engines.torch_prices import empty_cache
 from rheostat.kernel.cost import total
 from rheostat.kernel.seams import Installed
+from rheostat.methods.cache.bfp import Bfp
+from rheostat.methods.cache.kv_direct import KvDirect
 
 WINDOW = 24
 WINDOWED = ("mistral", "qwen2, window", "gemma2", "gemma3")
@@ -198,3 +200,26 @@ def test_a_real_window_is_crossed_and_the_context_read_to_its_end(tmp_path, engi
     split = [*range(512, 4096, 512), *range(4090, 4100), 4150, context - 1]
     found = read(model, tokens, split=split)
     assert (found - theirs(other, tokens)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", [*WINDOWED, "qwen3", "phi3, partial"])
+@pytest.mark.parametrize("plan", [KvDirect(window=3, every=10), Bfp(block=8, recent=3, every=10)])
+def test_caches_that_hold_every_token_in_another_form_see_the_window_too(folders, name, plan):
+    """Residual streams give the base's tokens; coded keys the same logits up to their bits."""
+    path, _ = folders(name)
+    loaded = load_model(str(path))
+    engine = engine_of(loaded)
+    installed = Installed(cache=plan.at(0.5, {}, engine.shape))
+    assert plan.card.needs <= engine.card.offers
+    with OutsideCount() as outside:
+        made = outputs(engine, PROMPTS, installed=installed, max_new_tokens=60)
+    cost = total(o.cost for o in made)
+    assert cost.flops == pytest.approx(outside.flops, rel=0.01)
+    assert cost.bytes == pytest.approx(outside.bytes, rel=0.01)
+    if isinstance(plan, KvDirect):
+        assert tokens_of(made) == tokens_of(outputs(engine, PROMPTS, max_new_tokens=60))
+        return
+    tokens = text(90)
+    whole = engine.score(tokens[:50], tokens[50:], installed=Installed())
+    coded = engine.score(tokens[:50], tokens[50:], installed=installed)
+    assert abs(coded.nats - whole.nats).max() < 0.05

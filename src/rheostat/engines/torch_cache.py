@@ -146,12 +146,12 @@ class RowCache:
 
         With `first`, so many of them are left out: of a row whose entries are all its tokens.
         """
-        if first:
+        if first and not self.rebuilt:
             return self._behind(slot, first, n + ahead)
         own = self._own[slot, : self._own_length + ahead + n]
         if self.rebuild and self.residuals and self.rebuilt:
             rebuilt = self.rebuild(slot, self.residuals.first(slot, self.rebuilt))
-            return torch.cat([rebuilt, *(part.read(slot) for part in self._prefix), own])
+            return torch.cat([rebuilt, *(part.read(slot) for part in self._prefix), own])[first:]
         if not self._prefix:
             return own
         return torch.cat([*(part.read(slot) for part in self._prefix), own])

@@ -178,10 +178,10 @@ class Llama:
     @property
     def offers(self) -> frozenset[str]:
         """Capabilities that a method's `needs` may name."""
-        # windows count tokens, not the entries that are kept, and caps are not seen there
+        # windows count tokens, not the entries that are left, and caps are not seen there
         special = any(self.architecture.windows) or self.architecture.score_cap
         offers = LEAN if self.device == CPU else OFFERED
-        return frozenset(o for o in offers if not (special and o.startswith("cache")))
+        return offers - {"cache.entries"} if special else offers
 
     @property
     def score_scale(self) -> float:
