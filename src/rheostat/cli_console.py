@@ -68,6 +68,11 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a count and its noun: 1 request, 2 requests."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def write(text: str) -> None:
     """Write a part of the result."""
     sys.stdout.write(text)
