@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rheostat.errors import OutputError
+from rheostat.stages.intervals import FEW
 from rheostat.stages.report_files import MAKE_A_RUN, Run, read_json, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-FEW = 10
-"""With fewer paired requests an interval is called rough."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,10 @@ class Summary:
         return {
             "label": self.run.label,
             "folder": str(self.run.folder),
-            "methods": [{"name": s.name, "dial": s.dial} for s in self.run.plan.methods],
+            "methods": [
+                {"name": s.name, "dial": s.dial, "params": dict(s.params)}
+                for s in self.run.plan.methods
+            ],
             "expected": self.run.requests["count"],
             "finished": len(self.run.outputs),
             "compared": self.requests,

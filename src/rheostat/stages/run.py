@@ -186,7 +186,7 @@ def _summary(folder: RunFolder, ledger: Ledger, shadow: Shadow | None) -> dict[s
         "label": folder.header["label"],
         "model": plan["model"],
         "dtype": plan["dtype"],
-        "methods": [{"name": s["name"], "dial": s["dial"]} for s in plan["methods"]],
+        "methods": [{k: s[k] for k in ("name", "dial", "params")} for s in plan["methods"]],
         "requests": len(folder.finished),
         "stop_reasons": dict(reasons),
         "cost": ledger.spent.to_json(),
