@@ -144,7 +144,14 @@ def test_a_plan_without_methods_says_that_no_dial_was_worth_turning(tmp_path: Pa
 def test_one_request_gives_no_interval(tmp_path: Path) -> None:
     summary, _ = report(tmp_path, replace(BASE, count=1), replace(LOSSLESS, count=1))
     assert summary["runs"][1]["speed_interval"] is None
-    assert "no interval: too few requests" in summary["headline"]
+    assert summary["headline"].startswith("lossless: too few requests to claim a speed")
+
+
+def test_runs_of_two_models_are_not_compared_in_speed(tmp_path: Path) -> None:
+    other = replace(LOSSLESS.plan, model="another", digest="0" * 64)
+    summary, _ = report(tmp_path, BASE, replace(LOSSLESS, plan=other))
+    assert summary["headline"].startswith("lossless: another model than the base, so no claim of")
+    assert "\u00d7" not in summary["headline"]
 
 
 def test_a_lossy_run_states_its_loss_and_its_differences(tmp_path: Path) -> None:

@@ -94,6 +94,11 @@ def number(data: Mapping[str, Any], key: str) -> float | None:
     return float(value)
 
 
+def same_model(one: Run, other: Run) -> bool:
+    """Return whether two runs are of one model."""
+    return (one.plan.digest, one.plan.model) == (other.plan.digest, other.plan.model)
+
+
 def interval(data: Mapping[str, Any], key: str) -> Interval | None:
     """Return a pair of finite numbers, None for anything else."""
     pair = data.get(key)
