@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, final
 import typer
 from rich.console import Console
 
+from rheostat.engines.notice import Notice
 from rheostat.errors import OutputError, RheostatError
 
 if TYPE_CHECKING:
@@ -49,17 +50,34 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Yield what shows progress: a status line on a terminal, plain lines elsewhere."""
+    """Yield what shows progress: a status line on a terminal, plain lines elsewhere.
+
+    A `Notice` becomes a line that stays, once.
+    """
     console = Console(stderr=True)
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status("starting") as status:
-            yield status.update
+            yield _noticing(lambda text: console.out(text, highlight=False), status.update)
     else:
         lines = _SlowLines()
         try:
-            yield lines.say
+            yield _noticing(note, lines.say)
         finally:
             lines.close()
+
+
+def _noticing(stays: Callable[[str], None], passes: Callable[[str], None]) -> Callable[[str], None]:
+    """Send each notice one way, once, and all else the other."""
+    told: set[str] = set()
+
+    def say(text: str) -> None:
+        if not isinstance(text, Notice):
+            passes(text)
+        elif text not in told:
+            told.add(text)
+            stays(text)
+
+    return say
 
 
 def note(text: str) -> None:
