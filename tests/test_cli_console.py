@@ -40,10 +40,20 @@ def test_a_notice_is_said_once(shown):
     assert shown(Notice("slower"), "loading", Notice("slower")).count("slower") == 1
 
 
-def test_what_is_no_notice_leaves_no_line_when_it_is_over_at_once(monkeypatch, capsys):
+def test_what_is_no_notice_leaves_no_line_when_it_is_over_at_once(capsys):
     with cli_console.progress() as say:
         say("loading")
     assert capsys.readouterr().err == ""
+
+
+def test_lines_that_were_begun_end_with_the_last(capsys):
+    lines = cli_console._SlowLines()
+    lines._said -= cli_console.SECONDS_BETWEEN
+    for done in (1, 2, 3):
+        lines.say(f"answered {done} of 3")
+    lines.finish()
+    lines.close()
+    assert capsys.readouterr().err.splitlines() == ["answered 1 of 3", "answered 3 of 3"]
 
 
 @pytest.fixture

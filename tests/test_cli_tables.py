@@ -102,6 +102,22 @@ def ran(methods, **more):
     return summary | more
 
 
+def test_what_an_engine_does_not_count_is_left_out():
+    nothing = COST | {"flops": 0.0, "bytes": 0.0, "price": 0.0}
+    assert run_lines(ran([], cost=nothing))[2] == (
+        "9 prompt and 4 new tokens, 5 calls, measured 0.50 s (8.0 new tokens/s)"
+    )
+    assert "1.00 GFLOP and 1.00 GB in 5 passes, price 0.50 s" in run_lines(ran([]))[2]
+
+
+def test_counts_of_a_report_are_written_one_way():
+    one = {"label": "a", "rule": "mode", "samples": 1, "right": None, "right_interval": None}
+    run = one | {"cost": {"prompt_tokens": 1000, "new_tokens": 104}}
+    heads = ["a: 1 of 1 question settled, 1\u202f104 tokens"]
+    lines = report_lines({"questions": 1, "headlines": heads, "runs": [run], "report": "r"})
+    assert lines[:2] == [heads[0].replace("\u202f", " "), "a, mode: 1 sample, 1 104 tokens"]
+
+
 def test_one_request_is_not_called_requests():
     assert run_lines(ran([]))[1].startswith("1 request answered: ")
     assert run_lines(ran([], requests=2))[1].startswith("2 requests answered: ")

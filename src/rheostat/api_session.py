@@ -110,7 +110,8 @@ class Session:
         """Write the cache to a file and give its memory back, while nobody asks.
 
         The next turn of this object reads the file, so that it has to stay there until then; it is
-        the caller's to delete. Nothing else goes on from it: it is no saved conversation. Before the first turn, and at an endpoint, there is nothing to write.
+        the caller's to delete. Nothing else goes on from it: it is no saved conversation. Before
+        the first turn, and at an endpoint, there is nothing to write.
 
         Raises:
             OutputError: the file cannot be written.

@@ -54,11 +54,13 @@ def _turn(session: Session, line: str, turns: list[dict[str, Any]], *, as_json: 
 
 def _sum_up(session: Session, turns: list[dict[str, Any]], *, as_json: bool) -> None:
     saved, cost = session.saved, session.cost
-    console.note(
-        f"{counted(len(turns), 'turn')}: {cost.prompt_tokens} prompt tokens read, "
-        f"{saved.prompt_tokens} kept; reading those again would have taken {saved.price:.2f} s "
-        f"beside {cost.price:.2f} s"
-    )
+    line = f"{counted(len(turns), 'turn')}: {cost.prompt_tokens} prompt tokens read"
+    if cost.price:  # an endpoint tells neither what it kept nor what that is worth
+        line += (
+            f", {saved.prompt_tokens} kept; reading those again would have taken "
+            f"{saved.price:.2f} s beside {cost.price:.2f} s"
+        )
+    console.note(line)
     data = {"turns": turns, "cost": cost.to_json(), "saved": saved.to_json()}
     console.result(data, [], as_json=as_json)
 

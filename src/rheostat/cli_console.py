@@ -62,6 +62,7 @@ def progress() -> Iterator[Callable[[str], None]]:
         lines = _SlowLines()
         try:
             yield _noticing(note, lines.say)
+            lines.finish()
         finally:
             lines.close()
 
@@ -87,8 +88,8 @@ def note(text: str) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a count and its noun: 1 request, 2 requests."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """Write a count and its noun: 1 request, 2 requests, 2 passes."""
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def write(text: str) -> None:
@@ -148,6 +149,8 @@ class _SlowLines:
     def __init__(self) -> None:
         self._said = time.monotonic()
         self._waiting = threading.Timer(0, note)
+        self._held: str | None = None
+        self._begun = False
 
     def say(self, text: str) -> None:
         """Show the text now, or later when nothing newer has come by then."""
@@ -156,9 +159,18 @@ class _SlowLines:
         if wait <= 0:
             self._show(text)
         else:
+            self._held = text
             self._waiting = threading.Timer(wait, self._show, [text])
             self._waiting.daemon = True
             self._waiting.start()
+
+    def finish(self) -> None:
+        """End lines that were begun with the last of them: `2 of 2` where `1 of 2` was shown."""
+        self._waiting.cancel()
+        if self._waiting.is_alive():
+            self._waiting.join()
+        if self._begun and self._held is not None:
+            self._show(self._held)
 
     def close(self) -> None:
         """Forget what was not yet shown."""
@@ -166,6 +178,7 @@ class _SlowLines:
 
     def _show(self, text: str) -> None:
         self._said = time.monotonic()
+        self._held, self._begun = None, True
         note(text)
 
 

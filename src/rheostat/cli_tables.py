@@ -222,21 +222,21 @@ def methods_table() -> Table:
 def report_lines(summary: Mapping[str, Any]) -> list[str | Table]:
     """Show the runs side by side with their three costs, and where the page is."""
     if "questions" in summary:
-        lines = [figures_of(run) for run in summary["runs"]]
-        return [*summary["headlines"], *lines, f"wrote {summary['report']}"]
+        lines = [figures_of(run).replace("\u202f", " ") for run in summary["runs"]]
+        heads = [line.replace("\u202f", " ") for line in summary["headlines"]]
+        return [*heads, *lines, f"wrote {summary['report']}"]
     compared = _table(
         "run", "new tokens", "GFLOP", "GB", "price s", "seconds", "speed", "same answers", "methods"
     )
     for one in summary["runs"]:
         cost, speed, same = one["cost"], one["speed_ratio"], one["exact_match"]
+        counts = (cost["flops"] / 1e9, 1), (cost["bytes"] / 1e9, 1), (cost["price"], 2)
         low, high = one["speed_interval"] or (None, None)
         between = "" if low is None else f" ({low:.2f} to {high:.2f})"
         compared.add_row(
             one["label"],
             str(cost["new_tokens"]),
-            f"{cost['flops'] / 1e9:.1f}",
-            f"{cost['bytes'] / 1e9:.1f}",
-            f"{cost['price']:.2f}",
+            *(f"{n:.{places}f}" if n else "\u2013" for n, places in counts),
             f"{cost['seconds']:.2f}",
             "" if speed is None else f"{speed:.2f}{between}",
             "" if same is None else f"{100 * same:.0f} %",
@@ -309,10 +309,16 @@ def _shadow(seen: Mapping[str, Any]) -> str:
 def _cost(cost: Mapping[str, Any]) -> str:
     seconds = cost["seconds"]
     speed = f" ({cost['new_tokens'] / seconds:.1f} new tokens/s)" if seconds else ""
-    return (
-        f"{cost['prompt_tokens']} prompt and {cost['new_tokens']} new tokens, "
-        f"{cost['flops'] / 1e9:.2f} GFLOP and {cost['bytes'] / 1e9:.2f} GB in {cost['calls']} "
-        f"passes, price {cost['price']:.2f} s, measured {seconds:.2f} s{speed}"
+    calls = _counted(cost["calls"], "call")
+    if cost["flops"] or cost["bytes"]:
+        calls = (
+            f"{cost['flops'] / 1e9:.2f} GFLOP and {cost['bytes'] / 1e9:.2f} GB in "
+            f"{_counted(cost['calls'], 'pass')}"
+        )
+    price = f"price {cost['price']:.2f} s, "
+    return (  # what an engine does not count is left out: it is not nothing
+        f"{cost['prompt_tokens']} prompt and {_counted(cost['new_tokens'], 'new token')}, "
+        f"{calls}, {price if cost['price'] else ''}measured {seconds:.2f} s{speed}"
     )
 
 

@@ -57,6 +57,13 @@ def test_a_run_writes_its_files_in_input_order_and_nothing_else(inputs, tmp_path
     assert summary["resumed"] == 0
 
 
+def test_progress_ends_at_the_last_request(inputs, tmp_path):
+    spec, requests = inputs
+    said = []
+    answer(Ending(spec), requests, tmp_path / "run", progress=said.append)
+    assert said[-1] == f"answered {COUNT} of {COUNT} requests"
+
+
 def test_the_totals_are_the_sum_of_the_outputs(inputs, tmp_path):
     spec, requests = inputs
     summary = answer(Ending(spec), requests, tmp_path / "run")

@@ -159,6 +159,8 @@ def _keep(
                 break
             folder.add(output)
         folder.complete()
+        if progress is not None:
+            progress(f"answered {len(folder.finished)} of {count} requests")
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted: {len(folder.finished)} of {count} requests are answered and kept, "
