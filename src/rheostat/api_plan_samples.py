@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from rheostat.engines.base import Sampling
 from rheostat.engines.load import DTYPES
 from rheostat.engines.load_sampler import load_sampler
+from rheostat.engines.notice import Notice
 from rheostat.engines.replay import PREFIX
 from rheostat.errors import PlanError
 from rheostat.kernel.seams import Installed
@@ -175,4 +176,5 @@ def _recorded(
 
 
 def _in_format(say: Callable[[str], None], dtype: str, text: str) -> None:
-    say(f"{dtype}: {text}")
+    said = f"{dtype}: {text}"
+    say(Notice(said) if isinstance(text, Notice) else said)

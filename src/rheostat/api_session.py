@@ -109,8 +109,9 @@ class Session:
     def offload(self, path: str | Path) -> None:
         """Write the cache to a file and give its memory back, while nobody asks.
 
-        The next turn reads the file, so that it has to stay there until then; it is the caller's to
-        delete. Before the first turn, and at an endpoint, there is nothing to write.
+        The next turn of this object reads the file, so that it has to stay there until then; it is
+        the caller's to delete. Nothing else goes on from it: it is no saved conversation. Before
+        the first turn, and at an endpoint, there is nothing to write.
 
         Raises:
             OutputError: the file cannot be written.

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from rheostat.engines.enough_memory import FEWER, is_short
+from rheostat.engines.notice import Notice
 from rheostat.errors import MemoryShortError, OutputError, RheostatError
 
 if TYPE_CHECKING:
@@ -51,23 +52,46 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Yield what shows progress: a status line on a terminal, plain lines elsewhere."""
+    """Yield what shows progress: a status line on a terminal, plain lines elsewhere.
+
+    A `Notice` becomes a line that stays, once.
+    """
     console = Console(stderr=True)
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status("starting") as status:
-            yield status.update
+            yield _noticing(lambda text: console.out(text, highlight=False), status.update)
     else:
         lines = _SlowLines()
         try:
-            yield lines.say
+            yield _noticing(note, lines.say)
+            lines.finish()
         finally:
             lines.close()
+
+
+def _noticing(stays: Callable[[str], None], passes: Callable[[str], None]) -> Callable[[str], None]:
+    """Send each notice one way, once, and all else the other."""
+    told: set[str] = set()
+
+    def say(text: str) -> None:
+        if not isinstance(text, Notice):
+            passes(text)
+        elif text not in told:
+            told.add(text)
+            stays(text)
+
+    return say
 
 
 def note(text: str) -> None:
     """Say something beside the result."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count and its noun: 1 request, 2 requests, 2 passes."""
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def write(text: str) -> None:
@@ -131,6 +155,8 @@ class _SlowLines:
     def __init__(self) -> None:
         self._said = time.monotonic()
         self._waiting = threading.Timer(0, note)
+        self._held: str | None = None
+        self._begun = False
 
     def say(self, text: str) -> None:
         """Show the text now, or later when nothing newer has come by then."""
@@ -139,9 +165,18 @@ class _SlowLines:
         if wait <= 0:
             self._show(text)
         else:
+            self._held = text
             self._waiting = threading.Timer(wait, self._show, [text])
             self._waiting.daemon = True
             self._waiting.start()
+
+    def finish(self) -> None:
+        """End lines that were begun with the last of them: `2 of 2` where `1 of 2` was shown."""
+        self._waiting.cancel()
+        if self._waiting.is_alive():
+            self._waiting.join()
+        if self._begun and self._held is not None:
+            self._show(self._held)
 
     def close(self) -> None:
         """Forget what was not yet shown."""
@@ -149,6 +184,7 @@ class _SlowLines:
 
     def _show(self, text: str) -> None:
         self._said = time.monotonic()
+        self._held, self._begun = None, True
         note(text)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from rheostat import catalog
+from rheostat.cli_console import counted as _counted
+from rheostat.stages.intervals import FEW
 from rheostat.stages.report_solve import figures_of
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ def profile_lines(profile: Mapping[str, Any], files: Sequence[str]) -> list[str 
     law = profile["cost"]["prefill_equivalents"]
     relative = ", ".join(f"{n}: {s / curve['seconds'][0]:.2f}" for n, s in costs if n in {2, 8, 32})
     return [
-        f"{profile['model']} in {profile['dtype']} with {profile['threads']} threads on "
-        f"{profile['machine']['name']}",
+        f"{profile['model']} in {profile['dtype']} with "
+        f"{_counted(profile['threads'], 'thread')} on {profile['machine']['name']}",
         f"a pass over one token after {curve['context']}: {1e3 * curve['seconds'][0]:.1f} ms; "
         f"over n tokens, relative to that: {relative}",
         f"writing a token costs as much as reading {law['step']:.1f}, and "
@@ -76,7 +78,7 @@ def _point(point: Mapping[str, Any]) -> tuple[str, str, str, str]:
         "->" if point["kept"] else "",
         f"{point['price_ratio']:.3f}",
         f"{point['loss']:.4f}",
-        f"{low:.4f} to {high:.4f}",
+        f"{low:.4f} to {high:.4f}" if point.get("items", FEW) >= FEW else "too few items",
     )
 
 
@@ -104,7 +106,6 @@ def sample_plan_lines(plan: Plan, out: str) -> list[str | Table]:
 
 
 def _shown_of_samples(measured: Mapping[str, Any]) -> list[str]:
-    low, high = measured["loss_interval"]
     right = ""
     if measured["accuracy"] is not None:
         least, most = measured["accuracy_interval"]
@@ -118,8 +119,7 @@ def _shown_of_samples(measured: Mapping[str, Any]) -> list[str]:
         for unit, (ratio, least, most) in sorted(measured["costs"].items())
     )
     return [
-        f"on {measured['loss_items']} held-out questions: loss ({measured['loss_kind']}) "
-        f"{measured['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}); {right}"
+        f"on {_counted(measured['loss_items'], 'held-out question')}: {_loss(measured)}; {right}"
         f"{measured['samples_per_question']:.1f} samples a question, {costs}"
     ]
 
@@ -143,7 +143,7 @@ def run_lines(summary: Mapping[str, Any]) -> list[str | Table]:
     reasons = ", ".join(f"{count} {name}" for name, count in summary["stop_reasons"].items())
     return [
         f"{summary['model']} in {summary['dtype']}, {_methods(summary['methods'])}",
-        f"{summary['requests']} requests answered{resumed}: {reasons}",
+        f"{_counted(summary['requests'], 'request')} answered{resumed}: {reasons}",
         _cost(cost),
         *([_shared(summary["shared"])] if "shared" in summary else []),
         *([_shadow(summary["shadow"])] if "shadow" in summary else []),
@@ -222,21 +222,21 @@ def methods_table() -> Table:
 def report_lines(summary: Mapping[str, Any]) -> list[str | Table]:
     """Show the runs side by side with their three costs, and where the page is."""
     if "questions" in summary:
-        lines = [figures_of(run) for run in summary["runs"]]
-        return [*summary["headlines"], *lines, f"wrote {summary['report']}"]
+        lines = [figures_of(run).replace("\u202f", " ") for run in summary["runs"]]
+        heads = [line.replace("\u202f", " ") for line in summary["headlines"]]
+        return [*heads, *lines, f"wrote {summary['report']}"]
     compared = _table(
         "run", "new tokens", "GFLOP", "GB", "price s", "seconds", "speed", "same answers", "methods"
     )
     for one in summary["runs"]:
         cost, speed, same = one["cost"], one["speed_ratio"], one["exact_match"]
+        counts = (cost["flops"] / 1e9, 1), (cost["bytes"] / 1e9, 1), (cost["price"], 2)
         low, high = one["speed_interval"] or (None, None)
         between = "" if low is None else f" ({low:.2f} to {high:.2f})"
         compared.add_row(
             one["label"],
             str(cost["new_tokens"]),
-            f"{cost['flops'] / 1e9:.1f}",
-            f"{cost['bytes'] / 1e9:.1f}",
-            f"{cost['price']:.2f}",
+            *(f"{n:.{places}f}" if n else "\u2013" for n, places in counts),
             f"{cost['seconds']:.2f}",
             "" if speed is None else f"{speed:.2f}{between}",
             "" if same is None else f"{100 * same:.0f} %",
@@ -255,15 +255,28 @@ def _measured(plan: Plan) -> list[str]:
     measured = plan.measured
     if not measured:
         return []
-    low, high = measured["loss_interval"]
+    items = min(measured["loss_items"], measured["items"])
+    few = (
+        f"only {_counted(items, 'item')}: take what was measured as rough, and give more texts or "
+        "a larger `--items` to know better"
+    )
     return [
-        f"on {measured['loss_items']} held-out items: loss ({measured['loss_kind']}) "
-        f"{measured['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}); on "
-        f"{measured['items']} {100 * measured['exact_match']:.0f} % of the answers are the same, "
+        f"on {_counted(measured['loss_items'], 'held-out item')}: {_loss(measured)}; "
+        f"{100 * measured['exact_match']:.0f} % of the answers to "
+        f"{_counted(measured['items'], 'item')} are the same, "
         f"price {measured['price_ratio']:.3f} and seconds {measured['seconds_ratio']:.3f} of the "
         "base's",
+        *([few] if items < FEW else []),
         *_spent(measured),
     ]
+
+
+def _loss(measured: Mapping[str, Any]) -> str:
+    """Show what was lost, and between what bounds where there are enough items to say so."""
+    low, high = measured["loss_interval"]
+    enough = measured["loss_items"] >= FEW
+    between = f"95 % interval {low:.4f} to {high:.4f}" if enough else "no interval: too few"
+    return f"loss ({measured['loss_kind']}) {measured['loss']:.4f} ({between})"
 
 
 def _spent(measured: Mapping[str, Any]) -> list[str]:
@@ -296,16 +309,26 @@ def _shadow(seen: Mapping[str, Any]) -> str:
 def _cost(cost: Mapping[str, Any]) -> str:
     seconds = cost["seconds"]
     speed = f" ({cost['new_tokens'] / seconds:.1f} new tokens/s)" if seconds else ""
-    return (
-        f"{cost['prompt_tokens']} prompt and {cost['new_tokens']} new tokens, "
-        f"{cost['flops'] / 1e9:.2f} GFLOP and {cost['bytes'] / 1e9:.2f} GB in {cost['calls']} "
-        f"passes, price {cost['price']:.2f} s, measured {seconds:.2f} s{speed}"
+    calls = _counted(cost["calls"], "call")
+    if cost["flops"] or cost["bytes"]:
+        calls = (
+            f"{cost['flops'] / 1e9:.2f} GFLOP and {cost['bytes'] / 1e9:.2f} GB in "
+            f"{_counted(cost['calls'], 'pass')}"
+        )
+    price = f"price {cost['price']:.2f} s, "
+    return (  # what an engine does not count is left out: it is not nothing
+        f"{cost['prompt_tokens']} prompt and {_counted(cost['new_tokens'], 'new token')}, "
+        f"{calls}, {price if cost['price'] else ''}measured {seconds:.2f} s{speed}"
     )
 
 
 def _methods(settings: Sequence[Mapping[str, Any]]) -> str:
-    named = " + ".join(f"{setting['name']}={setting['dial']:g}" for setting in settings)
-    return named or "base (no methods)"
+    return " + ".join(map(_method, settings)) or "base (no methods)"
+
+
+def _method(setting: Mapping[str, Any]) -> str:
+    params = ", ".join(f"{name}={value}" for name, value in setting.get("params", {}).items())
+    return f"{setting['name']}={setting['dial']:g}" + (f" ({params})" if params else "")
 
 
 def _first(indices: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from io import StringIO
 
 import pytest
 
@@ -15,6 +16,7 @@ pytest.importorskip("torch", reason="needs the `torch` extra")
 import rheostat
 from engines.tiny_gguf import write_tiny_gguf
 from engines.torch_rig import ToyDrafter, engine_of
+from rheostat import cli_chat
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.torch_kept import Conversation
 from rheostat.engines.weights_cache import load_weights
@@ -227,6 +229,35 @@ def test_the_command_talks_line_by_line_and_a_killed_one_leaves_nothing(
     refused = chat(tiny_gguf, tmp_path, "--raw")
     _, err = refused.communicate("", timeout=60)
     assert (refused.returncode, "`--raw` is of a single answer" in err) == (2, True)
+
+
+def test_a_conversation_that_is_full_ends_with_what_was_answered(terse, monkeypatch, capsys):
+    session = rheostat.Session(terse, max_new_tokens=1)
+    long = "the cat and the hat " * 500
+    monkeypatch.setattr(sys, "stdin", StringIO(f"the cat\nand\n{long}\nnever read\n"))
+    with pytest.raises(WorkloadError, match="the conversation is full") as full:
+        cli_chat.talk(session, None, as_json=True)
+    assert full.value.hint == "begin a new conversation"
+    out, err = capsys.readouterr()
+    data = json.loads(out)
+    assert [turn["id"] for turn in data["turns"]] == ["1", "2"]
+    assert data["cost"]["calls"] == sum(turn["cost"]["calls"] for turn in data["turns"])
+    assert "2 turns: " in err
+
+
+def test_a_chat_that_is_stopped_tells_what_was_answered(terse, monkeypatch, capsys):
+    session, asked = rheostat.Session(terse, max_new_tokens=1), rheostat.Session.ask
+
+    def ask(self, line, **options):
+        if line == "stop":
+            raise KeyboardInterrupt
+        return asked(self, line, **options)
+
+    monkeypatch.setattr(rheostat.Session, "ask", ask)
+    monkeypatch.setattr(sys, "stdin", StringIO("the cat\nstop\n"))
+    with pytest.raises(KeyboardInterrupt):
+        cli_chat.talk(session, None, as_json=False)
+    assert "1 turn: " in capsys.readouterr().err
 
 
 WHOLE = SinkWindow(window=500, every=8)

@@ -18,7 +18,7 @@ from rheostat.engines.base import Output
 from rheostat.errors import OutputError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.plan import Plan
-from rheostat.stages import plots
+from rheostat.stages import plots, plots_frontier
 from rheostat.stages.plots_frontier import frontier
 from rheostat.stages.report import write_report
 from rheostat.stages.report_headline import verdict
@@ -26,6 +26,7 @@ from rheostat.stages.report_html import Html, figures, h
 from rheostat.stages.report_sections import first_difference
 from rheostat.stages.report_style import CSS
 from rheostat.stages.report_summary import compare
+from rheostat.stages.report_tables import loss_cell
 from stages.report_fixture import (
     BASE,
     MACHINE,
@@ -143,7 +144,14 @@ def test_a_plan_without_methods_says_that_no_dial_was_worth_turning(tmp_path: Pa
 def test_one_request_gives_no_interval(tmp_path: Path) -> None:
     summary, _ = report(tmp_path, replace(BASE, count=1), replace(LOSSLESS, count=1))
     assert summary["runs"][1]["speed_interval"] is None
-    assert "no interval: too few requests" in summary["headline"]
+    assert summary["headline"].startswith("lossless: too few requests to claim a speed")
+
+
+def test_runs_of_two_models_are_not_compared_in_speed(tmp_path: Path) -> None:
+    other = replace(LOSSLESS.plan, model="another", digest="0" * 64)
+    summary, _ = report(tmp_path, BASE, replace(LOSSLESS, plan=other))
+    assert summary["headline"].startswith("lossless: another model than the base, so no claim of")
+    assert "\u00d7" not in summary["headline"]
 
 
 def test_a_lossy_run_states_its_loss_and_its_differences(tmp_path: Path) -> None:
@@ -449,6 +457,28 @@ def test_a_frontier_is_drawn_for_every_kind_of_loss(kind: str) -> None:
     plot = frontier(plan, "a$b$c 日本", "frontier")
     assert plot.png.startswith(b"\x89PNG")
     assert "16 settings" in plot.alt
+
+
+@pytest.mark.parametrize(("items", "spans"), [(2, False), (12, True)])
+def test_a_frontier_of_few_items_claims_no_interval(items: int, spans: bool) -> None:
+    told = predicted("disagree", 0.5, 0.1, kept=3)
+    told["tried"] = [entry | {"items": items} for entry in told["tried"]]
+    measured = LOSSY.plan.measured | {"items": items, "loss_items": items}
+    plan = replace(LOSSY.plan, predicted=told, measured=measured)
+    assert ("with 95 % intervals" in frontier(plan, "x", "frontier").caption) == spans
+    assert ("too few to be sure" in plots_frontier._verdict(plan)) != spans
+    assert bool(re.search(r"\(\d\.\d+ to ", plots_frontier._verdict(plan))) == spans
+    assert (" to " in loss_cell(measured, "disagree")) == spans
+    assert all((s.x[1] < s.x[0]) == spans for s in plots_frontier._spots(told["tried"], "price"))
+
+
+def test_the_settings_of_a_plan_are_told_apart_by_their_parameters(tmp_path: Path) -> None:
+    told = predicted("disagree", 0.5, 0.1, kept=3)
+    drop = {"name": "llm_drop", "dial": 0.3, "params": {"unit": "attention"}}
+    told["frontier"] = [told["tried"][0] | {"methods": [drop]}]
+    plan = replace(LOSSY.plan, predicted=told)
+    _, page = report(tmp_path, BASE, replace(LOSSY, plan=plan))
+    assert "llm_drop 0.3 (unit = attention)" in page
 
 
 def test_a_frontier_without_numbers_is_left_out() -> None:

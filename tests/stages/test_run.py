@@ -71,6 +71,13 @@ def test_a_run_out_of_memory_keeps_what_is_answered_and_goes_on(inputs, undistur
     assert files_of(folder) == undisturbed
 
 
+def test_progress_ends_at_the_last_request(inputs, tmp_path):
+    spec, requests = inputs
+    said = []
+    answer(Ending(spec), requests, tmp_path / "run", progress=said.append)
+    assert said[-1] == f"answered {COUNT} of {COUNT} requests"
+
+
 def test_the_totals_are_the_sum_of_the_outputs(inputs, tmp_path):
     spec, requests = inputs
     summary = answer(Ending(spec), requests, tmp_path / "run")

@@ -89,6 +89,15 @@ def test_fields_of_other_names_are_left_alone(tmp_path):
     assert load_requests(path) == [Request(id="1", prompt="a")]
 
 
+@pytest.mark.parametrize("name", ["temperature", "max_tokens", "stop"])
+def test_an_option_of_sampling_in_a_line_is_not_passed_over(name, tmp_path):
+    path = tmp_path / "requests.jsonl"
+    path.write_text(json.dumps({"prompt": "a", name: 2}))
+    with pytest.raises(WorkloadError, match=f"line 1: `{name}` is not a line's") as caught:
+        load_requests(path)
+    assert "`prompt` or `messages`" in caught.value.hint
+
+
 @pytest.mark.parametrize(("line", "found"), BAD_LINES.values(), ids=BAD_LINES)
 def test_a_bad_line_is_named_with_file_line_and_hint(line, found, tmp_path):
     path = tmp_path / "bad.jsonl"

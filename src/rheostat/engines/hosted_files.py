@@ -22,6 +22,7 @@ from transformers.utils.logging import (
 
 from rheostat.engines.enough_memory import check_room, is_short
 from rheostat.engines.hf_folder import INDEX, stored_tensors
+from rheostat.engines.notice import Notice
 from rheostat.errors import ModelError
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ def _check_foreign(where: str, module: Any, keys: Iterable[str], progress: Say) 
             "`rheostat.load(model, tokenizer=tokenizer)`",
         )
     if beside and progress is not None:
-        progress(f"{where} holds `{beside[0]}`{_others(beside)}, of a part that is not run here")
+        progress(
+            Notice(f"{where} holds `{beside[0]}`{_others(beside)}, of a part that is not run here")
+        )
 
 
 def _lies_beside(module: Any, key: str) -> bool:
@@ -160,10 +163,10 @@ def _quiet() -> Iterator[None]:
     """Let what is missing be told once, by us, and no bar be drawn."""
     before, bars = get_verbosity(), is_progress_bar_enabled()
     set_verbosity(logging.ERROR)
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own
     try:
         yield
     finally:
         set_verbosity(before)
         if bars:
-            enable_progress_bar()
+            enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own

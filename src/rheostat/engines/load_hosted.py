@@ -30,6 +30,7 @@ from rheostat.engines.hf_folder import (
 from rheostat.engines.hosted_context import border_told
 from rheostat.engines.hosted_files import check_room_of, module_of
 from rheostat.engines.load_model import folder_of
+from rheostat.engines.notice import Notice
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_hosted import Hosted
@@ -100,7 +101,7 @@ def load_hosted(
         )
     opened = open_folder(folder_of(name, progress))
     if progress is not None:
-        progress(f"`{name}` runs on transformers' own module: {why.message}")
+        progress(Notice(f"`{name}` runs on transformers' own module: {why.message}"))
     place = checked_device(device)
     if place == CPU:
         check_room_of(opened, name, DTYPES[dtype])
@@ -174,7 +175,7 @@ def load_live(
 def _hosted_engine(module: Any, name: str, digest: str, words: Words, progress: Say) -> TorchEngine:
     hosted, dtype = Hosted(module, name), _NAMES[module.dtype]
     if progress is not None and (border := border_told(hosted.config)):
-        progress(f"{name}: {border}")
+        progress(Notice(f"{name}: {border}"))
     path = measurements_path(digest, f"{dtype}, hosted, laid out", module.device)
     known = read_known(path, candidates(module.dtype))
     if known is not None:

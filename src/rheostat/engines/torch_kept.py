@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, final
 
 from rheostat.engines.torch_offload import brought_back, offloaded
 from rheostat.engines.torch_seen import seen
-from rheostat.errors import MethodError
+from rheostat.errors import MethodError, WorkloadError
 from rheostat.kernel.model_cost import Work
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Conversation:
             ids = [*self.ids, *engine.tokenizer.encode(text[len(self.text) :])]
         else:
             ids = engine.tokenizer.encode(text)
+        if any(message["role"] == "assistant" for message in messages):
+            _check_room(len(ids), engine.shape.context)
         engine.check_prompt(ids, "this turn")
         return ids
 
@@ -137,3 +139,12 @@ def reading_cost(engine: TorchEngine, installed: Installed, tokens: int, chunk: 
             )
         )
     return engine.cost(work, prompt_tokens=tokens, new_tokens=0)
+
+
+def _check_room(tokens: int, context: int) -> None:
+    if tokens >= context:
+        raise WorkloadError(
+            f"the conversation is full: with this turn it has {tokens} tokens, the model's context "
+            f"holds {context} with the answer",
+            hint="begin a new conversation",
+        )

@@ -12,6 +12,7 @@ from rheostat.engines.enough_memory import check_memory
 from rheostat.engines.load_model import load_model
 from rheostat.engines.machine import machine
 from rheostat.engines.mapped_pages import give_back, trim
+from rheostat.engines.notice import Notice
 from rheostat.engines.tokenizer import Tokenizer
 from rheostat.engines.torch_engine import TorchEngine
 from rheostat.engines.torch_float_ops import float_ops
@@ -135,9 +136,11 @@ def lean_engine(  # noqa: PLR0913  # what a loaded model depends on
     source = _Source(loaded, dtype, measurements_path(loaded.digest, kind, device), device)
     known = None if remeasure else source.known()
     model = source.model(known, progress)
-    if model.fused_reason and progress is not None:
+    if model.fused_reason and device == CPU and progress is not None:
         progress(
-            f"steps run on torch's own small operations, which is slower: {model.fused_reason}"
+            Notice(
+                f"steps run on torch's own small operations, which is slower: {model.fused_reason}"
+            )
         )
     decoder: Decoder = Graphed(model, capture) if capture else model
     if known and measured_while_busy(decoder, known.prices, progress=progress):

@@ -13,6 +13,7 @@ from rheostat.engines.cache_folder import cache_folder, whole_file
 from rheostat.engines.device import CPU
 from rheostat.engines.fused_build import fused_library
 from rheostat.engines.machine import machine
+from rheostat.engines.notice import Notice
 from rheostat.engines.torch_matrix import Forms
 from rheostat.errors import OutputError
 from rheostat.kernel.model_cost import PriceTable
@@ -59,7 +60,8 @@ def keep_known(path: Path, known: Known, progress: Callable[[str], None] | None)
             partial.write_text(json.dumps(measured), encoding="utf-8")
     except OutputError as error:
         if progress is not None:
-            progress(f"{error.message}: what was measured is measured again next time")
+            again = "what was measured is measured again next time"
+            progress(Notice(f"{error.message}: {again}"))
 
 
 def read_known(path: Path, forms: Collection[FormName]) -> Known | None:

@@ -79,8 +79,8 @@ def search_dials(  # noqa: PLR0913  # what is searched, for what, on what, and w
     why = [_why_draft(lossless, drafts)]
     if space.unpriced:
         why.append(
-            f"left {', '.join(space.unpriced)} out: what drafts by forward passes cost shows only "
-            "when they run"
+            f"not tried: {', '.join(space.unpriced)}; they draft with a model, and what that costs "
+            "shows only when they run (`--set` tries one by hand)"
         )
     if lossless.price_ratio > 1 - WORTH:
         lossless = base

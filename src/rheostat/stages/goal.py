@@ -76,7 +76,11 @@ def checked_goal(
         if not 0 <= max_loss <= 1:
             raise PlanError(f"`--max-loss` must be from 0 to 1, got `{max_loss}`")
         if loss is None:
-            raise PlanError("`--max-loss` needs `--loss`", hint="add `--loss disagree`")
+            raise PlanError(
+                "`--max-loss` needs `--loss`",
+                hint="add what is counted: `--loss disagree` (share of tokens that differ), "
+                "`score` (worse answers, by a reference) or `nats` (excess on your text)",
+            )
         if max_loss < NEUTRAL[loss]:
             raise PlanError(
                 f"`--max-loss {max_loss:g} --loss {loss}` is under what the base itself loses, "

@@ -125,16 +125,17 @@ def sentences(found: dict[str, Any]) -> list[str]:
     texts, drafts = found["texts"], found["drafts"]
     if texts and texts["plan_share"] is not None:
         said.append(
-            f"in hindsight: the best of {texts['settings']} settings for every text would cost "
-            f"{texts['oracle']:.2f} of the base within the limit; this plan reaches "
-            f"{texts['plan_share']:.0%} of that saving, the best setting for all texts "
-            f"{texts['static_share']:.0%}, the best lottery {texts['random_share']:.0%}"
+            f"in hindsight: taking the best of {texts['settings']} settings anew for every text "
+            f"would cost {texts['oracle']:.2f} of the base within the limit; this plan reaches "
+            f"{texts['plan_share']:.0%} of that saving, the best one setting for all texts "
+            f"{texts['static_share']:.0%}, settings taken at random at best "
+            f"{texts['random_share']:.0%}"
         )
     if drafts and drafts["oracle_share"] is not None:
         said.append(
-            "in hindsight: perfect drafts from the same guesses would make the steps "
-            f"{drafts['oracle_ratio']:.2f} times as cheap; the controller reaches "
-            f"{drafts['oracle_share']:.0%} of that saving, the best fixed length "
-            f"{drafts['best_fixed_share']:.0%}, lengths by lot {drafts['by_lot_share']:.0%}"
+            "in hindsight: had every draft had the best length, the steps would be "
+            f"{drafts['oracle_ratio']:.2f} times as cheap; the lengths taken here reach "
+            f"{drafts['oracle_share']:.0%} of that saving, one length for all at best "
+            f"{drafts['best_fixed_share']:.0%}, random lengths {drafts['by_lot_share']:.0%}"
         )
     return said

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from rheostat.stages.intervals import FEW
 from rheostat.stages.plots import (
     AXIS_OF_LOSS,
     BLUE,
@@ -26,7 +27,7 @@ from rheostat.stages.plots import (
     png,
     styled,
 )
-from rheostat.stages.report_files import interval, number
+from rheostat.stages.report_files import interval, loss_interval, number
 from rheostat.stages.report_html import counted, loss_figure, times
 
 if TYPE_CHECKING:
@@ -76,12 +77,14 @@ def frontier(plan: Plan, label: str, name: str) -> Plot | None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.suptitle(_verdict(plan), x=0.01, ha="left", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    few = all(e.get("items", FEW) < FEW for e in tried)
+    spans = ", on too few items for intervals" if few else ", with 95 % intervals over items"
     above = f" {counted(hidden, 'setting')} that lose more are above the picture." if hidden else ""
     return Plot(
         name=name,
         png=png(figure),
         alt=_alt(plan, tried, label),
-        caption=f"{label}: what the search found, with 95 % intervals over items. Left is cheaper, "
+        caption=f"{label}: what the search found{spans}. Left is cheaper, "
         f"low is closer to the base.{above}",
     )
 
@@ -184,7 +187,9 @@ def _spot(entry: Entry, cost: str) -> Spot | None:
         found = (ratio, ratio, ratio)
     if not found or loss is None:
         return None
-    low, high = interval(entry, "loss_interval") or (loss, loss)
+    if entry.get("items", FEW) < FEW:
+        found = (found[0],) * 3
+    low, high = loss_interval(entry) or (loss, loss)
     return Spot((found[0], found[1], found[2]), (loss, low, high))
 
 
@@ -195,8 +200,9 @@ def _measured(plan: Plan, cost: str) -> list[Spot]:
     ratio, loss = number(measured, f"{of}_ratio"), number(measured, "loss")
     if ratio is None or loss is None or not plan.methods:
         return []
-    low, high = interval(measured, f"{of}_interval") or (ratio, ratio)
-    under, over = interval(measured, "loss_interval") or (loss, loss)
+    few = measured.get("items", FEW) < FEW
+    low, high = (None if few else interval(measured, f"{of}_interval")) or (ratio, ratio)
+    under, over = loss_interval(measured) or (loss, loss)
     return [Spot((ratio, low, high), (loss, under, over))]
 
 
@@ -227,9 +233,15 @@ def _verdict(plan: Plan) -> str:
         return "No dial was worth turning: the plan is the base"
     if not ratio or loss is None:
         return ""
-    low, high = interval(plan.measured, "seconds_interval") or (ratio, ratio)
     lossy = loss_figure(loss, plan.measured.get("loss_kind"))
     changed = f"loses {lossy}" if plan.predicted.get("loss") or loss else "loses nothing"
+    items = int(plan.measured.get("items", FEW))
+    if items < FEW:
+        return (
+            f"On {counted(items, 'unseen item')}, too few to be sure, the plan ran at "
+            f"{times(1 / ratio)} the base's speed and {changed}"
+        )
+    low, high = interval(plan.measured, "seconds_interval") or (ratio, ratio)
     speed = f"{times(1 / ratio)} the base's speed ({1 / high:.2f} to {1 / low:.2f})"
     return f"On unseen items the plan runs at {speed} and {changed}"
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rheostat.errors import OutputError
-from rheostat.stages.report_files import MAKE_A_RUN, Run, read_json, read_run
+from rheostat.stages.intervals import FEW
+from rheostat.stages.report_files import MAKE_A_RUN, Run, read_json, read_run, same_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-FEW = 10
-"""With fewer paired requests an interval is called rough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +110,7 @@ def _notices(runs: Sequence[Run], compared: int) -> Iterator[str]:
 
 def _differences(run: Run, base: Run) -> Iterator[str]:
     pair = f"{run.label} and {base.label}"
-    if run.plan.digest != base.plan.digest or run.plan.model != base.plan.model:
+    if not same_model(run, base):
         yield f"{pair} ran different models ({run.plan.model}, {base.plan.model})."
     if run.plan.dtype != base.plan.dtype:
         yield f"{pair} ran in different number formats ({run.plan.dtype}, {base.plan.dtype})."

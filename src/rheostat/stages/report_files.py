@@ -12,6 +12,7 @@ from rheostat.errors import OutputError, PlanError
 from rheostat.kernel.cost import Cost
 from rheostat.kernel.plan import Plan
 from rheostat.kernel.trace import Trace
+from rheostat.stages.intervals import FEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,6 +94,11 @@ def number(data: Mapping[str, Any], key: str) -> float | None:
     return float(value)
 
 
+def same_model(one: Run, other: Run) -> bool:
+    """Return whether two runs are of one model."""
+    return (one.plan.digest, one.plan.model) == (other.plan.digest, other.plan.model)
+
+
 def interval(data: Mapping[str, Any], key: str) -> Interval | None:
     """Return a pair of finite numbers, None for anything else."""
     pair = data.get(key)
@@ -100,6 +106,12 @@ def interval(data: Mapping[str, Any], key: str) -> Interval | None:
         return None
     low, high = (number({"x": x}, "x") for x in pair)
     return None if low is None or high is None else Interval(low, high)
+
+
+def loss_interval(data: Mapping[str, Any]) -> Interval | None:
+    """Return the interval of a loss; None where it is of too few items to be one."""
+    items = number(data, "loss_items" if "loss_items" in data else "items")
+    return None if items is not None and items < FEW else interval(data, "loss_interval")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
     from rheostat.stages.report_summary import Against, Summary
 
-Verdict = Literal["faster", "slower", "even", "no interval", "no seconds", "elsewhere"]
+Verdict = Literal[
+    "faster", "slower", "even", "no interval", "no seconds", "elsewhere", "other model"
+]
 
 
 def verdict(against: Against) -> Verdict:
     """Say what the interval allows to be said: only one that excludes 1 shows a difference."""
+    if not against.same_model:
+        return "other model"
     if not against.same_machine:
         return "elsewhere"
     if against.speed is None:
@@ -77,7 +81,9 @@ def _speed(against: Against, requests: int, base: str) -> str:
         "slower": f"slower than {name}: {speed} its speed {on} ({interval})",
         "even": f"no gain that could be measured: {speed} the speed of {name} {on} "
         f"(the {interval} includes 1)",
-        "no interval": f"{speed} the speed of {name} {on} (no interval: too few requests)",
+        "no interval": f"too few requests to claim a speed (no interval; {speed} the speed of "
+        f"{name} {on})",
+        "other model": f"another model than {name}, so no claim of speed {on}",
         "elsewhere": f"ran on another machine or with other versions than {name}, "
         f"so no claim of speed {on}",
         "no seconds": f"no measured seconds, so no speed to compare {on}",

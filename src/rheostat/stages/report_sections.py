@@ -114,7 +114,7 @@ def _tried(run: Run) -> Html:
     columns = [Column("Setting"), Column("price"), Column("loss"), Column("kept", text=True)]
     rows = [
         [
-            " + ".join(f"{m['name']} {m['dial']:.3g}" for m in point.get("methods", [])) or "base",
+            " + ".join(map(_named, point.get("methods", []))) or "base",
             percent(number(point, "price_ratio")),
             loss_cell(point, kind),
             "kept" if point.get("kept") else "",
@@ -123,6 +123,11 @@ def _tried(run: Run) -> Html:
     ]
     title = "What no other setting beats in price and loss, and what was chosen"
     return folded(f"{title}: {counted(len(rows), 'setting')}", table(title, columns, rows))
+
+
+def _named(method: Mapping[str, Any]) -> str:
+    params = ", ".join(f"{name} = {value}" for name, value in method.get("params", {}).items())
+    return f"{method['name']} {method['dial']:.3g}" + (f" ({params})" if params else "")
 
 
 def answers_section(material: Material) -> Html:

@@ -196,5 +196,6 @@ def figures_of(run: Mapping[str, Any]) -> str:
     between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     tokens = run["cost"]["prompt_tokens"] + run["cost"]["new_tokens"]
     return (
-        f"{run['label']}, {run['rule']}: {run['samples']} samples, {tokens} tokens{right}{between}"
+        f"{run['label']}, {run['rule']}: {counted(run['samples'], 'sample')}, "
+        f"{counted(tokens, 'token')}{right}{between}"
     )

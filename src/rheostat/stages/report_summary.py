@@ -14,7 +14,7 @@ import numpy as np
 
 from rheostat.kernel.cost import Cost, total
 from rheostat.kernel.trace import Trace
-from rheostat.stages.report_files import Interval, interval, number
+from rheostat.stages.report_files import Interval, interval, number, same_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,8 @@ class Against:
     """None with fewer than two requests."""
     same_machine: bool = True
     """Whether both ran on one machine with the same versions; without that, no claim of speed."""
+    same_model: bool = True
+    """Whether one and the same model ran; without that, no claim of speed."""
     exact: int
     """Requests whose tokens are all the base's."""
     identical: float
@@ -83,7 +85,10 @@ class Summary:
         return {
             "label": self.run.label,
             "folder": str(self.run.folder),
-            "methods": [{"name": s.name, "dial": s.dial} for s in self.run.plan.methods],
+            "methods": [
+                {"name": s.name, "dial": s.dial, "params": dict(s.params)}
+                for s in self.run.plan.methods
+            ],
             "expected": self.run.requests["count"],
             "finished": len(self.run.outputs),
             "compared": self.requests,
@@ -98,6 +103,7 @@ class Summary:
             "speed_ratio": against.speed if against else None,
             "speed_interval": list(against.speed_interval or []) or None if against else None,
             "same_machine": against.same_machine if against else None,
+            "same_model": against.same_model if against else None,
             "exact_match": against.exact / self.requests if against else None,
             "identical_tokens": against.identical if against else None,
             "loss": number(measured, "loss"),
@@ -125,7 +131,9 @@ def summarise(material: Material) -> tuple[Summary, ...]:
 def _against(material: Material, run: Run) -> Against:
     base = material.runs[0]
     found = compare(_chosen(base, material.ids), _chosen(run, material.ids))
-    return replace(found, same_machine=run.machine == base.machine)
+    return replace(
+        found, same_machine=run.machine == base.machine, same_model=same_model(run, base)
+    )
 
 
 def compare(base: Sequence[Output], own: Sequence[Output]) -> Against:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rheostat.stages.report_files import interval, number
+from rheostat.stages.report_files import loss_interval, number
 from rheostat.stages.report_html import (
     NOTHING,
     Column,
@@ -160,7 +160,7 @@ def certificate(run: Run) -> str:
 
 def loss_cell(data: Mapping[str, Any], kind: object, *, named: bool = False) -> Html:
     """Write a loss over its interval; `named` adds its kind."""
-    value, pair = number(data, "loss"), interval(data, "loss_interval")
+    value, pair = number(data, "loss"), loss_interval(data)
     shown = loss_figure(value, kind)
     if value is None:
         return join([shown])

@@ -159,6 +159,8 @@ def _keep(
                 break
             folder.add(output)
         folder.complete()
+        if progress is not None:
+            progress(f"answered {len(folder.finished)} of {count} requests")
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted: {len(folder.finished)} of {count} requests are answered and kept, "
@@ -192,7 +194,7 @@ def _summary(folder: RunFolder, ledger: Ledger, shadow: Shadow | None) -> dict[s
         "label": folder.header["label"],
         "model": plan["model"],
         "dtype": plan["dtype"],
-        "methods": [{"name": s["name"], "dial": s["dial"]} for s in plan["methods"]],
+        "methods": [{k: s[k] for k in ("name", "dial", "params")} for s in plan["methods"]],
         "requests": len(folder.finished),
         "stop_reasons": dict(reasons),
         "cost": ledger.spent.to_json(),

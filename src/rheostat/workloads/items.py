@@ -1,7 +1,8 @@
 """Reads and writes lines of requests: `{"id"?, "prompt" | "messages", "reference"?}`.
 
 A missing id is the line number, counted from 1, as text. Blank lines are passed over, and fields
-of other names are left alone, so that a file may carry notes of its own.
+of other names are left alone, so that a file may carry notes of its own; options of sampling are
+refused, because they look as if they were heard.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EXAMPLE = '{"prompt": "Once upon a time"} or {"messages": [{"role": "user", "content": "Hello"}]}'
+SAMPLING = ("max_tokens", "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "stop")
+"""Names that other programs' lines give to how an answer is drawn; here the command says it."""
 ROLES = ("system", "user", "assistant")
 
 
@@ -99,6 +102,12 @@ def _object(text: str, where: str) -> dict[str, Any]:
 
 
 def _request(line: dict[str, Any], number: int, where: str) -> Request:
+    if options := [name for name in SAMPLING if name in line]:
+        raise WorkloadError(
+            f"{where}: `{options[0]}` is not a line's: all requests of a file are sampled alike",
+            hint="give it to the command, such as `--temperature 0.7`; a line has `id`, `prompt` "
+            "or `messages`, and `reference`",
+        )
     prompt = _text(line, "prompt", where)
     messages = line.get("messages")
     if (prompt is None) == (messages is None):
