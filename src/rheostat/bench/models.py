@@ -11,11 +11,11 @@ import gc
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rheostat.bench.models_loads import loaded
+from rheostat.bench.models_loads import in_turn, loaded
 from rheostat.bench.models_planned import planned
 from rheostat.bench.models_shapes import SHAPES, byte_tokenizer, random_module
 from rheostat.bench.peer import Transformers
-from rheostat.bench.result import envelope, spread
+from rheostat.bench.result import envelope
 from rheostat.engines.base import Request, Sampling
 from rheostat.engines.load import load_live
 from rheostat.engines.torch_engine import TorchEngine
@@ -121,24 +121,13 @@ def _identical(
 
 
 def _timed(name: str, engine: TorchEngine, peer: Transformers) -> dict[str, Any]:
-    """Time the two in turn on one prompt after another, the order alternating; the first warms."""
-    ours: list[float] = []
-    theirs: list[float] = []
-    for i, prompt in enumerate(PROMPTS[: REPEATS + 1]):
-        both: dict[bool, float] = {}
-        for own in (True, False) if i % 2 else (False, True):
-            both[own] = _speed(engine, prompt) if own else _peer_speed(engine, peer, prompt)
-        if i:
-            ours.append(both[True])
-            theirs.append(both[False])
-    return {
-        "model": name,
-        "dtype": engine.dtype,
-        "runs_on": "the lean loop" if isinstance(engine.decoder, Llama) else "its own module",
-        "engine_tokens_per_second": spread(ours),
-        "transformers_tokens_per_second": spread(theirs),
-        "ratio": spread([a / b for a, b in zip(ours, theirs, strict=True)]),
-    }
+    """Time the two on one prompt after another."""
+    runs_on = "the lean loop" if isinstance(engine.decoder, Llama) else "its own module"
+    return {"model": name, "dtype": engine.dtype, "runs_on": runs_on} | in_turn(
+        lambda i: _speed(engine, PROMPTS[i]),
+        lambda i: _peer_speed(engine, peer, PROMPTS[i]),
+        REPEATS,
+    )
 
 
 def _speed(engine: TorchEngine, prompt: str) -> float:

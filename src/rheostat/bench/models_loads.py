@@ -16,7 +16,7 @@ from rheostat.engines.base import Request, Sampling
 from rheostat.kernel.seams import Installed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rheostat.bench.peer import Transformers
     from rheostat.engines.torch_engine import TorchEngine
@@ -42,32 +42,47 @@ REPEATS = 5
 NEW_TOKENS = 32
 
 
+def in_turn(
+    ours: Callable[[int], float], theirs: Callable[[int], float], repeats: int
+) -> dict[str, Any]:
+    """Time the two in turn, the order alternating; the first turn warms and does not count.
+
+    Args:
+        ours, theirs: return the tokens a second of a turn.
+
+    Returns:
+        What either reached, and their ratio, over the turns.
+    """
+    found: list[tuple[float, float]] = []
+    for i in range(repeats + 1):
+        if i % 2:
+            own = ours(i)
+            found.append((own, theirs(i)))
+        else:
+            other = theirs(i)
+            found.append((ours(i), other))
+    return {
+        "engine_tokens_per_second": spread([own for own, _ in found[1:]]),
+        "transformers_tokens_per_second": spread([other for _, other in found[1:]]),
+        "ratio": spread([own / other for own, other in found[1:]]),
+    }
+
+
 def loaded(name: str, engine: TorchEngine, peer: Transformers) -> list[dict[str, Any]]:
-    """Time the two under every load of a shape, in turn, the order alternating; the first warms."""
-    found = []
-    for told, load in LOADS.items():
-        if load.shapes and name not in load.shapes:
-            continue
-        both: list[tuple[float, float]] = []
-        for i in range(REPEATS + 1):
-            texts = _texts(load, seed=i)
-            if i % 2:
-                ours = _speed(engine, texts)
-                both.append((ours, _peer_speed(engine, peer, texts)))
-            else:
-                theirs = _peer_speed(engine, peer, texts)
-                both.append((_speed(engine, texts), theirs))
-        found.append(
-            {
-                "model": name,
-                "dtype": engine.dtype,
-                "load": told,
-                "engine_tokens_per_second": spread([ours for ours, _ in both[1:]]),
-                "transformers_tokens_per_second": spread([theirs for _, theirs in both[1:]]),
-                "ratio": spread([ours / theirs for ours, theirs in both[1:]]),
-            }
-        )
-    return found
+    """Time the two under every load of a shape."""
+    return [
+        {"model": name, "dtype": engine.dtype, "load": told} | _under(load, engine, peer)
+        for told, load in LOADS.items()
+        if not load.shapes or name in load.shapes
+    ]
+
+
+def _under(load: Load, engine: TorchEngine, peer: Transformers) -> dict[str, Any]:
+    return in_turn(
+        lambda i: _speed(engine, _texts(load, i)),
+        lambda i: _peer_speed(engine, peer, _texts(load, i)),
+        REPEATS,
+    )
 
 
 def _texts(load: Load, seed: int) -> list[str]:

@@ -21,19 +21,34 @@ class Reading:
         self.feed: Feed | None = None
 
 
-class Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' own
-    """One attention's part of a row's cache, as `transformers` asks for it."""
+class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' own
+    """A layer whose buffers are there from the beginning, and have no end."""
 
     is_sliding = False
 
-    def __init__(self, reading: Reading, slot: int) -> None:
+    def __init__(self, slot: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers' own
         self.is_initialized = True
-        self._reading = reading
         self._slot = slot
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Do nothing: the buffers are there."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the keys that a mask covers, and the first one's place."""
+        return self.get_seq_length() + query_length, 0
+
+    def get_max_length(self) -> int:
+        """Return -1: there is none."""
+        return -1
+
+
+class Slot(_Layer):  # type: ignore[no-untyped-call]  # as of its base
+    """One attention's part of a row's cache, as `transformers` asks for it."""
+
+    def __init__(self, reading: Reading, slot: int) -> None:
+        super().__init__(slot)
+        self._reading = reading
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
@@ -50,38 +65,24 @@ class Slot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' o
         keys, values = cache.held(slot, n, ahead).permute(1, 2, 0, 3)[:, None]
         return keys, values
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return the keys that a mask covers, and the first one's place."""
-        return self.get_seq_length() + query_length, 0
-
     def get_seq_length(self) -> int:
         """Return the tokens held."""
         feed = self._reading.feed
         assert feed is not None
         return feed.cache.length + feed.ahead
 
-    def get_max_length(self) -> int:
-        """Return -1: there is none."""
-        return -1
 
-
-class LaneSlot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers' own
+class LaneSlot(_Layer):  # type: ignore[no-untyped-call]  # as of its base
     """One attention's part of the rows' lanes, as `transformers` asks for it."""
 
-    is_sliding = False
-
     def __init__(self, lanes: Lanes, slot: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # transformers' own
-        self.is_initialized = True
-        self._lanes, self._slot = lanes, slot
+        super().__init__(slot)
+        self._lanes = lanes
         self._rows = self._place = self._longest = 0
 
     def reads(self, rows: int, place: int, longest: int) -> None:
         """Say what the next pass reads: rows that hold at most so many tokens before a place."""
         self._rows, self._place, self._longest = rows, place, longest
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Do nothing: the buffers are there."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
@@ -94,14 +95,6 @@ class LaneSlot(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformer
         keys, values = held.permute(2, 0, 3, 1, 4)
         return keys, values
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return the keys that a mask covers, and the first one's place."""
-        return self._longest + query_length, 0
-
     def get_seq_length(self) -> int:
         """Return the tokens of the longest row."""
         return self._longest
-
-    def get_max_length(self) -> int:
-        """Return -1: there is none."""
-        return -1

@@ -72,14 +72,14 @@ class Head:
         """
         quick = self._quick(len(x))
         if quick is None:
-            return _largest(self.logits(x)), 0
+            return largest(self.logits(x)), 0
         wide = x.float()
         found = quick.candidates(wide)
         if len(found.tokens) == len(x) and not found.open:  # one each: nothing is left to compare
             return found.tokens, 0
         chosen = self._best(wide, found)
         if found.open:
-            chosen[found.open] = _largest(self.logits(wide[found.open]))
+            chosen[found.open] = largest(self.logits(wide[found.open]))
         return chosen, len(found.tokens) + len(found.open) * len(self._weight)
 
     def weight_bytes(self, rows: int, *, whole: bool) -> float:
@@ -122,6 +122,7 @@ class Head:
         return torch.tensor([token for _, _, token in best])
 
 
-def _largest(logits: torch.Tensor) -> torch.Tensor:
+def largest(logits: torch.Tensor) -> torch.Tensor:
+    """Return the index of each row's largest logit; -1 where that is no number."""
     best = logits.max(dim=-1)
     return torch.where(best.values.isfinite(), best.indices, -1)

@@ -26,6 +26,7 @@ from rheostat.engines.hosted_head import HostedHead, found_head
 from rheostat.engines.hosted_layers import HostedLayers, found_layers
 from rheostat.engines.hosted_matrices import HostedMatrices
 from rheostat.engines.hosted_rows import HostedRows
+from rheostat.engines.torch_head import largest
 from rheostat.engines.torch_matrix import Forms
 from rheostat.engines.torch_model import Feed, Passed
 from rheostat.engines.torch_prices import empty_cache
@@ -200,8 +201,7 @@ class Hosted:
         """Return the choices, by the head where `logits` is what entered it: as of `Head`."""
         if head is not None:
             return head.choices(logits)
-        best = logits.max(dim=-1)
-        return torch.where(best.values.isfinite(), best.indices, -1), 0
+        return largest(logits), 0
 
     def _chosen(self) -> Forms:
         forms = self._matrices.chosen(Forms())
@@ -336,7 +336,8 @@ class Hosted:
         for n, cache in enumerate(caches):
             self._tried(self._tokens[: 2 * n + 1], cache)
         depth, steps = Depth(Layout.full(self.shape.layers)), self._tokens[:2]
-        alone = [[self._tried([t], twin) for t in steps] for twin in map(_twin, caches)]
+        twins = [cache.copied(room=TRIED) for cache in caches]
+        alone = [[self._tried([t], twin) for t in steps] for twin in twins]
         try:
             found = [
                 self.forward([Feed(c, [t], 0) for c in caches], depth, logit_rows=None).logits
@@ -375,10 +376,6 @@ def _has_window(config: Any) -> bool:
         for name, value in config.to_dict().items()
         if "window" in name or ("chunk" in name and "attention" in name)
     )
-
-
-def _twin(cache: RowCache) -> RowCache:
-    return cache.copied(room=TRIED)
 
 
 def _with_inner(shape: ModelShape, module: Any) -> ModelShape:

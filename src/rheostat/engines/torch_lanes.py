@@ -42,8 +42,8 @@ class Lanes:
         """Hold nothing yet."""
         self._size = slots, 2, shape.kv_heads, shape.head_size
         self._dtype, self._device = dtype, device
-        self._held = self._empty(0, 0)
         self._lanes: list[_Lane | None] = []
+        self._held = self._empty(0, 0)
         self._lending = False
 
     def lend(self, caches: Sequence[RowCache]) -> int:
@@ -53,6 +53,16 @@ class Lanes:
         not asked for moves out.
         """
         self._lending = True
+        try:
+            return self._lent(caches)
+        finally:
+            self._lending = False
+
+    def stretch(self, slot: int, rows: int, first: int, end: int) -> torch.Tensor:
+        """Return the places from `first` on of a slot, [rows, places, 2, kv_heads, head_size]."""
+        return self._held[:rows, slot, first:end]
+
+    def _lent(self, caches: Sequence[RowCache]) -> int:
         longest = max(cache.length for cache in caches)
         place = self._place(caches)
         rows, places = self._held.shape[0], self._held.shape[2]
@@ -64,12 +74,7 @@ class Lanes:
         for lane, cache in enumerate(caches):
             if not self._lies(lane, cache, place):
                 self._move(lane, cache, place)
-        self._lending = False
         return place
-
-    def stretch(self, slot: int, rows: int, first: int, end: int) -> torch.Tensor:
-        """Return the places from `first` on of a slot, [rows, places, 2, kv_heads, head_size]."""
-        return self._held[:rows, slot, first:end]
 
     def _place(self, caches: Sequence[RowCache]) -> int | None:
         """Return where the next token of the first row that lies in its lane is."""
